@@ -1,0 +1,1 @@
+"""From what the user passed to batches, targets and weights."""

@@ -564,23 +564,28 @@ def _mix(images, targets, mixup=0.0, cutmix=0.0):
 
 def _keep_all_over(images, alpha):
     """Mixup: every value keeps the same share (Zhang et al., 2018)."""
-    shares = _beta(images, alpha)
+    shares = _kept_shares(images, alpha)
     return _per_sample(shares, images).expand(*images.shape[:-1], 1), shares
 
 
 def _keep_outside_box(images, alpha):
     """CutMix: all outside a box, nothing inside (Yun et al., 2019); the box lies inside the picture."""
     n, *spatial, _ = images.shape
-    sides = (1 - _beta(images, alpha)) ** (1 / len(spatial))
+    sides = (1 - _kept_shares(images, alpha)) ** (1 / len(spatial))
     inside = _boxes(sides[:, None].expand(n, len(spatial)), spatial)
     weights = (~inside).to(images.dtype)[..., None]
     return weights, weights.flatten(1).mean(1)  # what the rounded box really left
 
 
-def _beta(images, alpha):
-    """Draw from Beta(alpha, alpha): (n,)."""
-    concentration = torch.tensor(alpha, dtype=torch.float64)
-    return torch.distributions.Beta(concentration, concentration).sample((len(images),)).to(images)
+def _kept_shares(images, alpha):
+    """Draw from Beta(alpha, alpha), the greater of the share and its rest: (n,).
+
+    A sample thus remains the larger part of what its row becomes, and its weight still belongs there.
+    """
+    # Much below 1e-2 both gamma draws behind a beta often underflow, and the share would be 1/2.
+    concentration = torch.tensor(max(alpha, 1e-2), dtype=torch.float64)
+    shares = torch.distributions.Beta(concentration, concentration).sample((len(images),))
+    return torch.maximum(shares, 1 - shares).to(images)
 
 
 @dataclass(frozen=True)
@@ -693,7 +698,7 @@ AUGMENTATIONS = {
         0.2,
         100,
         "alpha of Beta(alpha, alpha)",
-        "Average each sample and its target with another's.",
+        "Average each sample and its target with another's; its own share is the greater.",
         (1, 2, 3),
     ),
     "cutmix": Technique(
@@ -701,7 +706,7 @@ AUGMENTATIONS = {
         1,
         100,
         "alpha of Beta(alpha, alpha)",
-        "Paste a box of another sample, and mix the targets by its share of the area.",
+        "Paste a box of another sample, at most half the area, and mix the targets by area.",
         (1, 2, 3),
     ),
 }

@@ -1,0 +1,482 @@
+"""One image from a file, encoded bytes, a PIL image or an array: what it is, and its pixels.
+
+Pixels are always ``(height, width, channels)`` with 1 or 3 channels. Files and bytes give the
+same bits, because a format always takes the same decoder.
+"""
+
+import io
+import os
+import threading
+import warnings
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+
+from sklcnn.data.image_cache import IMAGE_CACHE
+
+GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+
+# torchvision decodes these a fifth faster than Pillow, in one call without the interpreter's lock.
+TORCHVISION_FORMATS = {"JPEG", "MPO"}
+
+# What each EXIF orientation asks for: mirror left-right, swap the axes, quarter turns (counter-clockwise).
+UPRIGHT = {
+    1: (False, 0),
+    2: (True, 0),
+    3: (False, 2),
+    4: (True, 2),
+    5: (True, 1),
+    6: (False, 3),
+    7: (True, 3),
+    8: (False, 1),
+}
+
+ORIENTATION_TAG = 0x0112
+
+
+class Header(NamedTuple):
+    """What is known of an image before its pixels are decoded."""
+
+    height: int  # upright, as are the pixels
+    width: int
+    grey: bool
+    orientation: int  # the EXIF turn that decoding still has to make
+    decoder: str  # "torchvision", "pillow" or "none"
+
+
+class UnusableImageError(ValueError):
+    """An image that cannot be read; the text continues a sentence that names it."""
+
+
+def image_source(value):
+    """Wrap one image, whatever its form.
+
+    Parameters
+    ----------
+    value : str, path, bytes, PIL.Image.Image or ndarray of shape (h, w) or (h, w, channels)
+
+    Returns
+    -------
+    source : ImageSource
+    """
+    if isinstance(value, (str, os.PathLike)):
+        return _ImageFile(os.fspath(value))
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return _ImageBytes(bytes(value))
+    if hasattr(value, "getpalette"):
+        return _PillowImage(value)
+    return _PixelArray(np.asarray(value))
+
+
+class ImageSource:
+    """One image that is not read yet.
+
+    Attributes
+    ----------
+    name : str
+        For errors.
+    integer : bool
+        Whether pixels are uint8.
+    encoded : bool
+        Whether reading costs much more than a copy.
+    """
+
+    name: str
+    integer = True
+    encoded = False
+    _digest = None
+
+    def header(self):
+        """Describe the image without decoding it, as a :class:`Header`."""
+        raise NotImplementedError
+
+    def pixels(self, header):
+        """Decode the image to an upright array of shape (h, w, 1 or 3), uint8 or float32."""
+        raise NotImplementedError
+
+    def identity(self):
+        """Return a hashable that stands for the content in this process."""
+        return self.digest()
+
+    def digest(self):
+        """Digest the content, encoded where it comes encoded, to 16 bytes."""
+        if self._digest is None:
+            self._digest = self._compute_digest()
+        return self._digest
+
+
+class _ImageFile(ImageSource):
+    encoded = True
+    _identity = None
+
+    def __init__(self, path):
+        self.path = path
+        self.name = f"the image file {path!r}"
+
+    def identity(self):
+        # A file that is written again has another time or size.
+        if self._identity is None:
+            with readable():
+                status = os.stat(self.path)
+            self._identity = (os.path.abspath(self.path), status.st_mtime_ns, status.st_size)
+        return self._identity
+
+    def digest(self):
+        key = ("digest", self.identity())
+        [digest] = IMAGE_CACHE.get([key])
+        if digest is None:
+            digest = content_digest(self._read())
+            IMAGE_CACHE.put(key, digest)
+        return digest
+
+    def header(self):
+        with readable():
+            file = open(self.path, "rb")
+        with file:
+            return encoded_header(file)
+
+    def pixels(self, header):
+        return encoded_pixels(self._read(), header)
+
+    def _read(self):
+        with readable(), open(self.path, "rb") as file:
+            return file.read()
+
+
+class _ImageBytes(ImageSource):
+    name = "encoded bytes"
+    encoded = True
+
+    def __init__(self, content):
+        self.content = content
+
+    def header(self):
+        return encoded_header(io.BytesIO(self.content))
+
+    def pixels(self, header):
+        return encoded_pixels(self.content, header)
+
+    def _compute_digest(self):
+        return content_digest(self.content)
+
+
+class _PillowImage(ImageSource):
+    name = "a PIL image"
+
+    # An image opened from a file decodes itself when first touched, which two threads must not do at once.
+    _loading = threading.Lock()
+
+    def __init__(self, image):
+        self.image = image
+
+    def header(self):
+        with decodable(), self._loading:
+            return pillow_header(self.image)
+
+    def pixels(self, header):
+        with decodable(), self._loading:
+            return upright(pillow_pixels(self.image), header.orientation)
+
+    def _compute_digest(self):
+        return pixel_digest(self.pixels(self.header()))
+
+
+class _PixelArray(ImageSource):
+    name = "an array"
+
+    def __init__(self, array):
+        self.array = array if array.ndim == 3 else array[:, :, None]
+        self.integer = array.dtype == np.uint8
+
+    def header(self):
+        shape, dtype = self.array.shape, self.array.dtype
+        if dtype.kind not in "biuf":
+            raise UnusableImageError(f"which has dtype {dtype}. Pass arrays of integers or floats")
+        if shape[2] not in (1, 3):
+            raise UnusableImageError(
+                f"which has shape {shape}, but images have shape (height, width) or (height, width, 1 or 3). "
+                "Drop an alpha channel with image[:, :, :3], or move channels to the last axis"
+            )
+        if self.array.size == 0:
+            raise UnusableImageError(f"which has no pixels: its shape is {shape}")
+        if dtype.kind == "f" and not np.isfinite(self.array).all():
+            raise UnusableImageError("which has NaN or infinite pixels")
+        return Header(*shape[:2], grey=shape[2] == 1, orientation=1, decoder="none")
+
+    def pixels(self, header):
+        return self.array if self.integer else self.array.astype(np.float32)
+
+    def _compute_digest(self):
+        return pixel_digest(self.array)
+
+
+def content_digest(content):
+    """Digest bytes to 16 bytes."""
+    return blake2b(content, digest_size=16).digest()
+
+
+def pixel_digest(pixels):
+    """Digest an array's type, shape and values to 16 bytes."""
+    digest = blake2b(f"{pixels.dtype.str} {pixels.shape} ".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(pixels).data)
+    return digest.digest()
+
+
+def encoded_header(file):
+    """Read an image file's header, leaving its pixels alone.
+
+    Parameters
+    ----------
+    file : binary file
+
+    Returns
+    -------
+    header : Header
+
+    Raises
+    ------
+    UnusableImageError
+        If Pillow knows no such format, or the image is too large to be trusted.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    if not file.read(1):
+        raise UnusableImageError("which is empty (0 bytes)")
+    file.seek(0)
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError as error:
+        raise UnusableImageError("which is not an image that Pillow can open") from error
+    except Image.DecompressionBombError as error:
+        raise UnusableImageError(too_many_pixels()) from error
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise UnusableImageError(too_many_pixels())
+    with decodable():
+        return pillow_header(image)
+
+
+def too_many_pixels():
+    """Say why a decompression bomb is refused."""
+    from PIL import Image
+
+    return (
+        f"which has more than {Image.MAX_IMAGE_PIXELS:,} pixels, as decompression bombs do. "
+        "If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+    )
+
+
+def pillow_header(image):
+    """Describe a PIL image without decoding it.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    header : Header
+    """
+    orientation = exif_orientation(image)
+    _, quarter_turns = UPRIGHT[orientation]
+    width, height = image.size[::-1] if quarter_turns % 2 else image.size
+    plain = image.mode in ("L", "RGB")
+    decoder = "torchvision" if plain and image.format in TORCHVISION_FORMATS else "pillow"
+    return Header(height, width, is_grey(image), orientation, decoder)
+
+
+def exif_orientation(image):
+    """Return the EXIF orientation of a PIL image, 1 where there is none."""
+    from PIL import Image
+
+    if image.format == "TIFF":
+        return 1  # Pillow turns these itself
+    try:
+        # A PNG's own getexif decodes the image, for tags that might follow the pixels.
+        exif = Image.Image.getexif(image)
+    except Exception:
+        return 1  # a viewer shows a picture whose tags are broken, too
+    orientation = exif.get(ORIENTATION_TAG, 1)
+    return orientation if orientation in UPRIGHT else 1
+
+
+def is_grey(image):
+    """Whether a PIL image's mode, or its palette, holds no colour."""
+    if image.mode in ("P", "PA"):
+        palette = rgb_palette(image)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in GREY_MODES
+
+
+def rgb_palette(image):
+    """Return a PIL image's palette as an array of shape (entries, 3)."""
+    raw_mode, entries = image.palette.getdata()
+    if raw_mode != "RGB":
+        entries = bytes(image.getpalette())  # decodes the image, which a plain palette does not need
+    return np.frombuffer(entries, np.uint8, len(entries) // 3 * 3).reshape(-1, 3)
+
+
+def encoded_pixels(content, header):
+    """Decode an image file's content.
+
+    Parameters
+    ----------
+    content : bytes
+    header : Header
+
+    Returns
+    -------
+    pixels : ndarray of shape (h, w, 1 or 3), uint8
+
+    Raises
+    ------
+    UnusableImageError
+        If the content is truncated or broken.
+    """
+    with decodable():
+        pixels = DECODERS[header.decoder](content)
+        return upright(pixels, header.orientation)
+
+
+def decode_with_torchvision(content):
+    """Decode a grey or RGB JPEG."""
+    import torch
+    from torchvision.io import decode_jpeg
+
+    encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)  # a tensor must be writeable
+    return decode_jpeg(encoded).permute(1, 2, 0).contiguous().numpy()
+
+
+def decode_with_pillow(content):
+    """Decode any format that Pillow opens; of several frames, the first."""
+    from PIL import Image
+
+    return pillow_pixels(Image.open(io.BytesIO(content)))
+
+
+DECODERS = {"torchvision": decode_with_torchvision, "pillow": decode_with_pillow}
+
+
+def pillow_pixels(image):
+    """Turn a PIL image into 8-bit grey or RGB, as it lies in its file.
+
+    An alpha channel is dropped, as torchvision and Keras do. Sixteen bits keep their high byte, as
+    Pillow itself keeps of 16-bit RGB: 8-bit values that were spread to 16 bits come back unchanged.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    pixels : ndarray of shape (h, w, 1 or 3), uint8
+
+    Raises
+    ------
+    UnusableImageError
+        If pixels are floats, or integers of more than 16 bits.
+    """
+    image.load()
+    if image.mode in ("P", "PA"):
+        return palette_pixels(image)
+    if image.mode.startswith("I"):
+        return high_bytes(np.asarray(image))[:, :, None]
+    if image.mode == "F":
+        raise UnusableImageError("whose pixels are floats. Pass arrays instead")
+    if image.mode in GREY_MODES:
+        return np.array(image.convert("L"))[:, :, None]
+    if image.mode == "RGBA":
+        return np.array(image)[:, :, :3]
+    return np.array(image.convert("RGB"))
+
+
+def palette_pixels(image):
+    """Look a palette image's pixels up, which Pillow's own conversion warns about."""
+    table = np.zeros((256, 3), np.uint8)
+    palette = rgb_palette(image)
+    table[: len(palette)] = palette
+    codes = np.asarray(image)  # (h, w), or (h, w, 2) with alpha
+    return table[codes if codes.ndim == 2 else codes[:, :, 0]]
+
+
+def high_bytes(values):
+    """Reduce 16-bit values to 8 bits."""
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise UnusableImageError("whose pixels have more than 16 bits. Pass arrays instead")
+    return (values >> 8).astype(np.uint8)
+
+
+def upright(pixels, orientation):
+    """Turn pixels as their EXIF orientation asks.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (h, w, channels)
+    orientation : int from 1 to 8
+
+    Returns
+    -------
+    pixels : ndarray, contiguous
+    """
+    mirrored, quarter_turns = UPRIGHT[orientation]
+    if mirrored:
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(np.rot90(pixels, quarter_turns))
+
+
+@contextmanager
+def readable():
+    """Say in one phrase why the operating system does not give a file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        reason = "which does not exist"
+        if not os.path.isabs(error.filename):
+            reason += f". Relative paths start at the working folder, {os.getcwd()!r}"
+        raise UnusableImageError(reason) from error
+    except OSError as error:
+        raise UnusableImageError(f"which cannot be read: {error.strerror or error}") from error
+
+
+@contextmanager
+def decodable():
+    """Say in one phrase that an image is broken, whatever a decoder raises."""
+    try:
+        yield
+    except UnusableImageError:
+        raise
+    except Exception as error:
+        # Broken files make decoders raise nearly anything: OSError, SyntaxError, struct.error, RuntimeError.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UnusableImageError(f"which is truncated or broken: {reason}") from error
+
+
+class PillowSilence:
+    """Ignore Pillow's warnings while any thread is inside.
+
+    ``warnings.catch_warnings`` would put back the filters of one thread while another is inside;
+    here the worst that interleaving leaves behind is an ignored warning of Pillow's.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._n_inside = 0
+        self._filter = None
+
+    def __enter__(self):
+        with self._lock:
+            if self._n_inside == 0:
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                self._filter = warnings.filters[0]
+            self._n_inside += 1
+
+    def __exit__(self, *exception):
+        with self._lock:
+            self._n_inside -= 1
+            if self._n_inside == 0 and self._filter in warnings.filters:
+                warnings.filters.remove(self._filter)
+
+
+PILLOW_SILENCE = PillowSilence()

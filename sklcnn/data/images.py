@@ -1,0 +1,492 @@
+"""Image files, encoded bytes, PIL images and arrays of differing sizes, read by the batch."""
+
+import os
+import sys
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from joblib import cpu_count
+
+from sklcnn.data.decoding import PILLOW_SILENCE, UnusableImageError, image_source
+from sklcnn.data.image_cache import IMAGE_CACHE
+
+# Batches read ahead of the one that trains: enough that threads always have work, few enough that
+# float batches of photographs do not fill the memory.
+BATCHES_AHEAD = 3
+
+# Pixels a thread takes at a time, so that handing work over costs little beside the work.
+TASK_BYTES = 2**20
+
+HEADERS_PER_TASK = 32
+
+
+def image_sources(X):
+    """List the images in X, if X is one of the forms that hold images one by one.
+
+    Parameters
+    ----------
+    X : object
+        What the user passed.
+
+    Returns
+    -------
+    sources : list or None
+        Paths, encoded bytes, PIL images or arrays; None where X is anything else (numbers, arrays
+        of one size), which is left to the reader of arrays.
+
+    Raises
+    ------
+    TypeError
+        If X mixes kinds, or is one image instead of several.
+    ValueError
+        If X is empty, misses images, or has other columns beside a column of images.
+    """
+    if image_kind(X) in ("paths", "encoded bytes", "PIL images"):
+        raise TypeError(f"X must hold several images, but is one {type(X).__name__}. Pass a list: [X].")
+    values = column_of_values(X)
+    if values is None:
+        return None
+    kinds = {image_kind(value) for value in values}
+    if not kinds - {"missing", None}:
+        return None
+    if "missing" in kinds:
+        row = [image_kind(value) for value in values].index("missing")
+        raise ValueError(f"X misses the image of row {row}: it is {values[row]!r}. Leave such rows out.")
+    if len(kinds) > 1:
+        raise mixed_kinds_error(values)
+    if isinstance(X, (list, tuple)) and kinds == {"arrays"} and of_one_shape(values):
+        return None
+    return values
+
+
+def column_of_values(X):
+    """Return the one column that X consists of as a list, None if X is a table of numbers."""
+    if isinstance(X, (list, tuple)):
+        values = column_of_nested(list(X))
+    elif isinstance(X, np.ndarray):
+        values = column_of_array(X)
+    elif hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "to_series")):
+        values = column_of_frame(X)
+    elif hasattr(X, "to_list") and hasattr(X, "dtype"):
+        values = None if is_numeric(X.dtype) else X.to_list()
+    else:
+        return None
+    if values is not None and len(values) == 0:
+        raise ValueError("X is empty: it has 0 sample(s), while a minimum of 1 is required.")
+    return values
+
+
+def column_of_nested(values):
+    """Unwrap a list of one-element lists, as ``array.tolist()`` gives."""
+    if not values or not isinstance(values[0], (list, tuple)) or not values[0]:
+        return values
+    if image_kind(values[0][0]) is None:
+        return values
+    if any(not isinstance(value, (list, tuple)) or len(value) != 1 for value in values):
+        raise other_columns_error("its first column", max(len(value) for value in values) - 1)
+    return [value[0] for value in values]
+
+
+def column_of_array(X):
+    """Return the one column of an array of objects or strings."""
+    if X.dtype.kind == "S":
+        raise TypeError(
+            f"X has dtype {X.dtype}, which cuts trailing zeros off encoded bytes. "
+            "Pass a list, or an array of dtype=object."
+        )
+    if X.dtype.kind not in "OUT" or X.ndim not in (1, 2) or (X.ndim == 2 and X.shape[1] == 0):
+        return None
+    if X.ndim == 1 or X.shape[1] == 1:
+        return X.ravel().tolist()
+    for number, value in enumerate(X[0] if len(X) else []):
+        if image_kind(value) in ("paths", "encoded bytes", "PIL images"):
+            raise other_columns_error(f"column {number}", X.shape[1] - 1)
+    return None
+
+
+def column_of_frame(X):
+    """Return the one column of a pandas or polars DataFrame."""
+    if all(is_numeric(dtype) for dtype in set(X.dtypes)):
+        return None
+    columns = [X.to_series(i) if hasattr(X, "to_series") else X.iloc[:, i] for i in range(X.shape[1])]
+    if len(columns) == 1:
+        return columns[0].to_list()
+    for column in columns:
+        if not is_numeric(column.dtype) and first_kind(column) is not None:
+            raise other_columns_error(f"column {column.name!r}", len(columns) - 1)
+    return None
+
+
+def is_numeric(dtype):
+    """Whether a NumPy, pandas or polars dtype is one of numbers or booleans."""
+    if hasattr(dtype, "is_numeric"):  # polars
+        return dtype.is_numeric() or str(dtype) == "Boolean"
+    return getattr(dtype, "kind", "O") in "biufc"
+
+
+def first_kind(values):
+    """Return the kind of the first value that is not missing."""
+    return next((kind for kind in map(image_kind, values) if kind != "missing"), None)
+
+
+def image_kind(value):
+    """Name what kind of image a value is: None if it is none, "missing" if it stands for one.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    kind : str or None
+    """
+    if isinstance(value, (str, os.PathLike)):
+        return "paths"
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return "encoded bytes"
+    if "PIL.Image" in sys.modules and isinstance(value, sys.modules["PIL.Image"].Image):
+        return "PIL images"
+    if hasattr(value, "__array__") and getattr(value, "ndim", 0) in (2, 3):
+        return "arrays"
+    if value is None or type(value).__name__ in ("NAType", "NaTType"):
+        return "missing"
+    return "missing" if isinstance(value, float) and value != value else None
+
+
+def of_one_shape(arrays):
+    """Whether all arrays have one shape, so that they can be stacked."""
+    return len({tuple(array.shape) for array in arrays}) == 1
+
+
+def mixed_kinds_error(values):
+    """Name the first two rows whose kinds differ."""
+    names = [image_kind(value) or f"a {type(value).__name__}" for value in values]
+    row = next(i for i, name in enumerate(names) if name != names[0])
+    return TypeError(
+        f"X must hold images of one kind, but row 0 is of {names[0]} and row {row} of {names[row]}. "
+        "Convert them to one kind, such as PIL images."
+    )
+
+
+def other_columns_error(column, n_others):
+    """Point from a table with images in it to the ColumnTransformer."""
+    return ValueError(
+        f"X has paths, encoded images or text in {column}, beside {n_others} other column(s), but images are "
+        "read from a single column. Pass that column alone, or use a ColumnTransformer that gives it to "
+        "CNNFeatures."
+    )
+
+
+class ImageStore:
+    """Images one by one, decoded when a batch needs them.
+
+    All headers are read at once, so that most broken files are found before training, and so that
+    the colour mode and the size of a sample are known. Decoded and resized images stay in a bounded
+    memory that all stores of the process share (see :class:`sklcnn.data.image_cache.ImageCache`).
+    EXIF orientations are respected, alpha channels dropped, 16-bit pixels reduced to 8 bits; of
+    several frames, the first counts.
+
+    Parameters
+    ----------
+    sources : list
+        Paths, encoded bytes, PIL images or arrays, as :func:`image_sources` returns.
+    image_size : (int, int), default=None
+        Height and width that images are resized to, squashed if the shape differs. None: as they
+        come, which must be of one size.
+    mode : {"L", "RGB"}, default=None
+        Grey or colour. None: grey if every image is grey, else colour.
+    n_jobs : int, default=None
+        Threads that read and decode. None: torch's number of threads; -1: all cores. Batches do
+        not depend on it.
+
+    Attributes
+    ----------
+    sample_shape : (int, int, int)
+        Channels, height and width of one sample.
+    mode : {"L", "RGB"}
+    image_size : (int, int) or None
+        As passed.
+    integer : bool
+        Whether pixels are integers from 0 to 255: False for arrays of any dtype but uint8, whose
+        values are kept as float32.
+
+    Raises
+    ------
+    ValueError
+        If an image cannot be read (the error names row and path), or sizes differ without
+        `image_size`.
+    """
+
+    def __init__(self, sources, *, image_size=None, mode=None, n_jobs=None):
+        self.n_jobs = n_jobs
+        with PILLOW_SILENCE, ThreadPoolExecutor(n_threads(n_jobs)) as pool:
+            self._sources, self._headers = read_headers(sources, pool)
+        self.integer = pixels_are_integer(self._sources)
+        self.image_size = image_size
+        self.mode = mode or ("L" if all(header.grey for header in self._headers) else "RGB")
+        height, width = image_size or common_size(self._headers)
+        self.sample_shape = (1 if self.mode == "L" else 3, height, width)
+
+    def __len__(self):
+        return len(self._sources)
+
+    def batch(self, rows, dtype):
+        """Read a batch in the calling thread.
+
+        Parameters
+        ----------
+        rows : slice or int64 tensor of shape (n,)
+        dtype : torch.dtype
+
+        Returns
+        -------
+        images : torch.Tensor of shape (n, channels, h, w)
+            Channels-last in memory.
+        """
+        rows = self._row_numbers(rows)
+        pixels = self._empty(len(rows), dtype)
+        with PILLOW_SILENCE:
+            self._fill(pixels, rows)
+        return channels_first(pixels, dtype)
+
+    def batches(self, groups, dtype):
+        """Read one batch for each group of rows, a few ahead of the one that is asked for.
+
+        Parameters
+        ----------
+        groups : iterable of slices or int64 tensors
+        dtype : torch.dtype
+
+        Yields
+        ------
+        images : torch.Tensor of shape (n, channels, h, w)
+            As :meth:`batch` returns.
+        """
+        ahead = deque()
+        pool = ThreadPoolExecutor(n_threads(self.n_jobs), thread_name_prefix="sklcnn-images")
+        with PILLOW_SILENCE:
+            try:
+                for rows in groups:
+                    ahead.append(self._start(pool, rows, dtype))
+                    if len(ahead) > BATCHES_AHEAD:
+                        yield finish(*ahead.popleft(), dtype)
+                while ahead:
+                    yield finish(*ahead.popleft(), dtype)
+            finally:
+                # Also where the caller stops early, or an image turns out to be broken.
+                pool.shutdown(cancel_futures=True)
+
+    def keys(self, rows):
+        """Digest the content of samples, whatever the size and mode they are read with.
+
+        Parameters
+        ----------
+        rows : slice or int64 tensor of shape (n,)
+
+        Returns
+        -------
+        keys : list of bytes
+            16 bytes each: of the encoded content for files and bytes, else of the pixels.
+        """
+        with PILLOW_SILENCE:
+            keys = []
+            for row in self._row_numbers(rows):
+                with naming(row, self._sources[row]):
+                    keys.append(self._sources[row].digest())
+            return keys
+
+    def _row_numbers(self, rows):
+        return range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
+
+    def _empty(self, n, dtype):
+        channels, height, width = self.sample_shape
+        # NumPy, which fills it, knows no bfloat16.
+        dtype = torch.float32 if dtype == torch.bfloat16 else dtype
+        return torch.empty((n, height, width, channels), dtype=dtype)
+
+    def _start(self, pool, rows, dtype):
+        rows = self._row_numbers(rows)
+        pixels = self._empty(len(rows), dtype)
+        step = max(8, TASK_BYTES // int(np.prod(self.sample_shape)))
+        tasks = [
+            pool.submit(self._fill, pixels[start : start + step], rows[start : start + step])
+            for start in range(0, len(rows), step)
+        ]
+        return pixels, tasks
+
+    def _fill(self, pixels, rows):
+        pixels = pixels.numpy()
+        kept = IMAGE_CACHE.get(self._cache_key(row) for row in rows)
+        for i, (row, image) in enumerate(zip(rows, kept, strict=True)):
+            pixels[i] = self._decode(row) if image is None else image
+
+    def _cache_key(self, row):
+        # An image of its own size needs no name: it costs little to read again.
+        source = self._sources[row]
+        if not source.encoded and not self._is_resized(row):
+            return None
+        return source.identity(), self.sample_shape
+
+    def _is_resized(self, row):
+        header = self._headers[row]
+        return (header.height, header.width) != self.sample_shape[1:]
+
+    def _decode(self, row):
+        """Decode, convert and resize one image, and keep it."""
+        with naming(row, self._sources[row]):
+            pixels = self._sources[row].pixels(self._headers[row])
+        image = resize_pixels(convert(pixels, self.mode), self.sample_shape[1:])
+        key = self._cache_key(row)
+        if key is not None:
+            IMAGE_CACHE.put(key, image, image.nbytes)
+        return image
+
+
+def finish(pixels, tasks, dtype):
+    """Wait for a batch, and raise what its threads raised."""
+    for task in tasks:
+        task.result()
+    return channels_first(pixels, dtype)
+
+
+def channels_first(pixels, dtype):
+    """View (n, h, w, c) pixels as (n, c, h, w), channels-last in memory."""
+    return pixels.to(dtype).movedim(-1, 1)
+
+
+def n_threads(n_jobs):
+    """Return how many threads `n_jobs` stands for."""
+    if n_jobs is None:
+        return torch.get_num_threads()
+    return n_jobs if n_jobs > 0 else max(1, cpu_count() + 1 + n_jobs)
+
+
+def read_headers(images, pool):
+    """Wrap images and read their headers.
+
+    Parameters
+    ----------
+    images : list
+    pool : concurrent.futures.Executor
+
+    Returns
+    -------
+    sources, headers : list
+
+    Raises
+    ------
+    ValueError
+        If an image cannot be read, naming the first such row.
+    """
+
+    def read_some(start):
+        return [read_header(row, images[row]) for row in range(len(images))[start : start + HEADERS_PER_TASK]]
+
+    parts = pool.map(read_some, range(0, len(images), HEADERS_PER_TASK))
+    sources, headers = zip(*(pair for part in parts for pair in part), strict=True)
+    return list(sources), list(headers)
+
+
+def read_header(row, image):
+    """Wrap an image and read its header, unless another store has read it."""
+    source = image_source(image)
+    with naming(row, source):
+        if not source.encoded:
+            return source, source.header()
+        key = ("header", source.identity())
+        [header] = IMAGE_CACHE.get([key])
+        if header is None:
+            header = source.header()
+            IMAGE_CACHE.put(key, header)
+        return source, header
+
+
+@contextmanager
+def naming(row, source):
+    """Name the row and the image where one cannot be read."""
+    try:
+        yield
+    except UnusableImageError as error:
+        raise ValueError(f"X has in row {row} {source.name}, {error}.") from error
+
+
+def pixels_are_integer(sources):
+    """Whether all images are 8-bit; arrays of floats among them are an error."""
+    integer = [source.integer for source in sources]
+    if any(integer) and not all(integer):
+        raise ValueError(
+            f"X must hold arrays of uint8 (0 to 255) or of floats, but row {integer.index(True)} is "
+            f"uint8 and row {integer.index(False)} is not. Convert them to one dtype."
+        )
+    return integer[0]
+
+
+def common_size(headers):
+    """Return the height and width that all images share, or name two that differ."""
+    first = headers[0]
+    for row, header in enumerate(headers):
+        if (header.height, header.width) != (first.height, first.width):
+            raise ValueError(
+                f"X must hold images of one size unless image_size is set, but row 0 has {first.height} x "
+                f"{first.width} pixels (height x width) and row {row} has {header.height} x {header.width}. "
+                f"Pass image_size, such as image_size=({first.height}, {first.width})."
+            )
+    return first.height, first.width
+
+
+def convert(pixels, mode):
+    """Make pixels grey or RGB.
+
+    Parameters
+    ----------
+    pixels : ndarray of shape (h, w, 1 or 3)
+    mode : {"L", "RGB"}
+        Grey is the luma that Pillow computes (ITU-R 601-2).
+
+    Returns
+    -------
+    pixels : ndarray of shape (h, w, 1) or (h, w, 3)
+    """
+    n_channels = 1 if mode == "L" else 3
+    if pixels.shape[2] == n_channels:
+        return pixels
+    if mode == "RGB":
+        return np.repeat(pixels, 3, axis=2)
+    if pixels.dtype != np.uint8:
+        return pixels @ np.array([[0.299], [0.587], [0.114]], pixels.dtype)
+    from PIL import Image
+
+    return np.array(Image.fromarray(pixels).convert("L"))[:, :, None]
+
+
+def resize_pixels(pixels, size):
+    """Resize one image of shape (h, w, channels), as :func:`resize_images` does a batch."""
+    if pixels.shape[:2] == tuple(size):
+        return pixels
+    pixels = pixels if pixels.flags.writeable else pixels.copy()  # torch warns about read-only memory
+    batch = torch.from_numpy(pixels).movedim(-1, 0)[None]
+    return resize_images(batch, size).movedim(1, -1)[0].numpy()
+
+
+def resize_images(images, size):
+    """Resize a batch bilinearly, with antialiasing; squashed if the shape differs.
+
+    Parameters
+    ----------
+    images : torch.Tensor of shape (n, channels, h, w), uint8 or float
+    size : (int, int)
+        Height and width.
+
+    Returns
+    -------
+    resized : torch.Tensor of shape (n, channels, *size)
+        Of the same dtype, channels-last in memory.
+    """
+    from torchvision.transforms.v2.functional import resize
+
+    resized = resize(images, list(size), antialias=True)
+    # A copy, because strides of axes of length 1 are kept by contiguous() as they come.
+    return resized.movedim(1, -1).clone(memory_format=torch.contiguous_format).movedim(-1, 1)

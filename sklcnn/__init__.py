@@ -1,0 +1,25 @@
+"""Convolutional networks that behave like any other scikit-learn estimator."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sklcnn.classifier import CNNClassifier
+    from sklcnn.regressor import CNNRegressor
+
+__version__ = "0.1.0"
+__all__ = ["CNNClassifier", "CNNRegressor"]
+
+_ROOMS = {"CNNClassifier": "classifier", "CNNRegressor": "regressor"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'sklcnn' has no attribute {name!r}")
+    value = getattr(import_module(f"sklcnn.{_ROOMS[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,558 @@
+"""The fit line, the forward pass and the state that classifier and regressor share."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.metrics import get_scorer
+from sklearn.metrics._scorer import _BaseScorer
+from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+
+from sklcnn.constraints import is_sequence
+from sklcnn.data.batches import Rows
+from sklcnn.data.inputs import InputSpec, Reading, channel_statistics, read_again, read_inputs
+from sklcnn.data.split import split_rows
+from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, check_weights, class_weights
+from sklcnn.network.cnn import NetworkSpec, build_network
+from sklcnn.network.losses import RowLoss
+from sklcnn.parameters import CNNParameters
+from sklcnn.training.seeding import draw_seed, seeded
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "duration",
+    "learning_rate",
+    "train_loss",
+    "penalty",
+    "val_loss",
+    "train_score",
+    "val_score",
+)
+# "auto" for max_epochs: about so many updates, in no fewer and no more epochs than these.
+AUTO_UPDATES, AUTO_MIN_EPOCHS, AUTO_MAX_EPOCHS = 1000, 10, 200
+
+
+@contextmanager
+def unchanged_on_error(estimator: Any) -> Iterator[None]:
+    """Put an estimator's attributes back if an error leaves the block; an interrupt that has been dealt with passes."""
+    before = vars(estimator).copy()
+    try:
+        yield
+    except BaseException as error:
+        if not getattr(error, "state_kept", False):
+            vars(estimator).clear()
+            vars(estimator).update(before)
+        raise
+
+
+def auto_epochs(n_rows: int, batch_size: int) -> int:
+    """Choose a number of epochs that gives about 1,000 updates."""
+    updates = math.ceil(n_rows / batch_size)
+    return min(max(round(AUTO_UPDATES / updates), AUTO_MIN_EPOCHS), AUTO_MAX_EPOCHS)
+
+
+def resolve_device(device: str, precision: str, owner: str) -> str:
+    """Find the device to run on.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        usable = torch.backends.mps.is_available() and precision != "float64"  # which Apple's GPUs lack
+        return "mps" if usable else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{owner}: device={device!r} is not available here: {reason}. Use device=\"auto\"."
+        ) from None
+    return device
+
+
+class BaseCNN(CNNParameters):
+    """What classifier and regressor share; a subclass says what its targets are."""
+
+    # What a subclass says.
+
+    def _draft_encoding(self, y: Any) -> Any:
+        """Encode what can be known of the targets before rows are held out."""
+        raise NotImplementedError
+
+    def _finish_encoding(self, draft: Any, y: Any, rows: np.ndarray, weights: np.ndarray) -> Any:
+        """Encode what depends on the training rows."""
+        raise NotImplementedError
+
+    def _make_loss(self, encoding: Any) -> RowLoss:
+        """Build the loss."""
+        raise NotImplementedError
+
+    def _default_score(self, encoding: Any, outputs: Any, targets: Any, weights: Any) -> float:
+        """Compute what `score` computes, from raw outputs."""
+        raise NotImplementedError
+
+    def _class_weights(self, encoding: Any, targets: torch.Tensor, weights: np.ndarray) -> np.ndarray | None:
+        """Give the class weight of each class, (k,), or None."""
+        return None
+
+    # Specs: hyper-parameters as plain values for the other rooms.
+
+    @property
+    def _owner(self):
+        return type(self).__name__
+
+    def _input_spec(self):
+        shape = None if self.input_shape is None else tuple(int(size) for size in self.input_shape)
+        return InputSpec(self._owner, shape, self.spatial_dims, self.data_format)
+
+    def _network_spec_now(self):
+        def as_tuple(units):
+            return tuple(int(n) for n in units) if is_sequence(units) else (int(units),)
+
+        return NetworkSpec(
+            owner=self._owner,
+            filters=as_tuple(self.filters),
+            dense_units=as_tuple(self.dense_units),
+            **{
+                name: getattr(self, name)
+                for name in (
+                    "kernel_size", "stride", "padding", "pooling", "pool_size", "global_pooling", "activation",
+                    "batch_norm", "dropout", "conv_dropout",
+                )
+            },
+        )  # fmt: skip
+
+    def _training_spec(self, n_rows):
+        from sklcnn.training.net import TrainingSpec
+
+        schedule = self.lr_schedule
+        if schedule == "auto":
+            schedule = "reduce_on_plateau" if self.early_stopping else "one_cycle"
+        return TrainingSpec(
+            owner=self._owner,
+            schedule=schedule,
+            max_epochs=auto_epochs(n_rows, self.batch_size) if self.max_epochs == "auto" else int(self.max_epochs),
+            patience=int(self.patience) if self.early_stopping else None,
+            device=resolve_device(self.device, self.precision, self._owner),
+            **{
+                name: getattr(self, name)
+                for name in (
+                    "optimizer", "learning_rate", "optimizer_params", "batch_size", "l1", "l2", "scoring", "precision",
+                    "verbose",
+                )
+            },
+        )  # fmt: skip
+
+    # Fitting.
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        groups: Any = None,
+        X_val: Any = None,
+        y_val: Any = None,
+        sample_weight_val: Any = None,
+    ) -> BaseCNN:
+        """Train a network.
+
+        Parameters
+        ----------
+        X : array-like
+            Signals `(n, length)` or `(n, length, channels)`, images `(n, height, width)` or
+            `(n, height, width, channels)`, volumes, with channels first or last; or flat rows with `input_shape`.
+            NumPy arrays, memory maps, torch tensors and DataFrames of numbers.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Labels or an indicator matrix for a classifier; one or several values a row for a regressor.
+        sample_weight : array-like of shape (n,), default=None
+            Weight 2 counts as the row twice; rows of weight 0 are dropped.
+        groups : array-like of shape (n,), default=None
+            Rows of one group are held out together by `early_stopping`.
+        X_val, y_val, sample_weight_val : default=None
+            Validation rows of the user's: recorded in `history_`, and watched by `early_stopping` instead of a
+            hold-out.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a hyper-parameter, X, y or a weight is not usable, or the loss is not finite. The estimator is then as
+            it was before the call.
+        KeyboardInterrupt
+            If interrupted. The estimator is then fitted as of the last finished epoch.
+        """
+        with unchanged_on_error(self):
+            self._check_parameters()
+            self._fit(X, y, sample_weight, groups, (X_val, y_val, sample_weight_val))
+        return self
+
+    def _fit(self, X, y, sample_weight, groups, validation):
+        seed = draw_seed(self.random_state)
+        goes_on = self.warm_start and hasattr(self, "net_")
+        store, reading = self._read(X, goes_on)
+        rows, y, weights, groups = self._kept_rows(store, y, sample_weight, groups)
+        draft = self._encoding if goes_on else self._draft_encoding(y)
+        train, valid = self._split(draft, y, rows, groups, validation, seed)
+        encoding = self._finish_encoding(draft, y, train, weights[train])
+        data = self._encode(encoding, store, rows, y, weights, train)
+        train_rows = data(train)
+        valid_rows = self._validation_rows(encoding, reading, validation) if valid is None else data(valid)
+        with seeded(seed):
+            spec = self._training_spec(len(train_rows))
+            net = self._continued_net(spec) if goes_on else self._new_net(spec, encoding, reading, train_rows)
+            watch = self._watch(
+                net, encoding, reading, train_rows, valid_rows, _validation_data(X, y, rows, valid, validation)
+            )
+            outcome = self._train(net, train_rows, valid_rows, watch, seed)
+            self._remember(X, net, encoding, reading, outcome)
+        if outcome.interrupt is not None:
+            raise outcome.interrupt
+
+    def _read(self, X, goes_on):
+        if goes_on:
+            self._check_features(X)
+            return read_again(X, self._reading), self._reading
+        return read_inputs(X, self._input_spec())
+
+    def _kept_rows(self, store, y, sample_weight, groups):
+        """Drop the rows of zero weight; give the rest with y, weights and groups beside them."""
+        if y is None:
+            raise ValueError(
+                f"{self._owner}: requires y to be passed, but the target y is None. Pass one target a row."
+            )
+        weights = check_weights(sample_weight, len(store), self._owner)
+        y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+        y = y if hasattr(y, "shape") or isinstance(y, (list, tuple)) else np.asarray(y)
+        if len(store) != (n_targets := _num_samples(y)):
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: {self._owner} got {len(store)} rows in X "
+                f"but {n_targets} in y. Pass one target a row."
+            )
+        if groups is not None:
+            check_consistent_length(y, groups)
+            groups = np.asarray(groups)
+        rows = np.arange(len(store))
+        if weights is None:
+            return rows, y, np.ones(len(store)), groups
+        rows = np.flatnonzero(weights > 0)
+        if len(rows) < len(store):
+            y = _safe_indexing(y, rows)
+            groups = None if groups is None else groups[rows]
+        return rows, y, weights[rows], groups
+
+    def _split(self, draft, y, rows, groups, validation, seed):
+        """Give places (in `rows`) to train on, and to validate on or None."""
+        places = np.arange(len(rows))
+        if not self.early_stopping or validation[0] is not None:
+            return places, None
+        codes = labels = None
+        if isinstance(draft, ClassEncoding):
+            codes, labels = draft.encode(y, self._owner, torch.float32).numpy(), draft.classes
+        return split_rows(
+            places, fraction=self.validation_fraction, codes=codes, groups=groups, labels=labels, seed=seed,
+            owner=self._owner,
+        )  # fmt: skip
+
+    def _encode(self, encoding, store, rows, y, weights, train, *, rescale=True):
+        """Give a function from places (in `rows`) to their data."""
+        dtype = TORCH_FLOATS[self.precision]
+        targets = encoding.encode(y, self._owner, dtype)
+        score_weights = None if np.all(weights == weights[0]) else torch.from_numpy(weights)
+        by_class = self._class_weights(encoding, targets[train], weights[train])
+        if by_class is not None:
+            weights = weights * by_class[targets.numpy()]
+        if rescale:
+            weights = weights / self._weight_unit(weights[train])
+        row_weights = None if np.all(weights == 1) else torch.from_numpy(weights).to(dtype)
+        numbers = torch.from_numpy(rows)
+
+        def data(places):
+            places = torch.from_numpy(places)
+            return Rows(
+                store,
+                numbers[places],
+                targets[places],
+                None if row_weights is None else row_weights[places],
+                None if score_weights is None else score_weights[places],
+            )
+
+        return data
+
+    def _weight_unit(self, train_weights):
+        """Give what weights are divided by: their mean over the training rows."""
+        if not np.any(train_weights > 0):
+            raise ValueError(f"{self._owner}: class_weight leaves every training row with weight 0. Raise a weight.")
+        return train_weights.mean()
+
+    def _validation_rows(self, encoding, reading, validation):
+        """Read the user's validation rows."""
+        X, y, sample_weight = validation
+        if X is None:
+            if y is not None or sample_weight is not None:
+                raise ValueError(f"{self._owner}: y_val and sample_weight_val go with X_val, which is None.")
+            return None
+        if y is None:
+            raise ValueError(f"{self._owner}: X_val needs y_val, which is None.")
+        store = read_again(X, reading)
+        rows, y, weights, _ = self._kept_rows(store, y, sample_weight, None)
+        places = np.arange(len(rows))
+        return self._encode(encoding, store, rows, y, weights, places)(places)
+
+    def _new_net(self, spec, encoding, reading, train_rows):
+        """Build a network and the skorch net around it."""
+        from sklcnn.training.callbacks import user_callbacks
+        from sklcnn.training.net import make_net
+
+        module = self._build_module(encoding, reading, train_rows)
+        return make_net(
+            module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), user_callbacks(self.callbacks, self._owner)
+        )
+
+    def _build_module(self, encoding, reading, train_rows):
+        statistics = None
+        if self.standardize:
+            weights = torch.ones(len(train_rows)) if train_rows.weights is None else train_rows.weights
+            statistics = channel_statistics(train_rows.store, train_rows.rows, weights)
+        return build_network(self._network_spec_now(), reading.sample_shape, encoding.n_outputs, statistics)
+
+    def _continued_net(self, spec):
+        """Give the last fit's net, set to the hyper-parameters of now."""
+        net = self.net_
+        restart = (net.spec.optimizer, net.spec.optimizer_params) != (spec.optimizer, spec.optimizer_params)
+        net.spec = spec
+        if restart:
+            net.initialize_optimizer()
+        return net
+
+    def _train(self, net, train_rows, valid_rows, watch, seed):
+        generator = torch.Generator().manual_seed((seed + len(net.history)) % 2**63)
+        return net.fit_loop(train_rows, valid_rows, watch=watch, generator=generator)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseCNN:
+        """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+        sample_weight : array-like of shape (n,), default=None
+            Taken as they are: not rescaled.
+
+        Returns
+        -------
+        self : object
+        """
+        with unchanged_on_error(self):
+            self._check_parameters()
+            self._partial_fit(X, y, sample_weight)
+        return self
+
+    def _partial_fit(self, X, y, sample_weight, draft=None):
+        if self.early_stopping:
+            raise ValueError(
+                f"{self._owner}: partial_fit trains for one epoch and cannot stop early. Set early_stopping=False."
+            )
+        seed = draw_seed(self.random_state)
+        goes_on = hasattr(self, "net_")
+        store, reading = self._read(X, goes_on)
+        rows, y, weights, _ = self._kept_rows(store, y, sample_weight, None)
+        draft = self._encoding if goes_on else draft or self._draft_encoding(y)
+        train = np.arange(len(rows))
+        encoding = self._finish_encoding(draft, y, train, weights)
+        train_rows = self._encode(encoding, store, rows, y, weights, train, rescale=False)(train)
+        with seeded(seed):
+            spec = replace(self._training_spec(len(train_rows)), schedule=None, patience=None, max_epochs=1)
+            net = self._continued_net(spec) if goes_on else self._new_net(spec, encoding, reading, train_rows)
+            watch = self._watch(net, encoding, reading, train_rows, None, None)
+            outcome = self._train(net, train_rows, None, watch, seed)
+            self._remember(X, net, encoding, reading, outcome)
+        if outcome.interrupt is not None:
+            raise outcome.interrupt
+
+    def _watch(self, net, encoding, reading, train_rows, valid_rows, valid_data):
+        """Set up what is computed while the network trains."""
+        from sklcnn.training.net import Watch
+
+        def default_score(rows):
+            def score(outputs, places):
+                targets, weights = rows.targets, rows.score_weights
+                if places is not None:
+                    targets, weights = targets[places], None if weights is None else weights[places]
+                return self._default_score(encoding, outputs, targets, weights)
+
+            return score
+
+        watch = Watch(train_score=default_score(train_rows))
+        if valid_rows is not None:
+            watch.valid_score = default_score(valid_rows)
+        if self.scoring != "loss":
+            self._watch_scorer(watch, net, encoding, reading, valid_rows, valid_data)
+        return watch
+
+    def _watch_scorer(self, watch, net, encoding, reading, valid_rows, valid_data):
+        """Score the validation rows by the user's scorer, in the user's units, from outputs that are there already."""
+        scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
+        watch.train_score = None  # the scorer's own units: not to be compared with accuracy or R2 beside it
+        if valid_rows is None:
+            return
+        view = copy.copy(self)
+        view._remember_network(net, encoding, reading)
+        X, y = valid_data(isinstance(scorer, _BaseScorer))
+        view._known_outputs = known = [X, None]
+        arguments = {}
+        if valid_rows.score_weights is not None and _takes_weights(scorer):
+            arguments["sample_weight"] = valid_rows.score_weights.numpy()
+
+        def score(outputs, _):
+            known[1] = outputs
+            value = float(scorer(view, X, y, **arguments))
+            if not np.isfinite(value):
+                raise ValueError(
+                    f"{self._owner}: scoring={self.scoring!r} gave {value} on the {len(valid_rows)} validation rows. "
+                    "Hold out more rows, or watch another score."
+                )
+            return value
+
+        watch.valid_score = score
+
+    # State.
+
+    def _remember_network(self, net, encoding, reading):
+        """Set what `predict` needs."""
+        self.net_ = net
+        self._encoding, self._reading = encoding, reading
+        self.sample_shape_ = reading.sample_shape
+        self.n_outputs_ = encoding.n_outputs
+
+    def _remember(self, X, net, encoding, reading, outcome):
+        """Set the fitted attributes."""
+        for name in ("n_features_in_", "feature_names_in_", "_known_outputs"):
+            vars(self).pop(name, None)
+        self._remember_network(net, encoding, reading)
+        if reading.flat or hasattr(X, "columns"):
+            validate_data(self, X, reset=True, skip_check_array=True)
+        self.n_iter_ = len(net.history)
+        self.best_epoch_ = outcome.best_epoch
+        self._history = [{name: row[name] for name in HISTORY_COLUMNS} for row in net.history]
+        if outcome.interrupt is not None:
+            outcome.interrupt.state_kept = True
+
+    @property
+    def module_(self) -> torch.nn.Module:
+        """The trained network, an `nn.Module`."""
+        if "net_" not in vars(self):
+            raise AttributeError(f"{self._owner} has no module_ before fit.")
+        return self.net_.module_
+
+    @property
+    def history_(self) -> pd.DataFrame:
+        """A row an epoch: losses, penalty, scores, learning rate, seconds."""
+        if "_history" not in vars(self):
+            raise AttributeError(f"{self._owner} has no history_ before fit.")
+        import pandas as pd
+
+        return pd.DataFrame(self._history, columns=list(HISTORY_COLUMNS))
+
+    def summary(self) -> pd.DataFrame:
+        """List the trained network's layers.
+
+        Returns
+        -------
+        table : DataFrame
+            Columns ``layer``, ``type``, ``output shape`` (channels first, without the batch axis), ``parameters`` and
+            ``trainable``.
+        """
+        check_is_fitted(self)
+        import pandas as pd
+
+        from sklcnn.network.summary import summarize
+
+        return pd.DataFrame(summarize(self.module_, self.sample_shape_, self._dtype))
+
+    def __sklearn_is_fitted__(self):
+        return "net_" in vars(self)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.input_tags.sparse = False
+        tags.input_tags.allow_nan = False
+        return tags
+
+    # Predicting.
+
+    @property
+    def _dtype(self):
+        return TORCH_FLOATS[self.net_.spec.precision]
+
+    def _check_features(self, X):
+        """Check a table's column names and number, as scikit-learn does."""
+        if hasattr(X, "columns") or (self._reading.flat and getattr(X, "ndim", 2) == 2 and hasattr(X, "shape")):
+            validate_data(self, X, reset=False, skip_check_array=True)
+
+    def _outputs(self, X):
+        """Give the network's raw outputs, an ndarray (n, n_outputs_)."""
+        check_is_fitted(self)
+        known = vars(self).get("_known_outputs")
+        if known is not None and known[0] is X:
+            return known[1].cpu().numpy()
+        self._check_features(X)
+        store = read_again(X, self._reading)
+        from sklcnn.training.net import forward_store
+
+        spec = self.net_.spec
+        outputs = forward_store(
+            self.module_, store, self._dtype, spec.precision, self.net_.torch_device_, spec.batch_size
+        )
+        return outputs.cpu().numpy()
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        state.pop("_known_outputs", None)
+        return state
+
+
+def _takes_weights(scorer):
+    """Tell whether a scorer's metric weighs rows."""
+    if not isinstance(scorer, _BaseScorer):
+        return False
+    try:
+        return "sample_weight" in inspect.signature(scorer._score_func).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def _validation_data(X, y, rows, valid, validation):
+    """Give a function that makes the X and y a scorer is called with.
+
+    scikit-learn's own scorers only hand X on to `predict`, which knows the outputs already: for them X is a stand-in,
+    so that no row of it is copied.
+    """
+
+    def data(stand_in):
+        if valid is None:
+            return validation[0], validation[1]
+        given = np.empty((len(valid), 0)) if stand_in else _safe_indexing(X, rows[valid])
+        return given, _safe_indexing(y, valid)
+
+    return data

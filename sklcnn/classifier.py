@@ -1,0 +1,213 @@
+"""CNNClassifier: labels in, probabilities and labels out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit, log_expit, log_softmax, softmax
+from sklearn.base import ClassifierMixin
+
+from sklcnn.base import BaseCNN, unchanged_on_error
+from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
+from sklcnn.data.targets import ClassEncoding, class_weights, learn_labels
+from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
+from sklcnn.parameters import CALLABLE_LOSS, parameter
+
+
+class CNNClassifier(ClassifierMixin, BaseCNN):
+    """Convolutional network for classifying signals, images and volumes.
+
+    {parameters}
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        The labels, sorted; the columns' numbers where y was an indicator matrix.
+    n_features_in_ : int
+        Columns of X, where it was a table.
+    feature_names_in_ : ndarray of str
+        Names of its columns, where it was a DataFrame.
+    sample_shape_ : tuple of int
+        Shape of one sample as the network sees it, channels first.
+    n_outputs_ : int
+        Outputs of the network: one a class, or one a label.
+    n_iter_ : int
+        Epochs trained.
+    best_epoch_ : int
+        The epoch, from 1, whose weights the network has.
+    history_ : DataFrame
+        A row an epoch: ``epoch, duration, learning_rate, train_loss, penalty, val_loss, train_score, val_score``.
+        Losses are means over rows (without the penalty, which is that of the weights at the epoch's end); durations
+        are seconds; ``train_score`` is measured while training, ``learning_rate`` is that of the last update.
+    module_ : torch.nn.Module
+        The trained network: raw samples, channels first, to one logit a class.
+    net_ : skorch.NeuralNet
+        The skorch net around it.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklcnn import CNNClassifier
+    >>> X, y = load_digits(return_X_y=True)
+    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=3, random_state=0).fit(X, y)
+    >>> cnn.predict(X[:3])
+    array([0, 1, 2])
+    """
+
+    loss: Any = parameter(
+        "cross_entropy",
+        OneOf(Choice(tuple(CLASSIFICATION_LOSSES)), CALLABLE_LOSS),
+        """"cross_entropy" (binary cross-entropy where y is an indicator matrix), or a callable that is given raw
+        outputs and targets (class probabilities), both (n, k), and returns one loss a row, (n,).""",
+    )
+    label_smoothing: float = parameter(
+        0.0,
+        Number(0, 1, below=True),
+        "Share of each target's probability that is spread evenly over all classes.",
+    )
+    class_weight: Any = parameter(
+        None,
+        OneOf(Nothing(), Choice(("balanced",)), Dictionary("a {label: weight} dict")),
+        """Weight of each class, by scikit-learn's rules: "balanced" is inverse to its share of the training rows. It
+        multiplies `sample_weight`.""",
+    )
+
+    def _draft_encoding(self, y):
+        return learn_labels(y, self._owner)
+
+    def _finish_encoding(self, draft, y, rows, weights):
+        return draft
+
+    def _make_loss(self, encoding):
+        kind = "labels" if encoding.multilabel else "classes"
+        return RowLoss(self.loss, encoding.n_outputs, kind, self.label_smoothing, self._owner)
+
+    def _class_weights(self, encoding, targets, weights):
+        if self.class_weight is None:
+            return None
+        if encoding.multilabel:
+            raise ValueError(
+                f"{self._owner}: class_weight is not defined where y is an indicator matrix, in which a row may have "
+                "several labels. Use sample_weight."
+            )
+        return class_weights(self.class_weight, encoding, targets.numpy(), weights)
+
+    def _default_score(self, encoding, outputs, targets, weights):
+        targets = targets.to(outputs.device)
+        if encoding.multilabel:
+            right = ((outputs > 0) == (targets > 0.5)).all(1)
+        else:
+            right = outputs.argmax(1) == targets
+        right = right.double().cpu()
+        return float(right.mean() if weights is None else (right * weights).sum() / weights.sum())
+
+    def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> CNNClassifier:
+        """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
+
+        Parameters
+        ----------
+        X, y : as in `fit`
+        classes : array-like of shape (n_classes,), default=None
+            All labels that will ever come; needed in the first call if this y does not hold them all.
+        sample_weight : array-like of shape (n,), default=None
+            Taken as they are: not rescaled.
+
+        Returns
+        -------
+        self : object
+        """
+        with unchanged_on_error(self):
+            self._check_parameters()
+            if self.class_weight == "balanced":
+                raise ValueError(
+                    f'{self._owner}: class_weight="balanced" is not defined for partial_fit, which sees a part of the '
+                    "rows. Pass a {label: weight} dict."
+                )
+            self._partial_fit(X, y, sample_weight, self._known_classes(y, classes))
+        return self
+
+    def _known_classes(self, y, classes):
+        """Check the `classes` of a call to `partial_fit`; give the encoding of a first call."""
+        if hasattr(self, "net_"):
+            if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
+                raise ValueError(
+                    f"{self._owner}: classes={list(classes)} differ from those of the first call, "
+                    f"{self.classes_.tolist()}. Pass the same, or none."
+                )
+            return None
+        return learn_labels(y, self._owner, classes)
+
+    def _remember_network(self, net, encoding, reading):
+        super()._remember_network(net, encoding, reading)
+        self.classes_ = encoding.classes
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict labels.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the shape that `fit` was given.
+
+        Returns
+        -------
+        y : ndarray of shape (n,) or (n, n_labels)
+            Labels as `fit` was given them, or an indicator matrix.
+        """
+        outputs = self._outputs(X)
+        if self._encoding.multilabel:
+            return (outputs > 0).astype(int)
+        return self.classes_[outputs.argmax(1)]
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like
+
+        Returns
+        -------
+        probabilities : ndarray of shape (n, n_classes)
+            For an indicator matrix the probability of each label by itself.
+        """
+        outputs = self._outputs(X)
+        return expit(outputs) if self._encoding.multilabel else softmax(outputs, axis=1)
+
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithm of each class's probability.
+
+        Parameters
+        ----------
+        X : array-like
+
+        Returns
+        -------
+        log_probabilities : ndarray of shape (n, n_classes)
+        """
+        outputs = self._outputs(X)
+        return log_expit(outputs) if self._encoding.multilabel else log_softmax(outputs, axis=1)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Give the network's logits.
+
+        Parameters
+        ----------
+        X : array-like
+
+        Returns
+        -------
+        scores : ndarray of shape (n, n_classes), or (n,) for two classes
+            For two classes the logit of the second minus that of the first.
+        """
+        outputs = self._outputs(X)
+        if len(self.classes_) == 2 and not self._encoding.multilabel:
+            return outputs[:, 1] - outputs[:, 0]
+        return outputs

@@ -1,0 +1,472 @@
+"""X in any of its forms, read once into a store that gives batches by row."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from sklearn.utils import check_array
+
+from sklcnn.data.images import ImageStore, image_sources, resize_images
+
+CHANNEL_COUNTS = (1, 3, 4)
+DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}
+# What torch computes with directly; other formats are cast by NumPy first.
+TORCH_DTYPES = {np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64", "float32", "float64")}
+NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
+CHUNK_VALUES = 2**20  # values looked at together in a pass over all rows: 8 MB of float64
+
+
+class Store(Protocol):
+    """X, indexed by row; see docs/architecture.md."""
+
+    sample_shape: tuple[int, ...]
+    integer: bool
+
+    def __len__(self) -> int: ...
+    def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor: ...
+    def batches(self, groups: Iterable, dtype: torch.dtype) -> Iterator[torch.Tensor]: ...
+    def keys(self, rows: torch.Tensor | slice) -> list[bytes]: ...
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the estimator's hyper-parameters say of X."""
+
+    owner: str
+    input_shape: tuple[int, ...] | None = None
+    spatial_dims: int | None = None
+    data_format: str = "auto"
+    image_size: tuple[int, int] | None = None
+    n_jobs: int | None = None
+    pixels: bool = False  # integers must be 0..255 and floats 0..1: what a backbone needs
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How X was understood in `fit`, kept for `predict`.
+
+    Attributes
+    ----------
+    spec : InputSpec
+    sample_shape : tuple of int
+        Channels first, as the network sees one sample.
+    array_shape : tuple of int or None
+        Shape of one sample as X gives it; None for pictures.
+    channel_axis : int or None
+        0 or -1 within `array_shape`; None where X has no channel axis.
+    flat : bool
+        Whether X is a table of flat rows.
+    integer : bool
+        Whether values are integers 0..255.
+    mode : str or None
+        Colour mode of pictures, "L" or "RGB".
+    """
+
+    spec: InputSpec
+    sample_shape: tuple[int, ...]
+    array_shape: tuple[int, ...] | None = None
+    channel_axis: int | None = None
+    flat: bool = False
+    integer: bool = False
+    mode: str | None = None
+
+    @property
+    def spatial_dims(self) -> int:
+        """1 for signals, 2 for images, 3 for volumes."""
+        return len(self.sample_shape) - 1
+
+
+def read_inputs(X: Any, spec: InputSpec) -> tuple[Store, Reading]:
+    """Read X as `fit` does: decide what its axes mean.
+
+    Parameters
+    ----------
+    X : array-like, DataFrame, torch tensor, memory map, or a collection of pictures
+    spec : InputSpec
+
+    Returns
+    -------
+    store : Store
+    reading : Reading
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X cannot be read, or can be read in two ways.
+    """
+    sources = image_sources(X)
+    if sources is not None:
+        if spec.input_shape is not None:
+            raise ValueError(
+                f"{spec.owner}: input_shape is the shape of one sample in a table of flat rows, but X holds pictures. "
+                f"Leave it out, and resize with image_size={tuple(spec.input_shape)[:2]}."
+            )
+        store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs)
+        return store, Reading(spec, store.sample_shape, integer=store.integer, mode=store.mode)
+    array = _numeric_array(X, spec.owner)
+    reading = _understand(array, spec)
+    if spec.image_size is not None or spec.pixels:
+        reading = replace(reading, integer=_check_pixels(array, spec))
+    return _array_store(array, reading), reading
+
+
+def read_again(X: Any, reading: Reading, n_jobs: int | None = None) -> Store:
+    """Read X as `predict` does: in the way that was decided in `fit`.
+
+    Parameters
+    ----------
+    X : like `read_inputs`
+    reading : Reading
+    n_jobs : int or None
+        Threads that decode image files.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a sample of X differs from those of `fit`.
+    """
+    spec = reading.spec
+    sources = image_sources(X)
+    if sources is not None:
+        size = spec.image_size or (reading.sample_shape[1:] if reading.spatial_dims == 2 else None)
+        mode = reading.mode or {1: "L", 3: "RGB"}.get(reading.sample_shape[0])
+        store = ImageStore(sources, image_size=spec.image_size, mode=mode, n_jobs=n_jobs)
+        _check_same_sample(store.sample_shape, (reading.sample_shape[0], *(size or ())), spec.owner)
+        _check_same_kind(store.integer, reading)
+        return store
+    array = _numeric_array(X, spec.owner)
+    if array.ndim == 2:
+        if not reading.flat:
+            expected = ", ".join(map(str, reading.array_shape or reading.sample_shape))
+            raise ValueError(
+                f"{spec.owner}: X has shape {array.shape}, but was fitted on samples of shape ({expected}). "
+                f"Pass X of shape (n_samples, {expected})."
+            )
+        _check_features(array.shape[1], reading)
+    elif array.shape[1:] != reading.array_shape:
+        other = _understand(array, spec)
+        _check_same_sample(other.sample_shape, reading.sample_shape, spec.owner)
+        reading = replace(other, integer=reading.integer)
+    if spec.pixels:
+        _check_same_kind(array.dtype.kind in "ui", reading)
+    return _array_store(array, reading)
+
+
+def _check_features(n_features, reading):
+    if n_features != math.prod(reading.array_shape):
+        raise ValueError(
+            f"X has {n_features} features, but {reading.spec.owner} is expecting "
+            f"{math.prod(reading.array_shape)} features as input."
+        )
+
+
+def _check_same_sample(shape, expected, owner):
+    if tuple(shape) != tuple(expected):
+        raise ValueError(
+            f"{owner}: a sample of X has shape {tuple(shape)} (channels first), but the network was fitted on "
+            f"samples of shape {tuple(expected)}. Pass samples of that shape."
+        )
+
+
+def _check_same_kind(integer, reading):
+    if reading.spec.pixels and integer != reading.integer:
+        fitted, given = ("integers 0..255", "floats 0..1")[:: 1 if reading.integer else -1]
+        raise ValueError(
+            f"{reading.spec.owner}: X holds {given}, but the network was fitted on {fitted}, which are scaled "
+            "differently for a backbone. Pass the kind of numbers that fit was given."
+        )
+
+
+def _numeric_array(X, owner):
+    """Give X as a NumPy array of numbers, without a copy where there is one already."""
+    if isinstance(X, torch.Tensor):
+        X = X.detach().cpu().numpy()
+    elif isinstance(X, (list, tuple)) and X and isinstance(X[0], torch.Tensor):
+        X = torch.stack(list(X)).detach().cpu().numpy()
+    elif isinstance(X, (list, tuple)):
+        _check_equal_lengths(X, owner)
+    array = check_array(X, dtype="numeric", allow_nd=True, estimator=owner, input_name="X")
+    if 0 in array.shape:
+        raise ValueError(f"{owner}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
+    array = np.asarray(array)
+    memory_mapped = isinstance(X, np.memmap)
+    row = array[0]
+    if not row.flags.c_contiguous and row.size > 1 and not memory_mapped:
+        # A DataFrame's columns lie one after the other: gathering rows from there would miss the cache at every value.
+        array = np.ascontiguousarray(array)
+    return array
+
+
+def _check_equal_lengths(X, owner):
+    lengths = {len(sample) for sample in X if hasattr(sample, "__len__")}
+    if len(lengths) > 1:
+        raise ValueError(
+            f"{owner}: the samples of X have different lengths, from {min(lengths)} to {max(lengths)}. Pad or cut "
+            "them to one length."
+        )
+
+
+def _understand(array, spec):
+    """Decide what the axes of an array mean."""
+    flat = array.ndim == 2
+    if flat and spec.input_shape is None:
+        if spec.spatial_dims not in (None, 1):
+            raise ValueError(
+                f"{spec.owner}: X is a table with {array.shape[1]} features a row, and spatial_dims="
+                f"{spec.spatial_dims}. Pass the shape of one sample as input_shape, such as (28, 28, 1)."
+            )
+        _warn_if_pixels(array, spec)
+        shape: tuple[int, ...] = (array.shape[1],)
+    elif flat:
+        shape = tuple(int(size) for size in spec.input_shape)
+        if math.prod(shape) != array.shape[1]:
+            raise ValueError(
+                f"X has {array.shape[1]} features per row, but input_shape={shape} needs {math.prod(shape)}. "
+                f"Pass the shape of one sample, such as {_example_shape(array.shape[1])}."
+            )
+    else:
+        shape = array.shape[1:]
+        if spec.input_shape is not None and tuple(spec.input_shape) != shape:
+            raise ValueError(
+                f"{spec.owner}: a sample of X has shape {shape}, but input_shape={tuple(spec.input_shape)}. "
+                "input_shape is only needed where X is a table of flat rows."
+            )
+    channel_axis = find_channels(shape, spec)
+    sample_shape = _channels_first(shape, channel_axis)
+    if spec.image_size is not None:
+        if len(sample_shape) != 3:
+            raise ValueError(
+                f"{spec.owner}: image_size={spec.image_size} resizes images, but X was read as "
+                f"{DIMENSION_NAMES[len(sample_shape) - 1]}. Leave image_size out."
+            )
+        sample_shape = (sample_shape[0], *spec.image_size)
+    return Reading(spec, sample_shape, shape, channel_axis, flat)
+
+
+def _channels_first(shape, channel_axis):
+    if channel_axis is None:
+        return (1, *shape)
+    return shape if channel_axis == 0 else (shape[-1], *shape[:-1])
+
+
+def _example_shape(n_features):
+    for channels in CHANNEL_COUNTS:
+        side = math.isqrt(n_features // channels)
+        if side > 1 and side * side * channels == n_features:
+            return (side, side, channels)
+    return (n_features,)
+
+
+def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
+    """Find the channel axis of a sample's shape, and so the number of spatial axes.
+
+    Parameters
+    ----------
+    shape : sequence of 1 to 4 int
+        Shape of one sample.
+    spec : InputSpec
+
+    Returns
+    -------
+    axis : {0, -1} or None
+        None where the sample has no channel axis: it has one channel.
+
+    Raises
+    ------
+    ValueError
+        If the shape can be read in two ways; the message names the parameter that decides.
+    """
+    n_axes, dims = len(shape), spec.spatial_dims
+    if n_axes > 4:
+        raise ValueError(
+            f"{spec.owner}: X has {n_axes + 1} axes; at most 5 can be read, (n_samples, depth, height, width, channels)."
+        )
+    if n_axes == 2 and dims is None:
+        if 1 in shape:
+            return 0 if shape[0] == 1 and shape[1] != 1 else -1
+        if min(shape) > 4 and max(shape) < 8 * min(shape):
+            return None
+        raise ValueError(
+            f"{spec.owner}: samples of shape {tuple(shape)} could be grey images or signals of several channels. "
+            "Set spatial_dims=2 for images or spatial_dims=1 for signals."
+        )
+    if n_axes == 1:
+        dims = dims or 1
+    elif n_axes == 3:
+        dims = dims or 2
+    elif n_axes == 4:
+        dims = dims or 3
+    if n_axes == dims:
+        return None
+    if n_axes != dims + 1:
+        raise ValueError(
+            f"{spec.owner}: samples of shape {tuple(shape)} do not fit spatial_dims={dims}, which needs {dims} axes, "
+            "or one more for channels."
+        )
+    if spec.data_format != "auto":
+        return 0 if spec.data_format == "channels_first" else -1
+    first, last = shape[0] in CHANNEL_COUNTS, shape[-1] in CHANNEL_COUNTS
+    if first == last:
+        raise ValueError(
+            f"{spec.owner}: of samples of shape {tuple(shape)}, {'both the first and the last axis' if first else 'no axis'}"
+            ' could be the channels (1, 3 or 4 of them). Set data_format="channels_last" or "channels_first".'
+        )
+    return 0 if first else -1
+
+
+def _warn_if_pixels(array, spec):
+    """Warn where a table read as signals looks like the pixels of square images."""
+    shape = _example_shape(array.shape[1])
+    if len(shape) != 3 or shape[-1] == 4 or shape[0] < 4:
+        return
+    sample = array[:256]
+    if sample.min() < 0 or sample.max() > 255 or (sample.dtype.kind == "f" and np.any(sample % 1)):
+        return
+    warnings.warn(
+        f"{spec.owner}: X was read as signals of length {array.shape[1]}, but its whole numbers from 0 to 255 look "
+        f"like pixels. For images pass input_shape={shape}.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def _check_pixels(array, spec):
+    """Tell integers 0..255 from floats; for a backbone, refuse what is neither 0..255 nor 0..1."""
+    low, high = _extremes(array)
+    if array.dtype.kind in "ui":
+        if spec.pixels and (low < 0 or high > 255):
+            raise ValueError(
+                f"{spec.owner}: a backbone takes integers from 0 to 255, but X holds {low} to {high}. "
+                "Scale X to 0..255 (uint8) or to 0..1 (float)."
+            )
+        return bool(low >= 0 and high <= 255)
+    if spec.pixels and (low < -0.5 or high > 1.5):
+        raise ValueError(
+            f"{spec.owner}: a backbone takes floats from 0 to 1, but X holds {low:g} to {high:g}. "
+            "Divide X by 255, or pass it as uint8."
+        )
+    return False
+
+
+def _extremes(array):
+    """Give the least and the greatest value, looking at a bounded part at a time."""
+    step = max(1, CHUNK_VALUES // math.prod(array.shape[1:]))
+    parts = [array[start : start + step] for start in range(0, len(array), step)]
+    return min(part.min() for part in parts), max(part.max() for part in parts)
+
+
+def _array_store(array, reading):
+    return ArrayStore(array, reading)
+
+
+class ArrayStore:
+    """Rows of an array, whatever its layout, as channels-last batches.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...)
+        Not copied; a memory map is read by the batch.
+    reading : Reading
+    """
+
+    def __init__(self, array: np.ndarray, reading: Reading):
+        assert reading.array_shape is not None
+        self._array = array
+        self._shape = reading.array_shape
+        self._channel_axis = reading.channel_axis
+        self._size = reading.spec.image_size
+        self.sample_shape = reading.sample_shape
+        self.integer = reading.integer
+        if self._size is not None and self._size == self._spatial_shape():
+            self._size = None
+
+    def _spatial_shape(self):
+        if self._channel_axis is None:
+            return self._shape
+        return self._shape[1:] if self._channel_axis == 0 else self._shape[:-1]
+
+    def __len__(self):
+        return len(self._array)
+
+    def _gather(self, rows):
+        """Give rows as (n, *spatial, c), contiguous, in the array's own number format."""
+        if isinstance(rows, slice):
+            part = self._array[rows]
+        else:
+            part = self._array.take(rows.numpy(), axis=0)
+        part = part.reshape(len(part), *self._shape)
+        if self._channel_axis is None:
+            return part[..., None]
+        return part if self._channel_axis == -1 else np.moveaxis(part, 1, -1)
+
+    def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor:
+        """Give the samples of some rows, (n, c, *spatial), laid out channels-last."""
+        part = self._gather(rows)
+        if part.dtype not in TORCH_DTYPES:
+            part = part.astype(NUMPY_DTYPES[dtype])
+        part = np.ascontiguousarray(part)
+        if not part.flags.writeable:  # torch has no read-only tensors
+            part = part.astype(NUMPY_DTYPES[dtype])
+        images = torch.from_numpy(part).movedim(-1, 1)
+        if self._size is not None:
+            images = self._resized(images, dtype)
+        return images.to(dtype)
+
+    def _resized(self, images, dtype):
+        images = images.to(torch.uint8 if self.integer else dtype)
+        return resize_images(images, self._size)
+
+    def batches(self, groups: Iterable, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+        """Give the batches of a sequence of row groups."""
+        for rows in groups:
+            yield self.batch(rows, dtype)
+
+    def keys(self, rows: torch.Tensor | slice) -> list[bytes]:
+        """Give a digest of each sample's content."""
+        part = np.ascontiguousarray(self._gather(rows))
+        head = f"{part.dtype.str}{part.shape[1:]}".encode()
+        return [hashlib.blake2b(head + sample.tobytes(), digest_size=16).digest() for sample in part]
+
+
+def channel_statistics(store: Store, rows: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Compute the weighted mean and standard deviation of each channel.
+
+    Parameters
+    ----------
+    store : Store
+    rows : int64 tensor of shape (n,)
+    weights : tensor of shape (n,)
+        Weight of each of those rows.
+
+    Returns
+    -------
+    mean, deviation : float64 tensors of shape (channels,)
+        A constant channel has deviation 1.
+    """
+    n_channels = store.sample_shape[0]
+    n_positions = math.prod(store.sample_shape[1:])
+    step = max(1, CHUNK_VALUES // math.prod(store.sample_shape))
+    groups = rows.split(step)
+    weights = weights.to(torch.float64)
+    shift = torch.zeros(n_channels, dtype=torch.float64)
+    total = torch.zeros(2, n_channels, dtype=torch.float64)
+    chunks = zip(store.batches(groups, torch.float64), weights.split(step), strict=True)
+    for number, (images, weight) in enumerate(chunks):
+        values = images.movedim(1, -1).flatten(1, -2)  # (n, positions, c)
+        if number == 0:
+            shift = values.mean((0, 1))  # near the mean, so that the squares below lose no digits
+        values = values - shift
+        total[0] += weight @ values.sum(1)
+        total[1] += weight @ values.square_().sum(1)
+    mean, square = total / (weights.sum() * n_positions)
+    deviation = (square - mean**2).clamp_(min=0).sqrt_()
+    scale = torch.maximum((shift + mean).abs(), deviation)
+    deviation[deviation <= 1e-12 * scale] = 1.0
+    return shift + mean, deviation

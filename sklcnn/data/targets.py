@@ -1,0 +1,260 @@
+"""y and its weights, encoded for the network; and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from scipy import sparse
+from sklearn.utils import check_array, column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight
+
+TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
+
+
+@dataclass(frozen=True)
+class ClassEncoding:
+    """Labels as codes 0..k-1.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (k,)
+        Sorted.
+    """
+
+    classes: np.ndarray
+    multilabel: ClassVar[bool] = False
+
+    @property
+    def n_outputs(self) -> int:
+        """One output a class."""
+        return len(self.classes)
+
+    def encode(self, y: Any, owner: str, dtype: torch.dtype) -> torch.Tensor:
+        """Give labels as int64 codes (n,); unknown labels are an error."""
+        y = _labels(y, owner)
+        try:
+            codes = np.searchsorted(self.classes, y)
+            found = self.classes[np.minimum(codes, len(self.classes) - 1)] == y
+        except TypeError:  # labels that cannot be compared with the known ones
+            found = np.zeros(len(y), dtype=bool)
+        if not np.all(found):
+            unknown = list(dict.fromkeys(np.asarray(y)[~np.asarray(found)].tolist()))
+            raise ValueError(
+                f"{owner}: y holds labels that are not among its classes: {unknown[:5]}. "
+                f"The classes are {self.classes.tolist()[:10]}."
+            )
+        return torch.from_numpy(np.ascontiguousarray(codes, dtype=np.int64))
+
+
+@dataclass(frozen=True)
+class LabelSetEncoding:
+    """An indicator matrix: any number of labels a row.
+
+    Attributes
+    ----------
+    classes : ndarray of shape (k,)
+        The columns' numbers, as in MLPClassifier.
+    """
+
+    classes: np.ndarray
+    multilabel: ClassVar[bool] = True
+
+    @property
+    def n_outputs(self) -> int:
+        """One output a column."""
+        return len(self.classes)
+
+    def encode(self, y: Any, owner: str, dtype: torch.dtype) -> torch.Tensor:
+        """Give indicators as floats (n, k)."""
+        y = _indicators(y, owner)
+        if y.shape[1] != self.n_outputs:
+            raise ValueError(f"{owner}: y has {y.shape[1]} columns, but {self.n_outputs} labels are expected.")
+        return torch.from_numpy(np.ascontiguousarray(y)).to(dtype)
+
+
+@dataclass(frozen=True)
+class ValueEncoding:
+    """Regression targets, standardised.
+
+    Attributes
+    ----------
+    mean, deviation : ndarray of shape (k,)
+    one_dimensional : bool
+        Whether y, and so the predictions, have shape (n,).
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    one_dimensional: bool
+    multilabel: ClassVar[bool] = False
+
+    @property
+    def n_outputs(self) -> int:
+        """One output a column of y."""
+        return len(self.mean)
+
+    def encode(self, y: Any, owner: str, dtype: torch.dtype) -> torch.Tensor:
+        """Give standardised values (n, k)."""
+        values = check_values(y, owner)
+        columns = values.reshape(len(values), -1)
+        if columns.shape[1] != self.n_outputs:
+            raise ValueError(f"{owner}: y has {columns.shape[1]} columns, but {self.n_outputs} are expected.")
+        return torch.from_numpy((columns - self.mean) / self.deviation).to(dtype)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Give outputs (n, k) in the user's units, (n,) where y was."""
+        values = outputs.astype(np.float64) * self.deviation + self.mean
+        values = values.astype(outputs.dtype, copy=False)
+        return values[:, 0] if self.one_dimensional else values
+
+
+Encoding = ClassEncoding | LabelSetEncoding | ValueEncoding
+
+
+def _labels(y, owner):
+    if y is None:
+        raise ValueError(
+            f"{owner} requires y to be passed, but the target y is None. Pass one label a row."
+        )
+    if isinstance(y, torch.Tensor):
+        y = y.detach().cpu().numpy()
+    y = column_or_1d(y, warn=True)
+    if getattr(y, "dtype", None) is not None and y.dtype.kind == "f" and not np.all(np.isfinite(y)):
+        raise ValueError(f"{owner}: Input y contains NaN or infinity. Drop those rows.")
+    return y
+
+
+def _is_indicator(y):
+    return sparse.issparse(y) or (getattr(y, "ndim", 1) == 2 and y.shape[1] > 1) or (
+        isinstance(y, (list, tuple)) and len(y) > 0 and isinstance(y[0], (list, tuple, np.ndarray)) and len(y[0]) > 1
+    )
+
+
+def _indicators(y, owner):
+    y = y.toarray() if sparse.issparse(y) else np.asarray(y)
+    check_array(y, estimator=owner, input_name="y")
+    if y.ndim != 2 or not np.isin(y, (0, 1)).all():
+        raise ValueError(
+            f"{owner}: a two-dimensional y must be an indicator matrix of zeros and ones, one column a label. "
+            "For one class a row pass y of shape (n_samples,)."
+        )
+    return y.astype(np.float32)
+
+
+def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | LabelSetEncoding:
+    """Find the classes of a classifier's targets.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, k)
+        Labels, or an indicator matrix (sparse too).
+    owner : str
+        Whose targets they are, for messages.
+    classes : array-like or None
+        The classes, where they are known already.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two classes, or y holds continuous values.
+    """
+    if isinstance(y, torch.Tensor):
+        y = y.detach().cpu().numpy()
+    if _is_indicator(y):
+        return LabelSetEncoding(np.arange(_indicators(y, owner).shape[1]))
+    y = _labels(y, owner)
+    check_classification_targets(y)
+    if classes is None:
+        try:
+            classes = np.unique(y)
+        except TypeError:
+            raise TypeError(
+                f"{owner}: the labels in y cannot be sorted: they mix {sorted({type(v).__name__ for v in y})}. "
+                "Pass labels of one type."
+            ) from None
+    else:
+        classes = np.unique(np.asarray(classes))
+    if len(classes) < 2:
+        raise ValueError(
+            f"{owner}: y holds 1 class, {classes.tolist()}; classification needs at least 2 classes. "
+            "Check how the rows were chosen."
+        )
+    return ClassEncoding(classes)
+
+
+def check_values(y: Any, owner: str) -> np.ndarray:
+    """Check regression targets and give them as float64 of shape (n,) or (n, k)."""
+    if y is None:
+        raise ValueError(f"{owner} requires y to be passed, but the target y is None. Pass one value a row.")
+    if isinstance(y, torch.Tensor):
+        y = y.detach().cpu().numpy()
+    values = check_array(
+        y, dtype=np.float64, ensure_2d=False, ensure_min_samples=0, estimator=owner, input_name="y"
+    )
+    if values.ndim > 2:
+        raise ValueError(f"{owner}: y has shape {values.shape}; pass (n_samples,) or (n_samples, n_outputs).")
+    return values
+
+
+def learn_values(y: Any, rows: np.ndarray, weights: np.ndarray, owner: str) -> ValueEncoding:
+    """Find the weighted mean and deviation of the training rows of regression targets.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, k)
+    rows : ndarray of int
+        The training rows.
+    weights : ndarray
+        The weight of each training row.
+    owner : str
+    """
+    values = check_values(y, owner)
+    columns = values.reshape(len(values), -1)[rows]
+    mean = np.average(columns, axis=0, weights=weights)
+    deviation = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weights))
+    constant = deviation <= 1e-12 * np.maximum(np.abs(mean), deviation)
+    return ValueEncoding(mean, np.where(constant, 1.0, deviation), values.ndim == 1)
+
+
+def check_weights(sample_weight: Any, X_length: int, owner: str) -> np.ndarray | None:
+    """Check sample weights and give them as float64 of shape (n,); None stays None.
+
+    Raises
+    ------
+    ValueError
+        If one is negative, not finite, or all are zero.
+    """
+    if sample_weight is None:
+        return None
+    placeholder = np.empty((X_length, 1))
+    weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)
+    if np.any(weights < 0):
+        raise ValueError(f"{owner}: sample_weight must not be negative; got {weights.min():g}.")
+    if not np.any(weights > 0):
+        raise ValueError(f"{owner}: sample_weight is zero for every row, which leaves nothing to train on.")
+    return weights
+
+
+def class_weights(class_weight: Any, encoding: Encoding, codes: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+    """Give the weight of each class by scikit-learn's rules, (k,).
+
+    Parameters
+    ----------
+    class_weight : "balanced" or {label: weight}
+    encoding : ClassEncoding
+    codes : ndarray of int of shape (n,)
+        The training rows' classes.
+    sample_weight : ndarray of shape (n,)
+        Their weights: "balanced" counts a row of weight 2 as two.
+    """
+    weights = compute_class_weight(
+        class_weight, classes=encoding.classes, y=encoding.classes[codes], sample_weight=sample_weight
+    )
+    if np.any(weights < 0) or not np.all(np.isfinite(weights)):
+        raise ValueError(f"class_weight must not be negative or infinite; got {class_weight!r}.")
+    return weights
+

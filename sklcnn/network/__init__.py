@@ -1,0 +1,1 @@
+"""Networks: convolution blocks and head, backbones, losses, penalties."""

@@ -1,0 +1,323 @@
+"""The network: convolution blocks and a dense head, from a spec."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from sklcnn.constraints import is_sequence
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+}
+# A maximum passes through these: max(f(x)) is f(max(x)), so that f need only be computed for the maxima.
+MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}
+CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+POOLINGS = {
+    "max": {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d},
+    "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},
+}
+FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
+MAX_PARAMETERS = 2**31
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """What the network is made of: the estimator's hyper-parameters of the groups layers and regularisation."""
+
+    owner: str
+    filters: tuple[int, ...]
+    kernel_size: Any
+    stride: Any
+    padding: str
+    pooling: str | None
+    pool_size: Any
+    global_pooling: str | None
+    dense_units: tuple[int, ...]
+    activation: Any
+    batch_norm: bool
+    dropout: float
+    conv_dropout: float
+
+
+def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> list[tuple[int, ...]]:
+    """Spread a size over blocks and axes.
+
+    Parameters
+    ----------
+    value : int or sequence
+        An int for all; or one entry a block, each an int or one number an axis; or a flat sequence of equal entries,
+        which is that number.
+    n_blocks, n_axes : int
+    name, owner : str
+        For the message.
+
+    Returns
+    -------
+    sizes : list of tuple of int
+        One tuple of `n_axes` numbers a block.
+    """
+    if is_sequence(value):
+        entries = list(value)
+        if len(entries) != n_blocks and entries and all(not is_sequence(e) and e == entries[0] for e in entries):
+            entries = [entries[0]] * n_blocks
+    else:
+        entries = [value] * n_blocks
+    if len(entries) != n_blocks:
+        raise ValueError(
+            f"{owner}: {name}={value!r} has {len(entries)} entries for {n_blocks} convolution block"
+            f"{'s' * (n_blocks != 1)}. Pass one number, or one entry a block"
+            f"{f', such as ({tuple(entries)},) for one block with a number an axis' if n_blocks == 1 else ''}."
+        )
+    sizes = [tuple(int(s) for s in entry) if is_sequence(entry) else (int(entry),) * n_axes for entry in entries]
+    for size in sizes:
+        if len(size) != n_axes:
+            raise ValueError(
+                f"{owner}: {name}={value!r} gives a block {len(size)} numbers, but the samples have {n_axes} spatial "
+                f"ax{'is' if n_axes == 1 else 'es'}. Pass one number an axis."
+            )
+    return sizes
+
+
+def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:
+    """Give the zeros before and after each axis for ``ceil(size / stride)`` outputs: TensorFlow's "SAME"."""
+    totals = [
+        max((math.ceil(n / s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)
+    ]
+    return [(total // 2, total - total // 2) for total in totals]
+
+
+class Standardize(nn.Module):
+    """Subtract the training mean and divide by the training deviation, per channel.
+
+    Parameters
+    ----------
+    mean, deviation : tensors of shape (channels,)
+    spatial_dims : int
+    """
+
+    mean: torch.Tensor
+    deviation: torch.Tensor
+
+    def __init__(self, mean: torch.Tensor, deviation: torch.Tensor, spatial_dims: int):
+        super().__init__()
+        shape = (1, -1) + (1,) * spatial_dims
+        self.register_buffer("mean", mean.reshape(shape))
+        self.register_buffer("deviation", deviation.reshape(shape))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Map raw samples (n, c, *spatial) to standardised ones."""
+        return (inputs - self.mean) / self.deviation
+
+
+class ConvBlock(nn.Module):
+    """Convolution, normalisation, activation, pooling and dropout of whole feature maps.
+
+    Where pooling takes the maximum and the activation is monotone, they change places: the result is the same, and
+    the activation sees fewer values.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Module,
+        norm: nn.Module | None,
+        activation: nn.Module,
+        pool: nn.Module | None,
+        dropout: nn.Module | None,
+        *,
+        pad: list[int] | None = None,
+        pool_first: bool = False,
+    ):
+        super().__init__()
+        self.conv, self.norm, self.activation, self.pool, self.dropout = conv, norm, activation, pool, dropout
+        self.pad = pad  # uneven zeros, which convolutions cannot add themselves
+        self.pool_first = pool_first
+
+    def convolved(self, maps: torch.Tensor) -> torch.Tensor:
+        """Give the feature maps before activation and pooling."""
+        if self.pad is not None:
+            maps = nn.functional.pad(maps, self.pad)
+        maps = self.conv(maps)
+        return maps if self.norm is None else self.norm(maps)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Map (n, c, *spatial) to (n, filters, *smaller)."""
+        maps = self.convolved(maps)
+        if self.pool is None:
+            maps = self.activation(maps)
+        elif self.pool_first:
+            maps = self.activation(self.pool(maps))
+        else:
+            maps = self.pool(self.activation(maps))
+        return maps if self.dropout is None else self.dropout(maps)
+
+
+class Flatten(nn.Module):
+    """Lay out feature maps position by position, as Keras does: free for maps that are channels-last in memory."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Map (n, c, *spatial) to (n, positions * c)."""
+        return maps.movedim(1, -1).flatten(1)
+
+
+class GlobalPool(nn.Module):
+    """One number a feature map: its mean or maximum."""
+
+    def __init__(self, kind: str):
+        super().__init__()
+        self.kind = kind
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Map (n, c, *spatial) to (n, c)."""
+        axes = tuple(range(2, maps.ndim))
+        return maps.mean(axes) if self.kind == "avg" else maps.amax(axes)
+
+    def extra_repr(self) -> str:
+        """Name the kind."""
+        return self.kind
+
+
+class DenseLayer(nn.Module):
+    """A fully connected layer with normalisation, activation and dropout."""
+
+    def __init__(self, n_in: int, n_out: int, norm: bool, activation: nn.Module, dropout: float):
+        super().__init__()
+        self.linear = nn.Linear(n_in, n_out)
+        self.norm = nn.BatchNorm1d(n_out) if norm else None
+        self.activation = activation
+        self.dropout = nn.Dropout(dropout) if dropout else None
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Map (n, n_in) to (n, n_out)."""
+        features = self.linear(features)
+        if self.norm is not None:
+            features = self.norm(features)
+        features = self.activation(features)
+        return features if self.dropout is None else self.dropout(features)
+
+
+def make_activation(activation: str | type[nn.Module]) -> nn.Module:
+    """Build an activation from its name or class."""
+    return ACTIVATIONS[activation]() if isinstance(activation, str) else activation()
+
+
+def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[OrderedDict, int]:
+    """Build the convolution blocks and the layer that turns maps into features.
+
+    Returns
+    -------
+    layers : OrderedDict of str to nn.Module
+    n_features : int
+
+    Raises
+    ------
+    ValueError
+        If a "valid" kernel does not fit into what is left of a sample.
+    """
+    channels, *size = sample_shape
+    n_axes, n_blocks = len(size), len(spec.filters)
+    kernels, strides, pools = (
+        per_block(getattr(spec, name), n_blocks, n_axes, name, spec.owner) if n_blocks else []
+        for name in ("kernel_size", "stride", "pool_size")
+    )
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for number, (filters, kernel, stride, window) in enumerate(
+        zip(spec.filters, kernels, strides, pools, strict=True), start=1
+    ):
+        pads = same_padding(size, kernel, stride) if spec.padding == "same" else [(0, 0)] * n_axes
+        padded = [n + before + after for n, (before, after) in zip(size, pads, strict=True)]
+        if any(k > n for k, n in zip(kernel, padded, strict=True)):
+            raise ValueError(
+                f"{spec.owner}: block {number} has kernel_size={kernel}, but only {tuple(size)} positions are left "
+                'there. Use padding="same", smaller kernels or fewer blocks.'
+            )
+        even = all(before == after for before, after in pads)
+        conv = CONVOLUTIONS[n_axes](
+            channels, filters, kernel, stride, padding=tuple(before for before, _ in pads) if even else 0,
+        )
+        size = [(n - k) // s + 1 for n, k, s in zip(padded, kernel, stride, strict=True)]
+        pool = None
+        if spec.pooling is not None:
+            window = tuple(1 if w > n else w for w, n in zip(window, size, strict=True))
+            if any(w > 1 for w in window):
+                pool = POOLINGS[spec.pooling][n_axes](window)
+                size = [n // w for n, w in zip(size, window, strict=True)]
+        layers[f"block{number}"] = ConvBlock(
+            conv,
+            NORMS[n_axes](filters) if spec.batch_norm else None,
+            make_activation(spec.activation),
+            pool,
+            FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
+            pad=None if even else [width for pair in reversed(pads) for width in pair],
+            pool_first=spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
+        )
+        channels = filters
+    layers["features"] = GlobalPool(spec.global_pooling) if spec.global_pooling else Flatten()
+    return layers, channels if spec.global_pooling else channels * math.prod(size)
+
+
+def head_layers(spec: NetworkSpec, n_features: int, n_outputs: int) -> OrderedDict:
+    """Build the dense layers and the output."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if spec.dropout and not spec.dense_units:
+        layers["dropout"] = nn.Dropout(spec.dropout)
+    for number, units in enumerate(spec.dense_units, start=1):
+        layers[f"dense{number}"] = DenseLayer(
+            n_features, units, spec.batch_norm, make_activation(spec.activation), spec.dropout
+        )
+        n_features = units
+    layers["output"] = nn.Linear(n_features, n_outputs)
+    return layers
+
+
+def build_network(
+    spec: NetworkSpec,
+    sample_shape: tuple[int, ...],
+    n_outputs: int,
+    statistics: tuple[torch.Tensor, torch.Tensor] | None,
+) -> nn.Sequential:
+    """Build the network that a spec describes, its weights drawn from torch's global generator.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    sample_shape : tuple of int
+        Channels first.
+    n_outputs : int
+    statistics : (mean, deviation) or None
+        Of each channel; None leaves the inputs as they are.
+
+    Returns
+    -------
+    network : nn.Sequential
+        Maps (n, c, *spatial) to (n, n_outputs), laid out channels-last in memory.
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    if statistics is not None:
+        layers["standardize"] = Standardize(*statistics, spatial_dims=len(sample_shape) - 1)
+    blocks, n_features = conv_layers(spec, sample_shape)
+    layers |= blocks
+    layers |= head_layers(spec, n_features, n_outputs)
+    return channels_last(nn.Sequential(layers))
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay out the convolution weights of a network channels-last, which is faster on CPUs and GPUs alike."""
+    for layer in module.modules():
+        weight = getattr(layer, "weight", None)
+        if isinstance(layer, tuple(CONVOLUTIONS.values())) and weight is not None:
+            weight.data = weight.data.movedim(1, -1).contiguous().movedim(-1, 1)
+    return module

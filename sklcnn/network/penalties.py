@@ -1,0 +1,67 @@
+"""L1 and L2 penalties on a network's weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+
+def penalised_weights(module: nn.Module) -> list[nn.Parameter]:
+    """List the convolution and dense weights that train: not biases, not normalisation parameters."""
+    weights = [layer.weight for layer in module.modules() if isinstance(layer, (_ConvNd, nn.Linear))]
+    weights += [
+        layer.in_proj_weight
+        for layer in module.modules()
+        if isinstance(layer, nn.MultiheadAttention) and layer.in_proj_weight is not None
+    ]
+    return [weight for weight in dict.fromkeys(weights) if weight.requires_grad]
+
+
+def weight_penalty(module: nn.Module, l1: float, l2: float) -> torch.Tensor:
+    """Sum the L1 and L2 penalties of a network's weights.
+
+    Biases and normalisation parameters are left out: shrinking them moves the output without
+    simplifying the function.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    l1, l2 : float, >= 0
+        Strengths, in units of loss per unit of weight (squared).
+
+    Returns
+    -------
+    penalty : torch.Tensor of shape ()
+        ``l1 * sum(|w|) + l2 * sum(w**2)``.
+
+    References
+    ----------
+    Goodfellow et al., *Deep Learning* (2016), section 7.1.
+    """
+    weights = [weight.detach() for weight in penalised_weights(module)]
+    penalty = torch.zeros((), dtype=torch.float64)
+    if l1:
+        penalty += l1 * sum(float(weight.abs().sum()) for weight in weights)
+    if l2:
+        penalty += l2 * sum(float(weight.square().sum()) for weight in weights)
+    return penalty
+
+
+@torch.no_grad()
+def add_penalty_gradients(weights: list[nn.Parameter], l1: float, l2: float) -> None:
+    """Add the penalties' gradients, ``l1 * sign(w) + 2 * l2 * w``, to those of the loss.
+
+    Far cheaper than to differentiate the penalty itself, and equal to it.
+
+    Parameters
+    ----------
+    weights : list of nn.Parameter
+        With gradients.
+    l1, l2 : float
+    """
+    gradients = [weight.grad for weight in weights]
+    if l2:
+        torch._foreach_add_(gradients, weights, alpha=2 * l2)
+    if l1:
+        torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=l1)

@@ -1,0 +1,300 @@
+"""Every shared hyper-parameter: its default, its constraint and its documentation, once.
+
+The classes here are keyword-only dataclasses that `__init_subclass__` completes, so that a subclass needs no decorator:
+a hyper-parameter is one annotated line, `name: type = parameter(default, constraint, documentation)`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from typing import Any, dataclass_transform
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from sklcnn.constraints import (
+    Choice,
+    Constraint,
+    Dictionary,
+    Function,
+    InstanceOf,
+    Nothing,
+    Number,
+    OneOf,
+    SequenceOf,
+    Switch,
+    Whole,
+)
+
+
+def parameter(default: Any, constraint: Constraint, doc: str) -> Any:
+    """Declare one hyper-parameter of an estimator.
+
+    Parameters
+    ----------
+    default : object
+        Immutable, since instances share it.
+    constraint : Constraint
+        What `fit` accepts.
+    doc : str
+        Its entry in the numpydoc ``Parameters`` section.
+    """
+    return dataclasses.field(
+        default=default, metadata={"constraint": constraint, "doc": " ".join(doc.split())}
+    )
+
+
+def declared_parameters(cls: type) -> dict[str, dataclasses.Field]:
+    """Map the name of each hyper-parameter of an estimator class to its declaration."""
+    return {field.name: field for field in dataclasses.fields(cls) if "constraint" in field.metadata}
+
+
+def _parameters_section(cls):
+    """Write the numpydoc ``Parameters`` section of an estimator class from its declarations."""
+    lines = ["Parameters", "----------"]
+    for name, field in declared_parameters(cls).items():
+        default = field.default.__name__ if isinstance(field.default, type) else repr(field.default)
+        lines.append(f"{name} : {field.metadata['constraint']}, default={default}")
+        lines += textwrap.wrap(
+            field.metadata["doc"], 100, initial_indent="    ", subsequent_indent="    "
+        )
+        lines.append("")
+    return textwrap.indent("\n".join(lines[:-1]), "    ").lstrip()
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(parameter, dataclasses.field))
+class Parameters(BaseEstimator):
+    """The base of every estimator here: hyper-parameters as keyword-only dataclass fields.
+
+    ``{parameters}`` in the docstring of a subclass becomes its numpydoc ``Parameters`` section.
+    """
+
+    _doc_link_module = "sklcnn"
+    _doc_link_template = "https://sklcnn.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
+
+    def __init_subclass__(cls, **kwargs):
+        # A subclass that states its own __init__, as scikit-learn's tutorials do, keeps it: dataclass leaves it alone.
+        dataclasses.dataclass(kw_only=True, eq=False, repr=False, init="__init__" not in vars(cls))(cls)
+        if cls.__doc__ and "{parameters}" in cls.__doc__:
+            cls.__doc__ = cls.__doc__.replace("{parameters}", _parameters_section(cls))
+        super().__init_subclass__(**kwargs)
+
+    def _check_parameters(self):
+        """Check each hyper-parameter against its declaration.
+
+        Raises
+        ------
+        TypeError
+            If one is of the wrong kind.
+        ValueError
+            If one has a value that is not allowed.
+        """
+        for name, field in declared_parameters(type(self)).items():
+            field.metadata["constraint"].check(type(self).__name__, name, getattr(self, name))
+
+
+def _optimizer_class():
+    import torch
+
+    return torch.optim.Optimizer
+
+
+def _module_class():
+    import torch
+
+    return torch.nn.Module
+
+
+def _callback_class():
+    from skorch.callbacks import Callback
+
+    return Callback
+
+
+def _random_state_class():
+    return np.random.RandomState
+
+
+SIZE = OneOf(Whole(1), SequenceOf(OneOf(Whole(1), SequenceOf(Whole(1), 1, 3))))
+UNITS = OneOf(Whole(1), SequenceOf(Whole(1)))
+SHARE = Number(0, 1, below=True)
+STRENGTH = Number(0)
+
+
+class InputParameters(Parameters):
+    """How X is read."""
+
+    input_shape: tuple[int, ...] | None = parameter(
+        None,
+        OneOf(Nothing(), SequenceOf(Whole(1), 1, 4)),
+        """Shape of one sample where X is a table of flat rows, such as pixels in a DataFrame: `(28, 28, 1)`, `(28, 28)`
+        for images, `(150,)` for signals. None: the rows are signals of one channel.""",
+    )
+    data_format: str = parameter(
+        "auto",
+        Choice(("auto", "channels_last", "channels_first")),
+        """Where a sample's channels are. "auto" takes the end axis sized 1, 3 or 4, where just one is.""",
+    )
+
+
+class ComputeParameters(Parameters):
+    """Where and how a network runs."""
+
+    batch_size: int = parameter(64, Whole(1), "Samples a batch.")
+    device: str = parameter(
+        "auto",
+        OneOf(Choice(("auto", "cpu", "cuda", "mps")), InstanceOf(lambda: str, "a torch device's name")),
+        """Where the network runs: "auto" takes an accelerator where there is one.""",
+    )
+    precision: str = parameter(
+        "float32",
+        Choice(("float32", "float64", "bfloat16")),
+        """Number format of the network. "bfloat16" keeps the weights in float32 and computes under autocast.""",
+    )
+
+
+class CNNParameters(InputParameters, ComputeParameters):
+    """The hyper-parameters that classifier and regressor share."""
+
+    filters: tuple[int, ...] | int = parameter(
+        (32, 64), UNITS, "Output channels of each convolution block; the length is the depth. An int is one block."
+    )
+    kernel_size: int | tuple = parameter(
+        3,
+        SIZE,
+        """Side of the convolution kernels: an int, or one entry a block; a block's entry may be a tuple with one number
+        an axis, as in `((1, 7), (3, 3))`. A flat tuple whose entries are all equal is that number.""",
+    )
+    stride: int | tuple = parameter(1, SIZE, "Step of the convolution kernels, given like `kernel_size`.")
+    padding: str = parameter(
+        "same",
+        Choice(("same", "valid")),
+        """"same" pads with zeros so that the output has `ceil(size / stride)` positions, as in Keras, for even kernels
+        and strides too; "valid" does not pad.""",
+    )
+    pooling: str | None = parameter(
+        "max", OneOf(Nothing(), Choice(("max", "avg"))), "Pooling after each convolution block."
+    )
+    pool_size: int | tuple = parameter(
+        2,
+        SIZE,
+        """Side and step of the pooling windows, given like `kernel_size`; 1 is no pooling there. An axis shorter than
+        its window is not pooled.""",
+    )
+    global_pooling: str | None = parameter(
+        None,
+        OneOf(Nothing(), Choice(("avg", "max"))),
+        "None flattens the last feature maps; otherwise each map gives one number.",
+    )
+    dense_units: tuple[int, ...] | int = parameter(
+        (128,), UNITS, "Fully connected layers between the features and the output; `()` is none."
+    )
+    activation: Any = parameter(
+        "relu",
+        OneOf(
+            Choice(("relu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "elu")),
+            InstanceOf(_module_class, "an nn.Module class", subclass=True),
+        ),
+        "Activation of the hidden layers.",
+    )
+    batch_norm: bool = parameter(
+        False, Switch(), "Batch normalisation after each convolution and hidden dense layer, before its activation."
+    )
+    dropout: float = parameter(
+        0.0,
+        SHARE,
+        """Share of the hidden dense units zeroed while training; without hidden dense layers, share of the features.""",
+    )
+    conv_dropout: float = parameter(0.0, SHARE, "Share of whole feature maps zeroed while training, after each block.")
+    l1: float = parameter(
+        0.0,
+        STRENGTH,
+        """Strength of the penalty `l1 * sum(abs(w))` that is added to the training loss, over the convolution and dense
+        weights that train (not biases, not normalisation).""",
+    )
+    l2: float = parameter(
+        0.0,
+        STRENGTH,
+        """Strength of the penalty `l2 * sum(w**2)`, over the same weights: Keras's `kernel_regularizer`, not weight
+        decay, which is `optimizer_params={"weight_decay": ...}` with "adamw".""",
+    )
+    spatial_dims: int | None = parameter(
+        None,
+        OneOf(Nothing(), Whole(1, 3)),
+        "1 for signals, 2 for images, 3 for volumes; None: from the shape of X.",
+    )
+    standardize: bool = parameter(
+        True,
+        Switch(),
+        "Subtract the training mean and divide by the training deviation, per channel, inside the network.",
+    )
+    optimizer: Any = parameter(
+        "adam",
+        OneOf(
+            Choice(("adam", "adamw", "sgd", "rmsprop")),
+            InstanceOf(_optimizer_class, "a torch.optim.Optimizer class", subclass=True),
+        ),
+        """"sgd" has Nesterov momentum 0.9.""",
+    )
+    learning_rate: float = parameter(2e-3, Number(0, above=True), "Step size; the peak of it with \"one_cycle\".")
+    optimizer_params: dict | None = parameter(
+        None, OneOf(Nothing(), Dictionary()), """Further arguments of the optimizer, such as `{"weight_decay": 0.05}`."""
+    )
+    lr_schedule: str | None = parameter(
+        "auto",
+        OneOf(Nothing(), Choice(("auto", "one_cycle", "cosine", "reduce_on_plateau"))),
+        """How the learning rate changes. None: not at all. "auto": "one_cycle", or "reduce_on_plateau" with
+        `early_stopping`, whose length is not known ahead. "one_cycle" and "cosine" move with every update.""",
+    )
+    max_epochs: int | str = parameter(
+        "auto",
+        OneOf(Whole(1), Choice(("auto",))),
+        """Passes over the training rows. "auto": as many as give about 1,000 updates, at least 10, at most 200.""",
+    )
+    early_stopping: bool = parameter(
+        False,
+        Switch(),
+        """Hold out `validation_fraction` of the rows, stop after `patience` epochs without improvement of `scoring`,
+        and keep the weights of the best epoch (the earlier one on a tie).""",
+    )
+    validation_fraction: float = parameter(
+        0.1, Number(0, 1, above=True, below=True), "Share of the rows held out by `early_stopping`."
+    )
+    patience: int = parameter(10, Whole(1), "Epochs without improvement after which training stops.")
+    scoring: Any = parameter(
+        "loss",
+        OneOf(InstanceOf(lambda: str, '"loss", a scorer\'s name'), Function("a scorer callable")),
+        """What `early_stopping` watches on the validation rows: "loss", or a scorer's name or callable, in the user's
+        units (greater is better).""",
+    )
+    warm_start: bool = parameter(
+        False, Switch(), "Whether `fit` goes on from the last fit's network, for `max_epochs` more."
+    )
+    random_state: Any = parameter(
+        None,
+        OneOf(
+            Nothing(), Whole(0, 2**32 - 1), InstanceOf(_random_state_class, "a numpy RandomState")
+        ),
+        "Seed of the initial weights, the order of the rows, dropout and the hold-out.",
+    )
+    verbose: int = parameter(
+        0, OneOf(Switch(), Whole(0)), "0: nothing printed; 1: one progress bar; 2 and more: a line an epoch."
+    )
+    callbacks: Any = parameter(
+        None,
+        OneOf(
+            Nothing(),
+            SequenceOf(
+                OneOf(
+                    InstanceOf(_callback_class, "a skorch callback"),
+                    InstanceOf(_callback_class, "a skorch callback class", subclass=True),
+                    InstanceOf(lambda: tuple, "a (name, callback) pair"),
+                )
+            ),
+        ),
+        """skorch callbacks, cloned before use. skorch's EarlyStopping is refused: `early_stopping` does its work.""",
+    )
+
+
+CALLABLE_LOSS = Function("a callable giving one loss a row")

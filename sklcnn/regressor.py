@@ -1,0 +1,102 @@
+"""CNNRegressor: values in, values out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+
+from sklcnn.base import BaseCNN
+from sklcnn.constraints import Choice, OneOf
+from sklcnn.data.targets import check_values, learn_values
+from sklcnn.network.losses import REGRESSION_LOSSES, RowLoss
+from sklcnn.parameters import CALLABLE_LOSS, parameter
+
+
+class CNNRegressor(RegressorMixin, BaseCNN):
+    """Convolutional network for predicting one or several values from signals, images and volumes.
+
+    Targets are standardised for training and given back in their own units.
+
+    {parameters}
+
+    Attributes
+    ----------
+    n_features_in_ : int
+        Columns of X, where it was a table.
+    feature_names_in_ : ndarray of str
+        Names of its columns, where it was a DataFrame.
+    sample_shape_ : tuple of int
+        Shape of one sample as the network sees it, channels first.
+    n_outputs_ : int
+        Values a row.
+    n_iter_ : int
+        Epochs trained.
+    best_epoch_ : int
+        The epoch, from 1, whose weights the network has.
+    history_ : DataFrame
+        A row an epoch: ``epoch, duration, learning_rate, train_loss, penalty, val_loss, train_score, val_score``.
+        Losses are of standardised targets; scores are R2.
+    module_ : torch.nn.Module
+        The trained network: raw samples, channels first, to standardised values.
+    net_ : skorch.NeuralNet
+        The skorch net around it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklcnn import CNNRegressor
+    >>> signals = np.random.RandomState(0).randn(200, 16)
+    >>> cnn = CNNRegressor(random_state=0).fit(signals, signals[:, 4:8].sum(1))
+    >>> cnn.predict(signals).shape
+    (200,)
+    """
+
+    loss: Any = parameter(
+        "squared_error",
+        OneOf(Choice(tuple(REGRESSION_LOSSES)), CALLABLE_LOSS),
+        """"squared_error", "absolute_error", "huber" (quadratic up to one standard deviation of y), or a callable that
+        is given raw outputs and standardised targets, both (n, k), and returns one loss a row, (n,).""",
+    )
+
+    def _draft_encoding(self, y):
+        check_values(y, self._owner)
+
+    def _finish_encoding(self, draft, y, rows, weights):
+        return draft or learn_values(y, rows, weights, self._owner)
+
+    def _make_loss(self, encoding):
+        return RowLoss(self.loss, encoding.n_outputs, "values", owner=self._owner)
+
+    def _default_score(self, encoding, outputs, targets, weights):
+        targets = targets.to(outputs.device)
+        weights = torch.ones(len(targets)) if weights is None else weights
+        share = (weights / weights.sum()).to(outputs)[:, None]
+        spread = (share * (targets - (share * targets).sum(0)) ** 2).sum(0)
+        error = (share * (targets - outputs) ** 2).sum(0)
+        if len(targets) < 2:
+            return np.nan
+        perfect = torch.where(error == 0, 1.0, 0.0)  # as scikit-learn scores a constant target
+        return float(torch.where(spread > 0, 1 - error / spread, perfect).mean())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict values.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples of the shape that `fit` was given.
+
+        Returns
+        -------
+        y : ndarray of shape (n,) or (n, n_outputs)
+            In the units and the shape that `fit` was given.
+        """
+        return self._encoding.decode(self._outputs(X))

@@ -1,0 +1,1 @@
+"""The training room: the only one that imports skorch."""

@@ -1,0 +1,41 @@
+"""The user's skorch callbacks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sklearn.base import clone
+from skorch.callbacks import Callback, EarlyStopping
+
+
+def user_callbacks(callbacks: Any, owner: str) -> list:
+    """Clone the user's callbacks, so that each fit has its own.
+
+    Parameters
+    ----------
+    callbacks : sequence of skorch callbacks, classes of them, or (name, callback) pairs; or None
+    owner : str
+
+    Raises
+    ------
+    ValueError
+        If skorch's EarlyStopping is among them.
+    TypeError
+        If a pair does not hold a name and a callback.
+    """
+    cloned = []
+    for item in callbacks if callbacks is not None else ():
+        name, callback = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
+        is_callback = isinstance(callback, Callback) or (
+            isinstance(callback, type) and issubclass(callback, Callback)
+        )
+        if not is_callback or not isinstance(name, (str, type(None))):
+            raise TypeError(f"{owner}: callbacks must hold skorch callbacks or (name, callback) pairs; got {item!r}.")
+        if isinstance(callback, EarlyStopping) or callback is EarlyStopping:
+            raise ValueError(
+                f"{owner}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt and does not keep "
+                "the best weights. Set early_stopping=True and patience instead."
+            )
+        fresh = callback if isinstance(callback, type) else clone(callback, safe=False)
+        cloned.append(fresh if name is None else (name, fresh))
+    return cloned

@@ -1,0 +1,466 @@
+"""The skorch net that trains: whole batches by index, one pass of Python a batch."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklcnn.data.batches import batch_places
+from sklcnn.data.inputs import Store
+from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.network.losses import RowLoss
+from sklcnn.network.penalties import add_penalty_gradients, penalised_weights, weight_penalty
+from sklcnn.training.optimizers import make_optimizer
+from sklcnn.training.progress import make_progress
+from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_WAIT, SCHEDULES
+from sklcnn.training.snapshots import Snapshot
+
+# OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
+os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+EVALUATION_BATCH = 512  # rows a forward pass without gradients, at most
+EVALUATION_VALUES = 2**22  # values of input in such a pass, about
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a network is trained: the estimator's hyper-parameters of the groups optimisation and early stopping."""
+
+    owner: str
+    optimizer: Any
+    learning_rate: float
+    optimizer_params: dict | None
+    schedule: str | None
+    batch_size: int
+    max_epochs: int
+    l1: float
+    l2: float
+    patience: int | None  # None: no early stopping
+    scoring: Any
+    precision: str
+    device: str
+    verbose: int
+
+
+@dataclass
+class Watch:
+    """What the estimator computes while its network trains; each may be absent.
+
+    Attributes
+    ----------
+    train_score, valid_score : callable of (outputs, places) -> float
+        `outputs` is a tensor (n, k), `places` says which rows they belong to, in order.
+    after_epoch : callable of (row) -> bool
+        Whether to stop; `row` is the epoch's line of the history.
+    augment : callable of (inputs, targets) -> (inputs, targets)
+    """
+
+    train_score: Callable | None = None
+    valid_score: Callable | None = None
+    after_epoch: Callable | None = None
+    augment: Callable | None = None
+
+
+@dataclass
+class Outcome:
+    """How a training run ended.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Finished, in this run.
+    best_epoch : int
+        The epoch whose weights were kept, counted from 1 over the whole history.
+    interrupt : KeyboardInterrupt or None
+        To be raised once the state has been remembered.
+    """
+
+    n_epochs: int = 0
+    best_epoch: int = 0
+    interrupt: KeyboardInterrupt | None = None
+    rates: list[float] = field(default_factory=list)
+
+
+def evaluation_batch_size(sample_size: int, batch_size: int) -> int:
+    """Choose how many rows go through the network at once without gradients."""
+    return max(min(EVALUATION_BATCH, EVALUATION_VALUES // max(1, sample_size)), min(batch_size, EVALUATION_BATCH), 1)
+
+
+def autocast(precision: str, device: torch.device) -> Any:
+    """Give the context that a forward pass runs in."""
+    if precision != "bfloat16":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def needs_pairs(module: nn.Module) -> bool:
+    """Whether a batch of one row has no variance for some layer to normalise by."""
+    return any(isinstance(layer, _BatchNorm) for layer in module.modules())
+
+
+def _overrides(callback, hook):
+    return getattr(type(callback), hook) is not getattr(Callback, hook)
+
+
+class TrainingNet(NeuralNet):
+    """A skorch net that takes batches of rows as they come and keeps its hands off the user's interrupts.
+
+    Parameters
+    ----------
+    module : nn.Module
+    criterion : RowLoss
+    spec : TrainingSpec
+    callbacks : list of skorch callbacks
+    """
+
+    def __init__(self, module, criterion, spec, callbacks=None, device="cpu", **kwargs):
+        super().__init__(
+            module, criterion, callbacks=callbacks, device=device, train_split=None, verbose=0, lr=spec.learning_rate,
+            max_epochs=spec.max_epochs, batch_size=spec.batch_size, **kwargs,
+        )
+        self.spec = spec
+
+    def get_default_callbacks(self):
+        """Give none: the epoch loop below records losses and times itself."""
+        return []
+
+    def initialize_optimizer(self, *args, **kwargs):
+        """Build the optimiser over the parameters that train."""
+        spec = self.spec
+        parameters = [parameter for parameter in self.module_.parameters() if parameter.requires_grad]
+        self.optimizer_ = make_optimizer(
+            spec.optimizer, parameters, spec.learning_rate, spec.optimizer_params, torch.device(self.device), spec.owner
+        )
+        return self
+
+    def get_loss(self, y_pred, y_true, X=None, training=False, weights=None):
+        """Average the weighted losses of the rows."""
+        losses = self.criterion_(y_pred, y_true)
+        return losses.mean() if weights is None else (losses * weights).mean()
+
+    # The epoch loop.
+
+    def fit_loop(self, X, y=None, epochs=None, *, watch=None, generator=None, horizon=None, rates=None, **_):
+        """Train for some epochs, or until early stopping.
+
+        Parameters
+        ----------
+        X : Rows
+            Training rows.
+        y : Rows or None
+            Validation rows.
+        epochs : int or None
+        watch : Watch or None
+        generator : torch.Generator or None
+            Shuffles the rows.
+        horizon : int or None
+            Epochs that the schedule spans, if not `epochs`.
+        rates : list of float or None
+            A learning rate an epoch, instead of the schedule.
+
+        Returns
+        -------
+        outcome : Outcome
+
+        Raises
+        ------
+        ValueError
+            If the loss is not finite. The net is then as it was.
+        KeyboardInterrupt
+            If interrupted before an epoch has finished. The net is then as it was.
+        """
+        epochs = epochs or self.spec.max_epochs
+        run = _Run(self, X, y, epochs, watch or Watch(), generator, horizon or epochs, rates)
+        return run.train()
+
+    @property
+    def torch_device_(self):
+        """Where the network is."""
+        return torch.device(self.device)
+
+
+class _Run:
+    """One run of the epoch loop."""
+
+    def __init__(self, net, train, valid, epochs, watch, generator, horizon, rates):
+        self.net, self.train_rows, self.valid_rows, self.watch = net, train, valid, watch
+        self.spec, self.epochs, self.generator = net.spec, epochs, generator
+        self.module, self.optimizer = net.module_, net.optimizer_
+        self.device = net.torch_device_
+        self.dtype = TORCH_FLOATS[self.spec.precision]
+        self.hooks = [cb for _, cb in net.callbacks_ if any(map(cb_hook(cb), ("on_batch_begin", "on_batch_end")))]
+        self.gradient_hooks = [cb for _, cb in net.callbacks_ if _overrides(cb, "on_grad_computed")]
+        self.join_last = needs_pairs(self.module)
+        self.penalised = penalised_weights(self.module) if self.spec.l1 or self.spec.l2 else []
+        self.first = len(net.history) + 1
+        n_batches = len(batch_places(len(train), self.spec.batch_size, join_last=self.join_last))
+        self.n_batches = n_batches
+        self.table = None
+        self.given_rates = rates
+        self.plateau = None
+        if rates is None and self.spec.schedule in SCHEDULES:
+            self.table = self.spec.learning_rate * SCHEDULES[self.spec.schedule](horizon * n_batches)
+        elif rates is None and self.spec.schedule == "reduce_on_plateau":
+            self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                self.optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_WAIT
+            )
+        self.update = 0
+        self.progress = make_progress(self.spec.verbose)
+
+    def train(self):
+        net, outcome = self.net, Outcome()
+        start, last, best = (Snapshot(self.module, self.optimizer) for _ in range(3))
+        self._set_training_mode()
+        start.take(self.first - 1)
+        best_value, waited = np.inf, 0
+        finished = self.first - 1
+        self.progress.begin(self.epochs, self.n_batches, self.first)
+        try:
+            net.notify("on_train_begin", X=self.train_rows, y=self.valid_rows)
+            self._set_rate(self.spec.learning_rate)
+            for epoch in range(self.first, self.first + self.epochs):
+                row = self._epoch(epoch)
+                outcome.rates.append(row["learning_rate"])
+                value = self._watched(row)
+                stop = self._after_epoch(row)
+                last.take(epoch)
+                finished = epoch
+                if value < best_value or epoch == self.first:
+                    best_value, waited = (value if value == value else np.inf), 0
+                    if self.spec.patience is not None:
+                        best.take(epoch)
+                else:
+                    waited += 1
+                if stop or (self.spec.patience is not None and waited >= self.spec.patience):
+                    break
+        except KeyboardInterrupt as interrupt:
+            finished = last.epoch if last.complete else finished
+            if finished < self.first:
+                self._go_back(start)
+                raise
+            if last.complete:
+                last.restore()
+            outcome.interrupt = interrupt
+        except BaseException:
+            self._go_back(start)
+            raise
+        finally:
+            self.progress.close()
+        del net.history[finished:]
+        outcome.n_epochs = finished - self.first + 1
+        outcome.best_epoch = finished
+        if self.spec.patience is not None and best.complete:
+            best.restore()
+            outcome.best_epoch = best.epoch
+        self.module.eval()
+        net.notify("on_train_end", X=self.train_rows, y=self.valid_rows)
+        return outcome
+
+    def _go_back(self, start):
+        start.restore()
+        del self.net.history[self.first - 1 :]
+        self.module.eval()
+
+    def _watched(self, row):
+        """Give what early stopping minimises."""
+        if self.valid_rows is None:
+            return row["train_loss"]
+        return row["val_loss"] if self.spec.scoring == "loss" else -row["val_score"]
+
+    def _after_epoch(self, row):
+        if self.plateau is not None:
+            self.plateau.step(self._watched(row))
+        self.progress.end_epoch(row)
+        return self.watch.after_epoch is not None and self.watch.after_epoch(row)
+
+    def _epoch(self, epoch):
+        net, began = self.net, time.perf_counter()
+        net.notify("on_epoch_begin", dataset_train=self.train_rows, dataset_valid=self.valid_rows)
+        if self.given_rates is not None:
+            self._set_rate(self.given_rates[min(epoch - self.first, len(self.given_rates) - 1)])
+        row = dict.fromkeys(("train_loss", "penalty", "val_loss", "train_score", "val_score"), np.nan)
+        row |= {"epoch": epoch, "learning_rate": np.nan}
+        row["train_loss"], row["train_score"] = self._train_epoch()
+        row["penalty"] = float(weight_penalty(self.module, self.spec.l1, self.spec.l2))
+        row["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
+        self._check_finite(row["train_loss"], row, "training")
+        if self.valid_rows is not None:
+            row["val_loss"], row["val_score"] = self._validate()
+            self._check_finite(row["val_loss"], row, "validation")
+        row["duration"] = time.perf_counter() - began
+        self._record(row)
+        net.notify("on_epoch_end", dataset_train=self.train_rows, dataset_valid=self.valid_rows)
+        return row
+
+    def _record(self, row):
+        """Write an epoch into skorch's history, under skorch's names too, which its callbacks watch."""
+        history = self.net.history
+        best = {
+            f"{skorch}_best": not any(old[own] <= row[own] for old in history[:-1])
+            for skorch, own in (("train_loss", "train_loss"), ("valid_loss", "val_loss"))
+        }
+        aliases = {"valid_loss": row["val_loss"], "dur": row["duration"]}
+        for name, value in {**row, **aliases, **best}.items():
+            history.record(name, value)
+
+    def _check_finite(self, loss, row, which):
+        if not np.isfinite(loss):
+            raise ValueError(
+                f"{self.spec.owner}: the {which} loss is not finite in epoch {row['epoch']}, at learning rate "
+                f"{row['learning_rate']:.3g}. Lower learning_rate, scale the inputs (standardize=True), or clip "
+                "gradients with skorch's GradientNormClipping in callbacks."
+            )
+
+    # One epoch of training.
+
+    def _set_training_mode(self):
+        self.module.train()
+        if self.join_last and (self.spec.batch_size == 1 or len(self.train_rows) == 1):
+            # One row has no variance to normalise by: running statistics take its place.
+            for layer in self.module.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+
+    def _train_epoch(self):
+        """Train on every row once; give the mean loss and the score on the way."""
+        rows, net = self.train_rows, self.net
+        places = batch_places(
+            len(rows), self.spec.batch_size, generator=self.generator, join_last=self.join_last
+        )
+        self._set_training_mode()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        outputs = []
+        for batch in rows.batches(places, self.dtype, self.device):
+            if self.table is not None:
+                self._set_rate(self.table[self.update])
+            if self.hooks:
+                net.notify("on_batch_begin", batch=(batch.inputs, batch.targets), training=True)
+            loss, output = self._step(batch)
+            total.add_(loss, alpha=len(output))
+            outputs.append(output)
+            self.update += 1
+            self.progress.advance()
+            if self.hooks:
+                self._after_batch(batch, loss, output)
+        score = np.nan
+        if self.watch.train_score is not None:
+            score = self.watch.train_score(torch.cat(outputs), torch.cat(places))
+        return float(total) / len(rows), score
+
+    def _after_batch(self, batch, loss, output):
+        """Tell skorch's batch callbacks what they expect to hear."""
+        history = self.net.history
+        history.record_batch("train_loss", loss.item())
+        history.record_batch("train_batch_size", len(output))
+        self.net.notify(
+            "on_batch_end", batch=(batch.inputs, batch.targets), training=True, loss=loss, y_pred=output
+        )
+
+    def _step(self, batch):
+        """Take one step of the optimiser; give the loss before it, and the outputs."""
+        inputs, targets, weights = batch
+        if self.watch.augment is not None:
+            inputs, targets = self.watch.augment(inputs, targets)
+        first: list[Any] = []
+
+        def closure():
+            self.optimizer.zero_grad()
+            with autocast(self.spec.precision, self.device):
+                output = self.module(inputs)
+            output = output.to(self.dtype)
+            loss = self.net.get_loss(output, targets, weights=weights, training=True)
+            loss.backward()
+            if self.penalised:
+                add_penalty_gradients(self.penalised, self.spec.l1, self.spec.l2)
+            if self.gradient_hooks:
+                self._after_gradients(batch)
+            if not first:
+                first.extend((loss.detach(), output.detach()))
+            if self.penalised and not isinstance(self.spec.optimizer, str):
+                # An optimiser of the user's may search along a line, and must see all of what it minimises.
+                return loss.detach() + weight_penalty(self.module, self.spec.l1, self.spec.l2).to(loss)
+            return loss
+
+        self.optimizer.step(closure)
+        return first
+
+    def _after_gradients(self, batch):
+        named = list(self.module.named_parameters())
+        for callback in self.gradient_hooks:
+            callback.on_grad_computed(
+                self.net, named_parameters=named, batch=(batch.inputs, batch.targets), training=True
+            )
+
+    def _set_rate(self, rate):
+        for group in self.optimizer.param_groups:
+            group["lr"] = float(rate) * group.get("lr_factor", 1.0)
+
+    # Validation.
+
+    def _validate(self):
+        """Give the weighted mean loss and the score of the validation rows."""
+        rows, spec = self.valid_rows, self.spec
+        outputs = forward_store(
+            self.module, rows.store, self.dtype, spec.precision, self.device, spec.batch_size, rows.rows
+        )
+        with torch.inference_mode():
+            losses = self.net.criterion_(outputs, rows.targets.to(self.device)).cpu()
+        loss = float(np.average(losses.numpy(), weights=None if rows.weights is None else rows.weights.numpy()))
+        if self.hooks:
+            self.net.history.record_batch("valid_loss", loss)
+            self.net.history.record_batch("valid_batch_size", len(rows))
+        score = np.nan
+        if self.watch.valid_score is not None:
+            score = self.watch.valid_score(outputs, None)
+        return loss, score
+
+
+def cb_hook(callback):
+    """Give a test for whether a callback listens to a hook."""
+    return lambda hook: _overrides(callback, hook)
+
+
+@torch.inference_mode()
+def forward_store(
+    module: nn.Module,
+    store: Store,
+    dtype: torch.dtype,
+    precision: str,
+    device: torch.device,
+    batch_size: int,
+    rows: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Run a network over a store, or some rows of it, in order and without gradients.
+
+    Returns
+    -------
+    outputs : tensor of shape (n, k)
+    """
+    module.eval()
+    size = evaluation_batch_size(math.prod(store.sample_shape), batch_size)
+    groups: Iterable[torch.Tensor | slice]
+    if rows is None:
+        groups = [slice(start, start + size) for start in range(0, len(store), size)]
+    else:
+        groups = rows.split(size)
+    with autocast(precision, device):
+        outputs = [module(inputs.to(device)).to(dtype) for inputs in store.batches(groups, dtype)]
+    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+
+def make_net(module: nn.Module, spec: TrainingSpec, criterion: RowLoss, callbacks: list) -> TrainingNet:
+    """Build and initialise a net around a network."""
+    net = TrainingNet(module, criterion, spec, callbacks=callbacks, device=spec.device)
+    return net.initialize()

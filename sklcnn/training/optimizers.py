@@ -1,0 +1,48 @@
+"""Optimisers by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
+    "adam": (torch.optim.Adam, {"fused": True}),
+    "adamw": (torch.optim.AdamW, {"fused": True}),
+    "sgd": (torch.optim.SGD, {"fused": True, "momentum": 0.9, "nesterov": True}),
+    "rmsprop": (torch.optim.RMSprop, {"foreach": True}),
+}
+FUSED_DEVICES = {"cpu", "cuda"}
+
+
+def make_optimizer(
+    optimizer: Any, parameters: list, learning_rate: float, params: dict | None, device: torch.device, owner: str
+) -> torch.optim.Optimizer:
+    """Build an optimiser.
+
+    Parameters
+    ----------
+    optimizer : str or type
+        A name, or a torch.optim.Optimizer class.
+    parameters : list of nn.Parameter
+    learning_rate : float
+    params : dict or None
+        Further arguments; they override those that a name stands for.
+    device : torch.device
+    owner : str
+
+    Raises
+    ------
+    ValueError
+        If the optimiser refuses an argument.
+    """
+    cls, defaults = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
+    arguments = {**defaults, **(params or {})}
+    if device.type not in FUSED_DEVICES or {"foreach", "differentiable"} & (params or {}).keys():
+        arguments.pop("fused", None)
+    if arguments.get("momentum", 0.9) == 0 and "nesterov" not in (params or {}):
+        arguments.pop("nesterov", None)  # which needs a momentum
+    try:
+        return cls([{"params": parameters, "lr_factor": 1.0}], lr=learning_rate, **arguments)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{owner}: {cls.__name__} refuses optimizer_params={params!r}: {error}.") from error

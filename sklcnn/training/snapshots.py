@@ -1,0 +1,76 @@
+"""Copies of a network's state, to go back to."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+def state_tensors(module: nn.Module) -> list[torch.Tensor]:
+    """List what training changes in a network: trained parameters, and the buffers of layers in training mode."""
+    tensors = [parameter.data for parameter in module.parameters() if parameter.requires_grad]
+    for layer in module.modules():
+        if layer.training:
+            tensors += [buffer for buffer in layer.buffers(recurse=False)]
+    return tensors
+
+
+class Snapshot:
+    """A copy of a network's weights and buffers, and of its optimiser's state where there is one.
+
+    Parameters
+    ----------
+    module : nn.Module
+    optimizer : torch.optim.Optimizer or None
+    """
+
+    def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None):
+        self._module, self._optimizer = module, optimizer
+        self._live: list[torch.Tensor] = []
+        self._copies: list[torch.Tensor] = []
+        self._groups: list[dict] = []
+        self._others: dict | None = None
+        self.epoch = 0
+        self.complete = False
+
+    def _moments(self):
+        """List the optimiser's tensors; None if its state is of another make and must be copied whole."""
+        states = [] if self._optimizer is None else list(self._optimizer.state.values())
+        values = [value for state in states for value in state.values() if value is not None]
+        return values if all(isinstance(value, torch.Tensor) for value in values) else None
+
+    @torch.no_grad()
+    def take(self, epoch: int) -> None:
+        """Copy the state as it is at the end of an epoch."""
+        self.complete = False
+        moments = self._moments()
+        live = state_tensors(self._module) + (moments or [])
+        if [t.data_ptr() for t in live] == [t.data_ptr() for t in self._live]:
+            torch._foreach_copy_(self._copies, live)
+        else:
+            self._copies = [tensor.clone() for tensor in live]
+        self._live = live
+        self._others = None if moments is not None else copy.deepcopy(self._optimizer.state_dict())
+        if self._optimizer is not None:
+            self._groups = [{k: v for k, v in g.items() if k != "params"} for g in self._optimizer.param_groups]
+        self.epoch = epoch
+        self.complete = True
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the copied state back."""
+        if self._live:
+            torch._foreach_copy_(self._live, self._copies)
+        if self._optimizer is None:
+            return
+        if self._others is not None:
+            self._optimizer.load_state_dict(self._others)
+            return
+        known = {tensor.data_ptr() for tensor in self._live}
+        for parameter, state in list(self._optimizer.state.items()):
+            if any(isinstance(v, torch.Tensor) and v.data_ptr() not in known for v in state.values()):
+                del self._optimizer.state[parameter]  # it came into being after the copy
+        for group, saved in zip(self._optimizer.param_groups, self._groups, strict=False):
+            group.update(saved)

@@ -1,7 +1,8 @@
 """One image from a file, encoded bytes, a PIL image or an array: what it is, and its pixels.
 
-Pixels are always ``(height, width, channels)`` with 1 or 3 channels. Files and bytes give the
-same bits, because a format always takes the same decoder.
+Pixels are always ``(height, width, channels)`` with 1 or 3 channels. Pillow decodes all formats, so
+that files, bytes and PIL images give the same bits. (torchvision's JPEG decoder is a tenth faster,
+but deprecated since torchvision 0.29.)
 """
 
 import io
@@ -17,9 +18,6 @@ import numpy as np
 from sklcnn.data.image_cache import IMAGE_CACHE
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
-
-# torchvision decodes these a fifth faster than Pillow, in one call without the interpreter's lock.
-TORCHVISION_FORMATS = {"JPEG", "MPO"}
 
 # What each EXIF orientation asks for: mirror left-right, swap the axes, quarter turns (counter-clockwise).
 UPRIGHT = {
@@ -43,7 +41,6 @@ class Header(NamedTuple):
     width: int
     grey: bool
     orientation: int  # the EXIF turn that decoding still has to make
-    decoder: str  # "torchvision", "pillow" or "none"
 
 
 class UnusableImageError(ValueError):
@@ -203,7 +200,7 @@ class _PixelArray(ImageSource):
             raise UnusableImageError(f"which has no pixels: its shape is {shape}")
         if dtype.kind == "f" and not np.isfinite(self.array).all():
             raise UnusableImageError("which has NaN or infinite pixels")
-        return Header(*shape[:2], grey=shape[2] == 1, orientation=1, decoder="none")
+        return Header(*shape[:2], grey=shape[2] == 1, orientation=1)
 
     def pixels(self, header):
         return self.array if self.integer else self.array.astype(np.float32)
@@ -240,29 +237,34 @@ def encoded_header(file):
     UnusableImageError
         If Pillow knows no such format, or the image is too large to be trusted.
     """
-    from PIL import Image, UnidentifiedImageError
-
     if not file.read(1):
         raise UnusableImageError("which is empty (0 bytes)")
     file.seek(0)
+    with decodable():
+        return pillow_header(open_with_pillow(file))
+
+
+def open_with_pillow(file):
+    """Open an image file without decoding it, if Pillow knows its format and trusts its size."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
         image = Image.open(file)
     except UnidentifiedImageError as error:
         raise UnusableImageError("which is not an image that Pillow can open") from error
     except Image.DecompressionBombError as error:
-        raise UnusableImageError(too_many_pixels()) from error
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise UnusableImageError(too_many_pixels())
-    with decodable():
-        return pillow_header(image)
+        raise too_many_pixels() from error
+    # Pillow warns of a bomb before it refuses one at twice the size.
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise too_many_pixels()
+    return image
 
 
 def too_many_pixels():
     """Say why a decompression bomb is refused."""
     from PIL import Image
 
-    return (
+    return UnusableImageError(
         f"which has more than {Image.MAX_IMAGE_PIXELS:,} pixels, as decompression bombs do. "
         "If you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
     )
@@ -282,9 +284,7 @@ def pillow_header(image):
     orientation = exif_orientation(image)
     _, quarter_turns = UPRIGHT[orientation]
     width, height = image.size[::-1] if quarter_turns % 2 else image.size
-    plain = image.mode in ("L", "RGB")
-    decoder = "torchvision" if plain and image.format in TORCHVISION_FORMATS else "pillow"
-    return Header(height, width, is_grey(image), orientation, decoder)
+    return Header(height, width, is_grey(image), orientation)
 
 
 def exif_orientation(image):
@@ -319,7 +319,7 @@ def rgb_palette(image):
 
 
 def encoded_pixels(content, header):
-    """Decode an image file's content.
+    """Decode an image file's content; of several frames, the first.
 
     Parameters
     ----------
@@ -336,27 +336,8 @@ def encoded_pixels(content, header):
         If the content is truncated or broken.
     """
     with decodable():
-        pixels = DECODERS[header.decoder](content)
+        pixels = pillow_pixels(open_with_pillow(io.BytesIO(content)))
         return upright(pixels, header.orientation)
-
-
-def decode_with_torchvision(content):
-    """Decode a grey or RGB JPEG."""
-    import torch
-    from torchvision.io import decode_jpeg
-
-    encoded = torch.frombuffer(bytearray(content), dtype=torch.uint8)  # a tensor must be writeable
-    return decode_jpeg(encoded).permute(1, 2, 0).contiguous().numpy()
-
-
-def decode_with_pillow(content):
-    """Decode any format that Pillow opens; of several frames, the first."""
-    from PIL import Image
-
-    return pillow_pixels(Image.open(io.BytesIO(content)))
-
-
-DECODERS = {"torchvision": decode_with_torchvision, "pillow": decode_with_pillow}
 
 
 def pillow_pixels(image):
@@ -386,10 +367,10 @@ def pillow_pixels(image):
     if image.mode == "F":
         raise UnusableImageError("whose pixels are floats. Pass arrays instead")
     if image.mode in GREY_MODES:
-        return np.array(image.convert("L"))[:, :, None]
+        return np.asarray(image.convert("L"))[:, :, None]
     if image.mode == "RGBA":
-        return np.array(image)[:, :, :3]
-    return np.array(image.convert("RGB"))
+        return np.asarray(image)[:, :, :3]
+    return np.asarray(image.convert("RGB"))
 
 
 def palette_pixels(image):

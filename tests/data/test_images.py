@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -142,9 +143,7 @@ def test_arrays_of_differing_size_are_images(photos):
         pd.Series([1, 2]),
         pd.Series([None, None]),
         pd.DataFrame(np.zeros((2, 4))),
-        pd.DataFrame(
-            {"a": pd.array([1, None], dtype="Int64"), "b": pd.array([1.5, 2], dtype="float64[pyarrow]")}
-        ),
+        pd.DataFrame({"a": pd.array([1, None], dtype="Int64"), "b": pd.array([1.5, 2], dtype="float64[pyarrow]")}),
         pd.DataFrame({"a": np.array([1, 2], dtype=object), "b": [1, 2]}),
         pl.DataFrame({"a": [1, 2], "b": [True, False]}),
         pl.Series([1.5, 2]),
@@ -249,9 +248,7 @@ def test_batches_are_channels_last_in_memory(paths):
 
 def test_rows_are_a_tensor_or_a_slice(paths):
     store = ImageStore(paths)
-    assert torch.equal(
-        store.batch(torch.tensor([3, 1]), torch.uint8), store.batch(slice(3, 0, -2), torch.uint8)
-    )
+    assert torch.equal(store.batch(torch.tensor([3, 1]), torch.uint8), store.batch(slice(3, 0, -2), torch.uint8))
 
 
 def test_a_store_knows_its_length_and_sample_shape(paths):
@@ -276,9 +273,7 @@ def test_float_arrays_keep_their_values(photos):
     arrays = [photos[0] / 255, photos[1] / 255]
     store = ImageStore(arrays)
     assert not store.integer
-    np.testing.assert_array_equal(
-        store.batch(slice(1), torch.float32)[0].movedim(0, -1), arrays[0].astype(np.float32)
-    )
+    np.testing.assert_array_equal(store.batch(slice(1), torch.float32)[0].movedim(0, -1), arrays[0].astype(np.float32))
 
 
 def test_read_only_arrays_are_resized(photos):
@@ -314,9 +309,7 @@ def test_lossless_formats_keep_their_pixels(photos, format, mode):
     np.testing.assert_array_equal(pixels_of(content, mode=mode), np.asarray(image).reshape(12, 10, -1))
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 2}], ids=str
-)
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 2}], ids=str)
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_jpeg_files_bytes_and_pil_images_give_the_same_bits(photos, tmp_path, mode, options):
     image = Image.fromarray(photos[0]).convert(mode)
@@ -424,9 +417,7 @@ def test_a_given_mode_is_kept(photos):
 
 
 def test_float_arrays_turn_grey_by_the_same_weights(photos):
-    exact = (
-        pixels_of(photos[0] / 255, mode="L") if False else read([photos[0] / 255], torch.float32, mode="L")
-    )
+    exact = read([photos[0] / 255], torch.float32, mode="L")
     rounded = read([photos[0]], torch.float32, mode="L") / 255
     torch.testing.assert_close(exact, rounded, atol=0.6 / 255, rtol=0)
 
@@ -435,9 +426,7 @@ def test_float_arrays_turn_grey_by_the_same_weights(photos):
 
 
 @pytest.mark.parametrize("n_jobs", [None, 1, 3, -1])
-@pytest.mark.parametrize(
-    "rows", [torch.arange(6).split(4), [slice(0, 1), slice(1, 6)], [torch.tensor([5, 5, 0])]]
-)
+@pytest.mark.parametrize("rows", [torch.arange(6).split(4), [slice(0, 1), slice(1, 6)], [torch.tensor([5, 5, 0])]])
 def test_batches_are_the_batch_of_each_group_whatever_n_jobs(paths, rows, n_jobs):
     store = ImageStore(paths, image_size=(8, 8), n_jobs=n_jobs)
     first = list(store.batches(iter(rows), torch.float32))
@@ -555,6 +544,21 @@ def test_an_entry_put_twice_counts_once():
     assert (cache.get(["a"]), cache.n_bytes) == ([2], 100 + ENTRY_BYTES)
 
 
+def test_threads_may_share_a_cache(monkeypatch):
+    monkeypatch.setenv("SKLCNN_IMAGE_CACHE_MB", str(50 * ENTRY_BYTES / 2**20))
+    cache = ImageCache()
+
+    def use(seed):
+        for key in np.random.default_rng(seed).integers(0, 100, 2_000).tolist():
+            [value] = cache.get([key])
+            assert value in (None, key)
+            cache.put(key, key)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(use, range(4)))
+    assert (len(cache), cache.n_bytes) == (50, 50 * ENTRY_BYTES)
+
+
 def test_arrays_are_kept_only_where_they_are_resized(photos):
     read(list(photos))
     assert len(IMAGE_CACHE) == 0
@@ -608,9 +612,7 @@ def test_bad_headers_are_named_before_any_batch(paths, tmp_path, content, reason
 
 
 def test_a_missing_file_is_named(paths, tmp_path):
-    with pytest.raises(
-        ValueError, match=rf"row 2 the image file '{tmp_path}/no.png', which does not exist\.$"
-    ):
+    with pytest.raises(ValueError, match=rf"row 2 the image file '{tmp_path}/no.png', which does not exist\.$"):
         ImageStore([*paths[:2], f"{tmp_path}/no.png", f"{tmp_path}/neither.png"])
 
 
@@ -681,9 +683,7 @@ def test_warning_filters_are_left_as_they_were(paths):
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_resizing_gives_the_same_bits_for_any_layout_and_batch(channels, dtype):
-    images = torch.randint(0, 256, (5, channels, 20, 30), generator=torch.Generator().manual_seed(0)).to(
-        dtype
-    )
+    images = torch.randint(0, 256, (5, channels, 20, 30), generator=torch.Generator().manual_seed(0)).to(dtype)
     resized = resize_images(images, (7, 11))
     assert (resized.dtype, resized.shape) == (dtype, (5, channels, 7, 11))
     assert resized.movedim(1, -1).stride() == (77 * channels, 11 * channels, channels, 1)

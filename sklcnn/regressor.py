@@ -99,4 +99,5 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         y : ndarray of shape (n,) or (n, n_outputs)
             In the units and the shape that `fit` was given.
         """
-        return self._encoding.decode(self._outputs(X))
+        outputs = self._outputs(X)
+        return self._encoding.decode(outputs)

@@ -5,6 +5,7 @@ the way its weights expect, and returns pooled features ``(n, d)``. Named ones c
 torchvision with their classifier cut off; the user's own are taken as they are.
 """
 
+import contextlib
 import copy
 import difflib
 import functools
@@ -13,6 +14,7 @@ import itertools
 import os
 import pickle
 import re
+import sys
 import threading
 import types
 import urllib.error
@@ -46,7 +48,11 @@ TORCHVISION_NAMES = tuple(
     vit_h_14 vit_l_16 vit_l_32 wide_resnet101_2 wide_resnet50_2
     """.split()
 )
+# Prefixes of the keys that only classifiers need, the auxiliary ones of GoogLeNet and Inception among them.
+TORCHVISION_HEADS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
+
 LITE0 = "efficientnet_lite0"
+LITE0_HEADS = ("classifier.", "_fc.")
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 # Networks kept in memory with their weights read: enough for a search over a few backbones.
@@ -172,9 +178,9 @@ def _lite0_recipe():
         # The weights were trained on (x - 127) / 128 for x in 0..255, whatever timm's own entry says.
         mean=(127 / 255,) * 3,
         std=(128 / 255,) * 3,
-        head=("classifier.", "_fc."),
+        head=LITE0_HEADS,
         build=build,
-        build_pretrained=lambda: _load_file(build(), _lite0_file(), LITE0, head=("classifier.",)),
+        build_pretrained=lambda: _load_file(build(), _lite0_file(), LITE0, LITE0_HEADS),
     )
 
 
@@ -258,9 +264,9 @@ def _torchvision_recipe(name):
         image_size=(side, side),
         mean=tuple(preset.mean),
         std=tuple(preset.std),
-        head=("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits."),
+        head=TORCHVISION_HEADS,
         build=build,
-        build_pretrained=lambda: _load_file(build(), _torchvision_file(name, weights.url), name, head=None),
+        build_pretrained=lambda: _load_file(build(), _torchvision_file(name, weights.url), name, TORCHVISION_HEADS),
     )
 
 
@@ -369,8 +375,8 @@ def _reach(url):
 def _not_downloaded(name, url, path, error):
     return OSError(
         f"The pretrained weights of backbone={name!r} are not on this machine and could not be downloaded "
-        f"({error}). They were looked for at {path}. Fetch {url} where there is a network and either put it "
-        "there or pass its path as backbone_weights; backbone_weights=None starts from random weights."
+        f"({error}). They were looked for at {path}. Fetch {url} where there is a network and pass the "
+        "path of that file as backbone_weights; backbone_weights=None starts from random weights."
     )
 
 
@@ -384,8 +390,8 @@ def _load_file(network, path, name, head):
         A ``.safetensors`` file, or anything else that ``torch.load(weights_only=True)`` reads.
     name : str
         The backbone's name, for errors and for keys that older files spell in another way.
-    head : tuple of str or None
-        Prefixes of keys that may be in the file and not in the network; None: those of the name's recipe.
+    head : tuple of str
+        Prefixes of keys that may be in the file and not in the network.
 
     Returns
     -------
@@ -397,9 +403,8 @@ def _load_file(network, path, name, head):
     ValueError
         If keys are missing or unexpected or of another shape; the first of them are named.
     """
-    head = _recipe(name).head if head is None else head
     own = network.state_dict()
-    state = _rename_keys(_read_state_dict(path), name, own)
+    state = _rename_keys(_read_state_dict(path), name, network)
     state = {key: value for key, value in state.items() if key in own or not key.startswith(head)}
 
     # Files older than PyTorch 0.4 do not count the batches that a batch norm has seen; nothing uses it.
@@ -466,8 +471,9 @@ def _read_tensors(path):
     return load_file(path)
 
 
-def _rename_keys(state, name, own):
+def _rename_keys(state, name, network):
     """Translate the keys of the official files whose spelling is not their library's."""
+    own = network.state_dict()
     if name == LITE0 and "_conv_stem.weight" in state:
         # The wheel's file names its layers otherwise, in the same order, with its classifier at the end.
         keys = [key for key in state if not key.startswith("_fc.")]
@@ -476,6 +482,12 @@ def _rename_keys(state, name, own):
     if name.startswith("densenet"):
         old = re.compile(r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
         return {old.sub(r"\1\2", key): value for key, value in state.items()}
+    if name.startswith("timm/") and not own.keys() <= state.keys():
+        # By timm's convention, a model's module knows the spelling of the file that its authors published.
+        translate = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+        if translate is not None:
+            with contextlib.suppress(Exception):  # a file of something else: its keys are named to the user
+                return translate(dict(state), network)
     return state
 
 
@@ -667,22 +679,17 @@ def _check_images(name, sample_shape):
         )
 
 
-class _explained:  # noqa: N801 - reads as a with statement
-    """Turn what a network says about images that it cannot take into one error that names them."""
-
-    def __init__(self, who, sample_shape, remedy):
-        self.who, self.sample_shape, self.remedy = who, sample_shape, remedy
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, Exception):
-            first_line = str(error).strip().partition("\n")[0]
-            raise ValueError(
-                f"{self.who} failed on samples of shape {self.sample_shape} (channels first): "
-                f"{type(error).__name__}: {first_line} {self.remedy}"
-            ) from error
+@contextlib.contextmanager
+def _explained(who, sample_shape, remedy):
+    """Turn what a network says about samples that it cannot take into one error that names them."""
+    try:
+        yield
+    except Exception as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{who} failed on samples of shape {sample_shape} (channels first): "
+            f"{type(error).__name__}: {first_line} {remedy}"
+        ) from error
 
 
 def _count_features(backbone, sample_shape):

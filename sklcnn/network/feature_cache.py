@@ -14,6 +14,7 @@ with one that is broken by mistake, an image is computed twice and nothing else 
 import contextlib
 import hashlib
 import itertools
+import math
 import os
 import random
 import re
@@ -86,7 +87,7 @@ def cached_features(backbone, store, rows, *, cache, batch_size, device, precisi
         features = np.empty((len(position), backbone.n_features), dtype=str(dtype).removeprefix("torch."))
 
         def compute(keys):
-            groups = [keys[i : i + batch_size] for i in range(0, len(keys), batch_size)]
+            groups = _even_groups(keys, batch_size)
             batches = store.batches([torch.tensor([row_of[key] for key in group]) for group in groups], dtype)
             for group, images in zip(groups, batches, strict=True):
                 yield group, _run(backbone, images, device, precision).to(dtype).cpu().numpy()
@@ -225,6 +226,17 @@ def _keep_known(cache, keys, keep):
             known[key] = value
     keep(known.keys(), known.values())
     return missing
+
+
+def _even_groups(keys, max_size):
+    """Split keys into as few groups as `max_size` allows, all of nearly one size.
+
+    Libraries round otherwise for batches of very few images: a last batch of two would have features of
+    its own, by some 1e-5.
+    """
+    n_groups = math.ceil(len(keys) / max_size)
+    ends = [len(keys) * i // n_groups for i in range(n_groups + 1)]
+    return [keys[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def _run(backbone, images, device, precision):
@@ -472,8 +484,9 @@ class FolderCache:
 
     @staticmethod
     def _round_size(n_missing):
-        """Choose how much to claim at once: little enough to share, enough to fill batches."""
-        return max(32, min(n_missing // 16, 512))
+        """Choose how much to claim at once: little enough to share, enough to fill batches, and no small rest."""
+        n_rounds = max(1, n_missing // max(32, min(n_missing // 16, 512)))
+        return math.ceil(n_missing / n_rounds)
 
     def _list_shards(self):
         """Index the shards that have come since the last time."""

@@ -359,6 +359,27 @@ def test_densenets_official_spelling_of_keys_is_read(tmp_path):
     assert same_weights(first, load_backbone("densenet121", save(old, tmp_path / "w.pth"), (3, 64, 64), scale=1.0))
 
 
+def test_a_timm_file_as_its_authors_published_it_is_read(tmp_path):
+    first = load_backbone("timm/convnext_atto", None, (3, 64, 64), scale=1.0)
+    translations = [
+        ("stem.0.", "downsample_layers.0.0."),
+        ("stem.1.", "downsample_layers.0.1."),
+        *((f"stages.{i}.downsample.{j}.", f"downsample_layers.{i}.{j}.") for i in (1, 2, 3) for j in (0, 1)),
+        (".blocks.", "."),
+        ("conv_dw", "dwconv"),
+        ("mlp.fc1", "pwconv1"),
+        ("mlp.fc2", "pwconv2"),
+        ("head.norm.", "norm."),
+    ]
+    published = {}
+    for key, value in first.network.state_dict().items():
+        for ours, theirs in translations:
+            key = key.replace(ours, theirs)
+        published[key] = value
+    path = save(published, tmp_path / "weights.pth")
+    assert same_weights(first, load_backbone("timm/convnext_atto", path, (3, 64, 64), scale=1.0))
+
+
 def without(state, key):
     return {other: value for other, value in state.items() if other != key}
 

@@ -191,6 +191,16 @@ def test_a_backbone_that_trains_is_run_in_eval_mode_and_left_training():
     assert torch.equal(backbone.network[2].running_mean, statistics)
 
 
+@pytest.mark.parametrize(("n", "size"), [(0, 4), (1, 4), (4, 4), (5, 4), (65, 64), (133, 64), (7, 1)])
+def test_batches_are_few_full_and_even(n, size):
+    keys = [bytes([i]) for i in range(n)]
+    groups = fc._even_groups(keys, size)
+    sizes = [len(group) for group in groups]
+    assert [key for group in groups for key in group] == keys
+    assert len(groups) == -(-n // size)
+    assert not sizes or size >= max(sizes) >= min(sizes) >= max(sizes) - 1
+
+
 def test_features_may_be_trained_on(cache):
     features = features_of(make_backbone(), make_store(), cache)
     layer = nn.Linear(4, 1)

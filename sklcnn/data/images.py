@@ -301,6 +301,23 @@ class ImageStore:
                     keys.append(self._sources[row].digest())
             return keys
 
+    def original(self, row):
+        """Give an image as it came: upright, in its own size and colours.
+
+        Parameters
+        ----------
+        row : int
+
+        Returns
+        -------
+        pixels : ndarray of shape (h, w, 1 or 3)
+        path : str or None
+            None where it is not a file.
+        """
+        with PILLOW_SILENCE, naming(row, self._sources[row]):
+            source = self._sources[row]
+            return source.pixels(self._headers[row]), getattr(source, "path", None)
+
     def _row_numbers(self, rows):
         return range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
 

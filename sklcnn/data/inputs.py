@@ -33,6 +33,7 @@ class Store(Protocol):
     def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor: ...
     def batches(self, groups: Iterable, dtype: torch.dtype) -> Iterator[torch.Tensor]: ...
     def keys(self, rows: torch.Tensor | slice) -> list[bytes]: ...
+    def original(self, row: int) -> tuple[np.ndarray, str | None]: ...
 
 
 @dataclass(frozen=True)
@@ -433,6 +434,10 @@ class ArrayStore:
         part = np.ascontiguousarray(self._gather(rows))
         head = f"{part.dtype.str}{part.shape[1:]}".encode()
         return [hashlib.blake2b(head + sample.tobytes(), digest_size=16).digest() for sample in part]
+
+    def original(self, row: int) -> tuple[np.ndarray, str | None]:
+        """Give a sample as it came, (*spatial, c), and the path of its file: None."""
+        return self._gather(slice(row, row + 1))[0], None
 
 
 def channel_statistics(store: Store, rows: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

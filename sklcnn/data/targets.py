@@ -106,9 +106,8 @@ class ValueEncoding:
         return torch.from_numpy((columns - self.mean) / self.deviation).to(dtype)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Give outputs (n, k) in the user's units, (n,) where y was."""
+        """Give outputs (n, k) in the user's units, as float64; (n,) where y was."""
         values = outputs.astype(np.float64) * self.deviation + self.mean
-        values = values.astype(outputs.dtype, copy=False)
         return values[:, 0] if self.one_dimensional else values
 
 

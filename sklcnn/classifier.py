@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, log_expit, log_softmax, softmax
+from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 
 from sklcnn.base import BaseCNN, unchanged_on_error
@@ -161,10 +161,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         y : ndarray of shape (n,) or (n, n_labels)
             Labels as `fit` was given them, or an indicator matrix.
         """
-        outputs = self._outputs(X)
-        if self._encoding.multilabel:
-            return (outputs > 0).astype(int)
-        return self.classes_[outputs.argmax(1)]
+        return self._encoding.decode(self._outputs(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each class.
@@ -178,8 +175,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         probabilities : ndarray of shape (n, n_classes)
             For an indicator matrix the probability of each label by itself.
         """
-        outputs = self._outputs(X)
-        return expit(outputs) if self._encoding.multilabel else softmax(outputs, axis=1)
+        return self._encoding.probabilities(self._outputs(X))
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict the logarithm of each class's probability.

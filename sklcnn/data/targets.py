@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.special import expit, softmax
 from sklearn.utils import check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
@@ -49,6 +50,14 @@ class ClassEncoding:
             )
         return torch.from_numpy(np.ascontiguousarray(codes, dtype=np.int64))
 
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Give the labels (n,) of the largest of the logits (n, k)."""
+        return self.classes[outputs.argmax(1)]
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Give the probability of each class, (n, k), from logits."""
+        return softmax(outputs, axis=1)
+
 
 @dataclass(frozen=True)
 class LabelSetEncoding:
@@ -74,6 +83,14 @@ class LabelSetEncoding:
         if y.shape[1] != self.n_outputs:
             raise ValueError(f"{owner}: y has {y.shape[1]} columns, but {self.n_outputs} labels are expected.")
         return torch.from_numpy(np.ascontiguousarray(y)).to(dtype)
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Give the indicators (n, k) of the labels more probable than not, from logits."""
+        return (outputs > 0).astype(int)
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """Give the probability of each label by itself, (n, k), from logits."""
+        return expit(outputs)
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,8 @@ def _even_groups(keys, max_size):
     its own, by some 1e-5.
     """
     n_groups = math.ceil(len(keys) / max_size)
+    if n_groups == 0:
+        return []
     ends = [len(keys) * i // n_groups for i in range(n_groups + 1)]
     return [keys[start:end] for start, end in itertools.pairwise(ends)]
 

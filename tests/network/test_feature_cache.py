@@ -506,11 +506,21 @@ def test_a_failing_backbone_gives_its_claims_back(tmp_path):
 # Processes
 
 
-def run_worker(name, *args):
-    """Start a function of this file in a process of its own."""
-    code = f"import runpy, sys; runpy.run_path({__file__!r})[{name!r}](*sys.argv[1:])"
-    command = [sys.executable, "-c", code, *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+@pytest.fixture
+def run_worker():
+    """Start functions of this file in processes of their own, which end with the test."""
+    processes = []
+
+    def start(name, *args):
+        code = f"import runpy, sys; runpy.run_path({__file__!r})[{name!r}](*sys.argv[1:])"
+        command = [sys.executable, "-c", code, *map(str, args)]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT))
+        return processes[-1]
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
 
 
 def work_on_folds(folder, gate):
@@ -526,7 +536,7 @@ def work_on_folds(folder, gate):
     print(fc.N_PASSES.value)
 
 
-def test_processes_with_one_folder_share_the_work(tmp_path):
+def test_processes_with_one_folder_share_the_work(tmp_path, run_worker):
     folder, gate = tmp_path / "features", tmp_path / "gate"
     gate.mkdir()
     processes = [run_worker("work_on_folds", folder, gate) for _ in range(2)]
@@ -543,7 +553,7 @@ def work_until_killed(folder):
         print(seed, flush=True)
 
 
-def test_a_writer_killed_at_any_moment_loses_only_its_last_entries(tmp_path):
+def test_a_writer_killed_at_any_moment_loses_only_its_last_entries(tmp_path, run_worker):
     process = run_worker("work_until_killed", tmp_path)
     n_done = 0
     for line in process.stdout:
@@ -551,8 +561,7 @@ def test_a_writer_killed_at_any_moment_loses_only_its_last_entries(tmp_path):
         if n_done == 5:
             time.sleep(0.013)
             process.kill()
-    process.wait()
-    process.stdout.close()
+            process.wait()  # else it stays as a zombie, which looks alive
     cache = FolderCache(tmp_path)
     for seed in range(n_done):
         assert count_passes(features_of, make_backbone(), make_store(16, seed), cache)[1] == 0

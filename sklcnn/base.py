@@ -19,9 +19,9 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from sklcnn.constraints import is_sequence
 from sklcnn.data.batches import Rows
-from sklcnn.data.inputs import InputSpec, Reading, channel_statistics, read_again, read_inputs
+from sklcnn.data.inputs import FeatureStore, InputSpec, channel_statistics, read_again, read_inputs
 from sklcnn.data.split import split_rows
-from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, check_weights, class_weights
+from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, check_weights
 from sklcnn.network.cnn import NetworkSpec, build_network
 from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
@@ -43,6 +43,8 @@ HISTORY_COLUMNS = (
 # "auto" for max_epochs: about so many updates, in no fewer and no more epochs than these.
 AUTO_UPDATES, AUTO_MIN_EPOCHS, AUTO_MAX_EPOCHS = 1000, 10, 200
 
+EVALUATION_ROWS = 32  # images that a frozen backbone is given at once: of 224 pixels, what fits a cache best
+
 
 @contextmanager
 def unchanged_on_error(estimator: Any) -> Iterator[None]:
@@ -61,6 +63,17 @@ def auto_epochs(n_rows: int, batch_size: int) -> int:
     """Choose a number of epochs that gives about 1,000 updates."""
     updates = math.ceil(n_rows / batch_size)
     return min(max(round(AUTO_UPDATES / updates), AUTO_MIN_EPOCHS), AUTO_MAX_EPOCHS)
+
+
+def find_image_size(image_size: Any, backbone: Any) -> tuple[int, int] | None:
+    """Give the (height, width) that images are resized to: the user's, or what a named backbone was trained on."""
+    if image_size is not None:
+        return tuple(map(int, image_size)) if is_sequence(image_size) else (int(image_size),) * 2
+    if backbone is None:
+        return None
+    from sklcnn.network.backbones import default_image_size
+
+    return default_image_size(backbone)
 
 
 def resolve_device(device: str, precision: str, owner: str) -> str:
@@ -119,7 +132,15 @@ class BaseCNN(CNNParameters):
 
     def _input_spec(self):
         shape = None if self.input_shape is None else tuple(int(size) for size in self.input_shape)
-        return InputSpec(self._owner, shape, self.spatial_dims, self.data_format)
+        return InputSpec(
+            self._owner,
+            shape,
+            self.spatial_dims,
+            self.data_format,
+            image_size=find_image_size(self.image_size, self.backbone),
+            n_jobs=self.n_jobs,
+            pixels=self.backbone is not None,
+        )
 
     def _network_spec_now(self):
         def as_tuple(units):
@@ -150,11 +171,12 @@ class BaseCNN(CNNParameters):
             max_epochs=auto_epochs(n_rows, self.batch_size) if self.max_epochs == "auto" else int(self.max_epochs),
             patience=int(self.patience) if self.early_stopping else None,
             device=resolve_device(self.device, self.precision, self._owner),
+            freeze_epochs=math.inf if self.freeze_epochs is None else int(self.freeze_epochs),
             **{
                 name: getattr(self, name)
                 for name in (
                     "optimizer", "learning_rate", "optimizer_params", "batch_size", "l1", "l2", "scoring", "precision",
-                    "verbose",
+                    "verbose", "backbone_lr_factor",
                 )
             },
         )  # fmt: skip
@@ -225,14 +247,33 @@ class BaseCNN(CNNParameters):
                 net, encoding, reading, train_rows, valid_rows, _validation_data(X, y, rows, valid, validation)
             )
             outcome = self._train(net, train_rows, valid_rows, watch, seed)
-            self._remember(X, net, encoding, reading, outcome)
+        history = net.history
+        if self.refit_full and self.early_stopping and outcome.interrupt is None:
+            everything = np.arange(len(rows))
+            encoding = self._finish_encoding(draft, y, everything, weights)
+            all_rows = self._encode(encoding, store, rows, y, weights, everything)(everything)
+            net = self._refit(spec, encoding, reading, all_rows, outcome, seed)
+        self._remember(X, net, encoding, reading, outcome, history)
         if outcome.interrupt is not None:
             raise outcome.interrupt
+
+    def _refit(self, spec, encoding, reading, rows, outcome, seed):
+        """Train anew on all rows, for as long as was best, as the first run went."""
+        with seeded(seed):
+            net = self._new_net(replace(spec, patience=None), encoding, reading, rows)
+            by_epoch = outcome.rates if spec.schedule == "reduce_on_plateau" else None
+            again = self._train(
+                net, rows, None, self._watch(net, encoding, reading, rows, None, None), seed,
+                epochs=outcome.best_epoch, horizon=spec.max_epochs, rates=by_epoch,
+            )  # fmt: skip
+        if again.interrupt is not None:
+            raise again.interrupt
+        return net
 
     def _read(self, X, goes_on):
         if goes_on:
             self._check_features(X)
-            return read_again(X, self._reading), self._reading
+            return read_again(X, self._reading, self.n_jobs), self._reading
         return read_inputs(X, self._input_spec())
 
     def _kept_rows(self, store, y, sample_weight, groups):
@@ -314,7 +355,12 @@ class BaseCNN(CNNParameters):
             return None
         if y is None:
             raise ValueError(f"{self._owner}: X_val needs y_val, which is None.")
-        store = read_again(X, reading)
+        if self.refit_full:
+            raise ValueError(
+                f"{self._owner}: refit_full trains on the rows that early_stopping held out, but X_val is given and "
+                "nothing is held out. Leave out X_val, or set refit_full=False."
+            )
+        store = read_again(X, reading, self.n_jobs)
         rows, y, weights, _ = self._kept_rows(store, y, sample_weight, None)
         places = np.arange(len(rows))
         return self._encode(encoding, store, rows, y, weights, places)(places)
@@ -324,7 +370,10 @@ class BaseCNN(CNNParameters):
         from sklcnn.training.callbacks import user_callbacks
         from sklcnn.training.net import make_net
 
-        module = self._build_module(encoding, reading, train_rows)
+        if self.backbone is None:
+            module = self._build_module(encoding, reading, train_rows)
+        else:
+            module, spec = self._build_on_backbone(encoding, reading, spec)
         return make_net(
             module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), user_callbacks(self.callbacks, self._owner)
         )
@@ -336,18 +385,71 @@ class BaseCNN(CNNParameters):
             statistics = channel_statistics(train_rows.store, train_rows.rows, weights)
         return build_network(self._network_spec_now(), reading.sample_shape, encoding.n_outputs, statistics)
 
+    def _build_on_backbone(self, encoding, reading, spec):
+        """Build a network on a backbone; give it with the spec, which now knows how long the backbone is frozen."""
+        from sklcnn.network.backbones import load_backbone
+        from sklcnn.network.cnn import build_on_backbone
+
+        scale = 1 / 255 if reading.integer else 1.0
+        backbone = load_backbone(self.backbone, self.backbone_weights, reading.sample_shape, scale=scale)
+        if self.freeze_epochs is None:
+            spec = replace(spec, freeze_epochs=math.inf if backbone.loaded else 0)
+        if spec.freeze_epochs > 0 and backbone.loaded:
+            backbone = load_backbone(
+                self.backbone, self.backbone_weights, reading.sample_shape, scale=scale, frozen=True
+            )
+        elif spec.freeze_epochs > 0:
+            backbone.freeze()
+        return build_on_backbone(self._network_spec_now(), backbone, encoding.n_outputs), spec
+
     def _continued_net(self, spec):
         """Give the last fit's net, set to the hyper-parameters of now."""
         net = self.net_
+        if self.freeze_epochs is None:
+            spec = replace(spec, freeze_epochs=net.spec.freeze_epochs)
         restart = (net.spec.optimizer, net.spec.optimizer_params) != (spec.optimizer, spec.optimizer_params)
         net.spec = spec
         if restart:
             net.initialize_optimizer()
         return net
 
-    def _train(self, net, train_rows, valid_rows, watch, seed):
-        generator = torch.Generator().manual_seed((seed + len(net.history)) % 2**63)
-        return net.fit_loop(train_rows, valid_rows, watch=watch, generator=generator)
+    def _train(self, net, train_rows, valid_rows, watch, seed, **run):
+        generator = torch.Generator().manual_seed(seed + len(net.history))
+        frozen = self._frozen_stage(net, train_rows, valid_rows, watch.augment)
+        return net.fit_loop(train_rows, valid_rows, watch=watch, generator=generator, frozen=frozen, **run)
+
+    def _frozen_stage(self, net, train_rows, valid_rows, augment):
+        """Compute a frozen backbone's features, once for all epochs that train on them."""
+        from sklcnn.training.net import FrozenStage
+
+        backbone = getattr(net.module_, "backbone", None)
+        if backbone is None or net.spec.freeze_epochs <= len(net.history):
+            return None
+        backbone.freeze()
+
+        def features(rows):
+            found = self._features(net, rows.store, rows.rows)
+            return replace(rows, store=FeatureStore(found), rows=torch.arange(len(rows)))
+
+        return FrozenStage(
+            train=features(train_rows) if augment is None else None,
+            valid=None if valid_rows is None else features(valid_rows),
+        )
+
+    def _features(self, net, store, rows):
+        """Look up or compute the features that a frozen backbone gives for some rows."""
+        from sklcnn.network.feature_cache import cached_features, open_feature_cache
+
+        return cached_features(
+            net.module_.backbone,
+            store,
+            rows,
+            cache=open_feature_cache(self.feature_cache),
+            batch_size=EVALUATION_ROWS,
+            device=net.device,
+            precision=net.spec.precision,
+            image_size=store.sample_shape[1:],
+        )
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseCNN:
         """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
@@ -385,7 +487,7 @@ class BaseCNN(CNNParameters):
             net = self._continued_net(spec) if goes_on else self._new_net(spec, encoding, reading, train_rows)
             watch = self._watch(net, encoding, reading, train_rows, None, None)
             outcome = self._train(net, train_rows, None, watch, seed)
-            self._remember(X, net, encoding, reading, outcome)
+            self._remember(X, net, encoding, reading, outcome, net.history)
         if outcome.interrupt is not None:
             raise outcome.interrupt
 
@@ -403,6 +505,12 @@ class BaseCNN(CNNParameters):
             return score
 
         watch = Watch(train_score=default_score(train_rows))
+        if self.augmentation is not None:
+            from sklcnn.data.augmentation import build_augmentation
+
+            watch.augment = build_augmentation(
+                self.augmentation, spatial_dims=reading.spatial_dims, sample_shape=reading.sample_shape
+            )
         if valid_rows is not None:
             watch.valid_score = default_score(valid_rows)
         if self.scoring != "loss":
@@ -444,16 +552,16 @@ class BaseCNN(CNNParameters):
         self.sample_shape_ = reading.sample_shape
         self.n_outputs_ = encoding.n_outputs
 
-    def _remember(self, X, net, encoding, reading, outcome):
+    def _remember(self, X, net, encoding, reading, outcome, history):
         """Set the fitted attributes."""
         for name in ("n_features_in_", "feature_names_in_", "_known_outputs"):
             vars(self).pop(name, None)
         self._remember_network(net, encoding, reading)
         if reading.flat or hasattr(X, "columns"):
             validate_data(self, X, reset=True, skip_check_array=True)
-        self.n_iter_ = len(net.history)
+        self.n_iter_ = len(history)
         self.best_epoch_ = outcome.best_epoch
-        self._history = [{name: row[name] for name in HISTORY_COLUMNS} for row in net.history]
+        self._history = [{name: row[name] for name in HISTORY_COLUMNS} for row in history]
         if outcome.interrupt is not None:
             outcome.interrupt.state_kept = True
 
@@ -517,13 +625,14 @@ class BaseCNN(CNNParameters):
         if known is not None and known[0] is X:
             return known[1].cpu().numpy()
         self._check_features(X)
-        store = read_again(X, self._reading)
-        from sklcnn.training.net import forward_store
+        store = read_again(X, self._reading, self.n_jobs)
+        from sklcnn.training.net import forward_store, head_of
 
-        spec = self.net_.spec
-        outputs = forward_store(
-            self.module_, store, self._dtype, spec.precision, self.net_.torch_device_, spec.batch_size
-        )
+        spec, module = self.net_.spec, self.module_
+        if getattr(getattr(module, "backbone", None), "frozen", False):
+            module.eval()
+            store, module = FeatureStore(self._features(self.net_, store, slice(None))), head_of(module)
+        outputs = forward_store(module, store, self._dtype, spec.precision, self.net_.torch_device_, spec.batch_size)
         return outputs.cpu().numpy()
 
     def __getstate__(self):

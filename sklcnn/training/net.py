@@ -17,7 +17,7 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sklcnn.data.batches import batch_places
+from sklcnn.data.batches import Rows, batch_places
 from sklcnn.data.inputs import Store
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.losses import RowLoss
@@ -25,7 +25,7 @@ from sklcnn.network.penalties import add_penalty_gradients, penalised_weights, w
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.progress import make_progress
 from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_WAIT, SCHEDULES
-from sklcnn.training.snapshots import Snapshot
+from sklcnn.training.snapshots import Snapshot, state_tensors
 
 # OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
 os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
@@ -52,6 +52,22 @@ class TrainingSpec:
     precision: str
     device: str
     verbose: int
+    freeze_epochs: float = math.inf
+    backbone_lr_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class FrozenStage:
+    """The epochs during which the backbone does not train.
+
+    Attributes
+    ----------
+    train, valid : Rows or None
+        Rows of the backbone's features, on which the head trains; None where images must go through the backbone.
+    """
+
+    train: Rows | None
+    valid: Rows | None
 
 
 @dataclass
@@ -64,7 +80,8 @@ class Watch:
         `outputs` is a tensor (n, k), `places` says which rows they belong to, in order.
     after_epoch : callable of (row) -> bool
         Whether to stop; `row` is the epoch's line of the history.
-    augment : callable of (inputs, targets) -> (inputs, targets)
+    augment : Augmentation or None
+        Maps inputs and targets of a training batch to others.
     """
 
     train_score: Callable | None = None
@@ -110,6 +127,16 @@ def needs_pairs(module: nn.Module) -> bool:
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
+def trained(module: nn.Module) -> list[nn.Parameter]:
+    """List the parameters of a module that train."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]
+
+
+def head_of(module: nn.Sequential) -> nn.Module:
+    """Give what follows the backbone; all of a network that has none."""
+    return module[1:] if hasattr(module, "backbone") else module
+
+
 def _overrides(callback, hook):
     return getattr(type(callback), hook) is not getattr(Callback, hook)
 
@@ -139,11 +166,17 @@ class TrainingNet(NeuralNet):
     def initialize_optimizer(self, *args, **kwargs):
         """Build the optimiser over the parameters that train."""
         spec = self.spec
-        parameters = [parameter for parameter in self.module_.parameters() if parameter.requires_grad]
+        groups = [{"params": trained(head_of(self.module_)), "lr_factor": 1.0}]
+        groups += self._backbone_groups()
         self.optimizer_ = make_optimizer(
-            spec.optimizer, parameters, spec.learning_rate, spec.optimizer_params, torch.device(self.device), spec.owner
+            spec.optimizer, groups, spec.learning_rate, spec.optimizer_params, torch.device(self.device), spec.owner
         )
         return self
+
+    def _backbone_groups(self):
+        """Give the optimiser's group of the backbone's parameters, if there are any that train."""
+        parameters = trained(getattr(self.module_, "backbone", nn.Identity()))
+        return [{"params": parameters, "lr_factor": self.spec.backbone_lr_factor}] if parameters else []
 
     def get_loss(self, y_pred, y_true, X=None, training=False, weights=None):
         """Average the weighted losses of the rows."""
@@ -152,7 +185,9 @@ class TrainingNet(NeuralNet):
 
     # The epoch loop.
 
-    def fit_loop(self, X, y=None, epochs=None, *, watch=None, generator=None, horizon=None, rates=None, **_):
+    def fit_loop(
+        self, X, y=None, epochs=None, *, watch=None, generator=None, horizon=None, rates=None, frozen=None, **_
+    ):
         """Train for some epochs, or until early stopping.
 
         Parameters
@@ -169,6 +204,8 @@ class TrainingNet(NeuralNet):
             Epochs that the schedule spans, if not `epochs`.
         rates : list of float or None
             A learning rate an epoch, instead of the schedule.
+        frozen : FrozenStage or None
+            What the epochs up to `spec.freeze_epochs` train on, if not on all of the network.
 
         Returns
         -------
@@ -182,7 +219,7 @@ class TrainingNet(NeuralNet):
             If interrupted before an epoch has finished. The net is then as it was.
         """
         epochs = epochs or self.spec.max_epochs
-        run = _Run(self, X, y, epochs, watch or Watch(), generator, horizon or epochs, rates)
+        run = _Run(self, X, y, epochs, watch or Watch(), generator, horizon or epochs, rates, frozen)
         return run.train()
 
     @property
@@ -194,17 +231,19 @@ class TrainingNet(NeuralNet):
 class _Run:
     """One run of the epoch loop."""
 
-    def __init__(self, net, train, valid, epochs, watch, generator, horizon, rates):
-        self.net, self.train_rows, self.valid_rows, self.watch = net, train, valid, watch
+    def __init__(self, net, train, valid, epochs, watch, generator, horizon, rates, frozen):
+        self.net, self.watch, self.frozen = net, watch, frozen
+        self.train_rows, self.valid_rows = self.all_rows = train, valid
         self.spec, self.epochs, self.generator = net.spec, epochs, generator
         self.module, self.optimizer = net.module_, net.optimizer_
         self.device = net.torch_device_
         self.dtype = TORCH_FLOATS[self.spec.precision]
         self.hooks = [cb for _, cb in net.callbacks_ if any(map(cb_hook(cb), ("on_batch_begin", "on_batch_end")))]
         self.gradient_hooks = [cb for _, cb in net.callbacks_ if _overrides(cb, "on_grad_computed")]
-        self.join_last = needs_pairs(self.module)
-        self.penalised = penalised_weights(self.module) if self.spec.l1 or self.spec.l2 else []
         self.first = len(net.history) + 1
+        last_epoch = self.first + epochs - 1
+        thaws = self.spec.freeze_epochs < last_epoch
+        self.join_last = needs_pairs(self.module if thaws else head_of(self.module))
         n_batches = len(batch_places(len(train), self.spec.batch_size, join_last=self.join_last))
         self.n_batches = n_batches
         self.table = None
@@ -221,8 +260,8 @@ class _Run:
 
     def train(self):
         net, outcome = self.net, Outcome()
-        start, last, best = (Snapshot(self.module, self.optimizer) for _ in range(3))
-        self._set_training_mode()
+        self._enter_stage(self.first)
+        start, last, best = self.snapshots = [Snapshot(self.module, self.optimizer) for _ in range(3)]
         start.take(self.first - 1)
         best_value, waited = np.inf, 0
         finished = self.first - 1
@@ -231,10 +270,13 @@ class _Run:
             net.notify("on_train_begin", X=self.train_rows, y=self.valid_rows)
             self._set_rate(self.spec.learning_rate)
             for epoch in range(self.first, self.first + self.epochs):
+                if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
+                    self._enter_stage(epoch)
                 row = self._epoch(epoch)
                 outcome.rates.append(row["learning_rate"])
                 value = self._watched(row)
                 stop = self._after_epoch(row)
+                self._set_training_mode()  # which validation left: copies are of what training changes
                 last.take(epoch)
                 finished = epoch
                 if value < best_value or epoch == self.first:
@@ -267,6 +309,30 @@ class _Run:
         self.module.eval()
         net.notify("on_train_end", X=self.train_rows, y=self.valid_rows)
         return outcome
+
+    def _enter_stage(self, epoch):
+        """Freeze or thaw the backbone, and choose what the epochs from now on train on."""
+        backbone = getattr(self.module, "backbone", None)
+        frozen = backbone is not None and epoch <= self.spec.freeze_epochs
+        self.forward = self.module
+        self.train_rows, self.valid_rows = self.all_rows
+        self.valid_forward = self.module
+        if frozen:
+            backbone.freeze()
+            if self.frozen is not None and self.frozen.train is not None:
+                self.forward, self.train_rows = head_of(self.module), self.frozen.train
+            if self.frozen is not None and self.frozen.valid is not None:
+                self.valid_forward, self.valid_rows = head_of(self.module), self.frozen.valid
+        elif backbone is not None and backbone.frozen:
+            backbone.unfreeze()
+            if groups := self.net._backbone_groups():
+                rate = self.optimizer.param_groups[0]["lr"] * self.spec.backbone_lr_factor
+                self.optimizer.add_param_group(groups[0] | {"lr": rate})
+        self._set_training_mode()
+        self.penalised = penalised_weights(self.module) if self.spec.l1 or self.spec.l2 else []
+        if not frozen and backbone is not None and epoch > self.first:
+            for snapshot in self.snapshots:
+                snapshot.extend(state_tensors(backbone))
 
     def _go_back(self, start):
         start.restore()
@@ -372,13 +438,15 @@ class _Run:
         """Take one step of the optimiser; give the loss before it, and the outputs."""
         inputs, targets, weights = batch
         if self.watch.augment is not None:
+            if self.watch.augment.mixes:
+                targets = self.net.criterion_.soft_targets(targets, self.dtype)
             inputs, targets = self.watch.augment(inputs, targets)
         first: list[Any] = []
 
         def closure():
             self.optimizer.zero_grad()
             with autocast(self.spec.precision, self.device):
-                output = self.module(inputs)
+                output = self.forward(inputs)
             output = output.to(self.dtype)
             loss = self.net.get_loss(output, targets, weights=weights, training=True)
             loss.backward()
@@ -411,9 +479,10 @@ class _Run:
 
     def _validate(self):
         """Give the weighted mean loss and the score of the validation rows."""
+        self.module.eval()
         rows, spec = self.valid_rows, self.spec
         outputs = forward_store(
-            self.module, rows.store, self.dtype, spec.precision, self.device, spec.batch_size, rows.rows
+            self.valid_forward, rows.store, self.dtype, spec.precision, self.device, spec.batch_size, rows.rows
         )
         with torch.inference_mode():
             losses = self.net.criterion_(outputs, rows.targets.to(self.device)).cpu()
@@ -448,7 +517,8 @@ def forward_store(
     -------
     outputs : tensor of shape (n, k)
     """
-    module.eval()
+    if module.training:
+        module.eval()
     size = evaluation_batch_size(math.prod(store.sample_shape), batch_size)
     groups: Iterable[torch.Tensor | slice]
     if rows is None:

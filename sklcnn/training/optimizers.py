@@ -16,7 +16,7 @@ FUSED_DEVICES = {"cpu", "cuda"}
 
 
 def make_optimizer(
-    optimizer: Any, parameters: list, learning_rate: float, params: dict | None, device: torch.device, owner: str
+    optimizer: Any, groups: list[dict], learning_rate: float, params: dict | None, device: torch.device, owner: str
 ) -> torch.optim.Optimizer:
     """Build an optimiser.
 
@@ -24,7 +24,8 @@ def make_optimizer(
     ----------
     optimizer : str or type
         A name, or a torch.optim.Optimizer class.
-    parameters : list of nn.Parameter
+    groups : list of dict
+        Parameter groups; their ``lr_factor`` is a share of the learning rate.
     learning_rate : float
     params : dict or None
         Further arguments; they override those that a name stands for.
@@ -43,6 +44,6 @@ def make_optimizer(
     if arguments.get("momentum", 0.9) == 0 and "nesterov" not in (params or {}):
         arguments.pop("nesterov", None)  # which needs a momentum
     try:
-        return cls([{"params": parameters, "lr_factor": 1.0}], lr=learning_rate, **arguments)
+        return cls(groups, lr=learning_rate, **arguments)
     except (TypeError, ValueError) as error:
         raise type(error)(f"{owner}: {cls.__name__} refuses optimizer_params={params!r}: {error}.") from error

@@ -59,6 +59,13 @@ class Snapshot:
         self.complete = True
 
     @torch.no_grad()
+    def extend(self, tensors: list[torch.Tensor]) -> None:
+        """Add tensors that begin to change now, and so are what they were when the copy was taken."""
+        if self._copies:
+            self._live = self._live + tensors
+            self._copies = self._copies + [tensor.clone() for tensor in tensors]
+
+    @torch.no_grad()
     def restore(self) -> None:
         """Put the copied state back."""
         if self._live:

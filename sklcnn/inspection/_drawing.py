@@ -1,0 +1,184 @@
+"""What the displays draw alike: panels in a figure or in the place of an axes, samples, numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+WIDTH = 8.0  # inches: what a page of documentation has
+SMALL = 8  # points
+QUARTER = 0.25  # a scale of 0..1 or 0..255 is the pictures' own where they reach so much of it
+
+
+def import_matplotlib() -> Any:
+    """Import pyplot, or say how to get it."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            'Drawing needs matplotlib, which is not installed. Run: pip install "sklcnn[inspect]"'
+        ) from error
+    return plt
+
+
+def make_panels(ax: Any, n_rows: int, n_cols: int, figsize: tuple[float, float], *, layout: str, **ratios) -> Any:
+    """Make a grid for panels, in a new figure or in the place of an axes.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None
+    n_rows, n_cols : int
+    figsize : (float, float)
+        Of a new figure, in inches.
+    layout : {"constrained", "compressed"}
+        Of a new figure; "compressed" for pictures, whose shape is fixed.
+    **ratios
+        `width_ratios`, `height_ratios`, `hspace`, `wspace` of the grid.
+
+    Returns
+    -------
+    figure : matplotlib Figure
+    grid : matplotlib GridSpecBase
+    """
+    plt = import_matplotlib()
+    if ax is None:
+        figure = plt.figure(figsize=figsize, layout=layout)
+        return figure, figure.add_gridspec(n_rows, n_cols, **ratios)
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be one matplotlib Axes, whose place is filled; got {type(ax).__name__}.")
+    ax.set_axis_off()
+    place = ax.get_subplotspec()
+    if place is not None:
+        return ax.figure, place.subgridspec(n_rows, n_cols, **ratios)
+    box = ax.get_position()
+    return ax.figure, ax.figure.add_gridspec(
+        n_rows, n_cols, left=box.x0, right=box.x1, bottom=box.y0, top=box.y1, **ratios
+    )
+
+
+def value_range(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Choose the values that are drawn black and white.
+
+    0 and 1, or 0 and 255, where no value is outside and the largest reaches a quarter of it; else the extremes.
+
+    Parameters
+    ----------
+    pictures : sequence of ndarray
+        Drawn beside each other, so on one scale.
+    """
+    low, high = min(float(p.min()) for p in pictures), max(float(p.max()) for p in pictures)
+    for top in (1.0, 255.0):
+        if low >= 0 and QUARTER * top <= high <= top:
+            return 0.0, top
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
+
+
+def find_cut(slice_index: int | None, pictures: Sequence[np.ndarray]) -> float:
+    """Give where volumes are cut, as a share of their depth.
+
+    Feature maps may be less deep than the samples: they are cut at the same share.
+
+    Raises
+    ------
+    ValueError
+        If there is no such slice.
+    """
+    if slice_index is None:
+        return 0.5
+    if pictures[0].ndim != 4:
+        raise ValueError(f"slice_index={slice_index} is a position across volumes, but X holds none. Leave it out.")
+    depth = len(pictures[0])
+    if not -depth <= slice_index < depth:
+        raise ValueError(f"slice_index={slice_index}, but the volumes have a depth of {depth}. Number slices from 0.")
+    return (slice_index % depth + 0.5) / depth
+
+
+def cut(volume: np.ndarray, share: float) -> np.ndarray:
+    """Give the slice of a volume at a share of its first axis."""
+    return volume[int(len(volume) * share)]
+
+
+def as_image(picture: np.ndarray, limits: tuple[float, float]) -> tuple[np.ndarray, dict[str, Any]]:
+    """Give an image (h, w, c) as imshow takes it, with its further arguments.
+
+    Three channels are colours and a fourth is dropped; any other number is averaged to grey.
+    """
+    low, high = limits
+    n_channels = picture.shape[-1]
+    if n_channels in (3, 4):
+        return np.clip((picture[..., :3].astype(float) - low) / (high - low), 0, 1), {}
+    return picture.mean(-1), {"cmap": "gray", "vmin": low, "vmax": high}
+
+
+def no_ticks(ax: Any) -> None:
+    """Leave out the ticks of a picture."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def draw_sample(ax: Any, picture: np.ndarray, limits: tuple[float, float], share: float = 0.5) -> None:
+    """Draw one sample as the user gave it: lines, an image, or a slice of a volume.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+    picture : ndarray of shape (*spatial, c)
+    limits : (float, float)
+        What `value_range` gives.
+    share : float
+        Where volumes are cut.
+    """
+    if picture.ndim == 2:
+        draw_signal(ax, picture)
+        return
+    image, options = as_image(picture if picture.ndim == 3 else cut(picture, share), limits)
+    ax.imshow(image, interpolation="nearest", **options)
+    no_ticks(ax)
+
+
+def draw_signal(ax: Any, signal: np.ndarray) -> None:
+    """Draw a signal (length, c), a line a channel."""
+    n_channels = signal.shape[1]
+    colors = ["black"] if n_channels == 1 else [f"C{i}" for i in range(n_channels)]
+    for i, color in enumerate(colors):
+        ax.plot(np.arange(len(signal)), signal[:, i], color=color, linewidth=1, label=f"channel {i}")
+    ax.set_xlim(-0.5, len(signal) - 0.5)
+    ax.tick_params(labelsize=SMALL)
+
+
+def short(text: Any, width: int = 18) -> str:
+    """Cut a label that is too long for its place."""
+    text = str(text)
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def number(value: float) -> str:
+    """Format a value of a regression."""
+    return f"{value:.4g}"
+
+
+def set_title(figure: Any, ax: Any, text: str) -> None:
+    """Put a title over all panels: the figure's, or that of the axes whose place they fill."""
+    if ax is None:
+        figure.suptitle(text, fontsize=10)
+    else:
+        ax.set_title(text, fontsize=10, pad=18)  # points, above the panels' own titles
+
+
+def signed_scale(values: np.ndarray) -> dict[str, Any]:
+    """Give imshow's arguments for a scale from 0, or around 0 where there are negative values."""
+    low, high = float(values.min()), float(values.max())
+    if low >= 0:
+        return {"cmap": "viridis", "vmin": 0.0, "vmax": high if high > 0 else 1.0}
+    return {"cmap": "RdBu_r", "vmin": -max(-low, high), "vmax": max(-low, high)}
+
+
+def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str) -> None:
+    """Put a colour bar beside panels."""
+    bar = figure.colorbar(mappable, ax=panels, aspect=30, pad=0.02)
+    bar.set_label(label, fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)

@@ -1,0 +1,221 @@
+"""TrainingCurveDisplay: how training went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import is_classifier
+
+from sklcnn.inspection._drawing import SMALL, WIDTH, make_panels
+from sklcnn.inspection._samples import find_cnn
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PANEL_HEIGHT = 2.4  # inches
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class TrainingCurveDisplay:
+    """Losses, score and learning rate of one or several fits, by epoch.
+
+    Make one with :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    histories : list of DataFrame
+        The `history_` of each fit.
+    best_epochs : list of int
+        The epoch, from 1, whose weights each network has.
+    names : list of str
+        Of the fits, for the legend.
+    score_name : str, default="score"
+        What the scores are.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        Set by :meth:`plot`.
+    axes_ : ndarray of matplotlib Axes of shape (n_panels,)
+        Losses, scores and learning rate from top to bottom, as far as they were drawn.
+
+    See Also
+    --------
+    FeatureMapDisplay : What the layers make of a sample.
+    MistakesDisplay : The samples with the largest loss.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklcnn import CNNClassifier
+    >>> from sklcnn.inspection import TrainingCurveDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=3, random_state=0).fit(X, y)
+    >>> display = TrainingCurveDisplay.from_estimator(cnn, draw=False)
+    >>> len(display.histories[0])
+    3
+    """
+
+    histories: list[pd.DataFrame]
+    best_epochs: list[int]
+    names: list[str]
+    score_name: str = "score"
+    figure_: Any = field(init=False, default=None)
+    axes_: Any = field(init=False, default=None)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        names: Any = None,
+        score: bool = True,
+        learning_rate: bool = False,
+        ax: Any = None,
+        draw: bool = True,
+    ) -> TrainingCurveDisplay:
+        """Show how a fitted network was trained.
+
+        Parameters
+        ----------
+        estimator : estimator, list of estimators, or {name: estimator}
+            Fitted: CNNClassifier, CNNRegressor, a Pipeline that ends in one, or a search, of which the best one is
+            shown.
+        names : list of str, default=None
+            Of several estimators; None: the hyper-parameters in which they differ.
+        score : bool, default=True
+            Whether to show the score below the losses.
+        learning_rate : bool, default=False
+            Whether to show the learning rate as well.
+        ax : matplotlib Axes, default=None
+            Whose place is filled. None makes a figure.
+        draw : bool, default=True
+            False only collects the curves; :meth:`plot` draws them.
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+        """
+        if isinstance(estimator, Mapping):
+            names = list(estimator) if names is None else names
+            estimator = list(estimator.values())
+        given = list(estimator) if isinstance(estimator, (list, tuple)) else [estimator]
+        if not given:
+            raise ValueError("Pass at least one fitted estimator.")
+        cnns = [find_cnn(one)[0] for one in given]
+        names = _names(cnns) if names is None else list(map(str, names))
+        if len(names) != len(cnns):
+            raise ValueError(f"names holds {len(names)} names for {len(cnns)} estimators. Pass one name each.")
+        score_names = {_score_name(cnn) for cnn in cnns}
+        display = cls(
+            histories=[cnn.history_ for cnn in cnns],
+            best_epochs=[cnn.best_epoch_ for cnn in cnns],
+            names=names,
+            score_name=score_names.pop() if len(score_names) == 1 else "score",
+        )
+        return display.plot(ax=ax, score=score, learning_rate=learning_rate) if draw else display
+
+    def plot(self, ax: Any = None, *, score: bool = True, learning_rate: bool = False) -> TrainingCurveDisplay:
+        """Draw the curves.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Whose place is filled. None makes a figure.
+        score : bool, default=True
+        learning_rate : bool, default=False
+
+        Returns
+        -------
+        display : TrainingCurveDisplay
+        """
+        panels = [("loss", ("train_loss", "val_loss"))]
+        if score and any(_recorded(history, ("train_score", "val_score")) for history in self.histories):
+            panels.append((self.score_name, ("train_score", "val_score")))
+        if learning_rate:
+            panels.append(("learning rate", ("learning_rate",)))
+        height = PANEL_HEIGHT * len(panels) + 0.4
+        self.figure_, grid = make_panels(ax, len(panels), 1, (0.8 * WIDTH, height), layout="constrained")
+        self.axes_ = np.empty(len(panels), dtype=object)
+        for i, (label, columns) in enumerate(panels):
+            panel = self.axes_[i] = self.figure_.add_subplot(grid[i], sharex=self.axes_[0] if i else None)
+            for j in range(len(self.histories)):
+                self._draw_curves(panel, j, columns)
+            panel.set_ylabel(label)
+            panel.grid(alpha=0.3)
+            panel.tick_params(labelbottom=i == len(panels) - 1)
+        self.axes_[-1].set_xlabel("epoch")
+        self.axes_[-1].xaxis.get_major_locator().set_params(integer=True)
+        self.axes_[0].legend(handles=self._legend_handles(), fontsize=SMALL)
+        return self
+
+    def _color(self, j, column):
+        if len(self.histories) > 1 or column == "learning_rate":
+            return f"C{j}"
+        return "C1" if column.startswith("val") else "C0"
+
+    def _draw_curves(self, panel, j, columns):
+        """Draw one fit into one panel: validation solid where there is some, training dashed."""
+        history, best = self.histories[j], self.best_epochs[j]
+        shown = [column for column in columns if _recorded(history, (column,))]
+        for column in shown:
+            panel.plot(
+                history["epoch"],
+                history[column],
+                color=self._color(j, column),
+                linestyle="--" if column.startswith("train") else "-",
+                marker="." if len(history) == 1 else None,
+            )
+        if len(self.histories) == 1:
+            panel.axvline(best, color="0.4", linestyle=":", linewidth=1)
+        marked = history[history["epoch"] == best]
+        if shown and len(marked) and columns != ("learning_rate",):
+            panel.plot(best, marked[shown[-1]].iloc[0], "o", color=self._color(j, shown[-1]), zorder=3)
+
+    def _legend_handles(self):
+        from matplotlib.lines import Line2D
+
+        validated = any(_recorded(history, ("val_loss", "val_score")) for history in self.histories)
+        if len(self.histories) == 1:
+            handles = [Line2D([], [], color="C0", linestyle="--", label="training")]
+            if validated:
+                handles.append(Line2D([], [], color="C1", label="validation"))
+            best = f"best epoch ({self.best_epochs[0]})"
+            color = "C1" if validated else "C0"
+            return [*handles, Line2D([], [], color="0.4", linestyle=":", marker="o", mfc=color, mec=color, label=best)]
+        handles = [Line2D([], [], color=f"C{j}", label=name) for j, name in enumerate(self.names)]
+        handles.append(Line2D([], [], color="0.4", linestyle="--", label="training"))
+        if validated:
+            handles.append(Line2D([], [], color="0.4", label="validation"))
+        return [*handles, Line2D([], [], color="0.4", linestyle="", marker="o", label="best epoch")]
+
+
+def _recorded(history, columns):
+    return any(column in history and history[column].notna().any() for column in columns)
+
+
+def _score_name(cnn):
+    scoring = cnn.net_.spec.scoring
+    if scoring != "loss":
+        return scoring if isinstance(scoring, str) else "score"
+    if not is_classifier(cnn):
+        return "R²"
+    return "subset accuracy" if cnn._encoding.multilabel else "accuracy"
+
+
+def _names(cnns):
+    """Name estimators by the hyper-parameters in which they differ."""
+    parameters = [cnn.get_params(deep=False) for cnn in cnns]
+    differing = [
+        name
+        for name in parameters[0]
+        if any(repr(other.get(name)) != repr(parameters[0][name]) for other in parameters[1:])
+    ]
+    names = [", ".join(f"{name}={p.get(name)!r}" for name in differing) for p in parameters]
+    if len(cnns) == 1 or len(set(names)) < len(names):
+        kinds = [type(cnn).__name__ for cnn in cnns]
+        return kinds if len(cnns) == 1 else [f"{kind} {i}" for i, kind in enumerate(kinds, start=1)]
+    return names

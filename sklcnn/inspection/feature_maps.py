@@ -1,0 +1,292 @@
+"""FeatureMapDisplay: what a layer makes of a sample."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from sklcnn.inspection._drawing import (
+    SMALL,
+    WIDTH,
+    add_bar,
+    cut,
+    draw_sample,
+    find_cut,
+    make_panels,
+    no_ticks,
+    set_title,
+    short,
+    signed_scale,
+    value_range,
+)
+from sklcnn.inspection._network import OpenNetwork, as_numpy
+from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read_store
+from sklcnn.network.cnn import ConvBlock
+
+N_SAMPLES = 2  # shown unless others are chosen
+# By the number of spatial axes: maps beside each other, inches of a row, width of the samples' column.
+COLUMNS = {1: 4, 2: 8, 3: 8}
+ROW_HEIGHTS = {1: 0.9, 2: 0.95, 3: 0.95}
+FIRST_COLUMN = {1: 1.4, 2: 1.0, 3: 1.0}
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class FeatureMapDisplay:
+    """Feature maps of chosen samples at one layer.
+
+    Make one with :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    maps : ndarray of shape (n_samples, n_maps, *positions)
+        What the layer gives; a block's maps are those before pooling.
+    pictures : list of ndarray of shape (*spatial, n_channels)
+        The samples as X gives them, channels last.
+    names : list of str
+        Of the samples: "sample" and the row, or the file.
+    layer : str
+        The layer's name.
+    after_activation : bool or None
+        Which of a block's maps they are; None for other layers.
+    filters : ndarray of shape (n_maps, n_channels, *kernel) or None
+        The weights of the layer's convolution; None if it has none of its own.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        Set by :meth:`plot`.
+    axes_ : ndarray of matplotlib Axes of shape (n_rows, n_columns)
+        None where a place is empty. The samples are in the first column, the maps beside them.
+
+    See Also
+    --------
+    SaliencyDisplay : Which parts of a sample speak for a prediction.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklcnn import CNNClassifier
+    >>> from sklcnn.inspection import FeatureMapDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=1, random_state=0).fit(X, y)
+    >>> FeatureMapDisplay.from_estimator(cnn, X, layer="block2", samples=[0, 5], draw=False).maps.shape
+    (2, 64, 4, 4)
+    """
+
+    maps: np.ndarray
+    pictures: list[np.ndarray]
+    names: list[str]
+    layer: str
+    after_activation: bool | None = None
+    filters: np.ndarray | None = None
+    figure_: Any = field(init=False, default=None)
+    axes_: Any = field(init=False, default=None)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        *,
+        layer: int | str = 0,
+        after_activation: bool | None = None,
+        samples: Any = None,
+        ax: Any = None,
+        draw: bool = True,
+        max_maps: int = 16,
+        filters: bool = False,
+        slice_index: int | None = None,
+    ) -> FeatureMapDisplay:
+        """Compute a layer's feature maps of chosen samples, and draw them.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted: CNNClassifier, CNNRegressor, a Pipeline that ends in one (X goes through its earlier steps), or a
+            search, whose best one is looked into.
+        X : array-like
+            Samples as `predict` takes them.
+        layer : int or str, default=0
+            A block by its position (0 is the first, -1 the last; of a backbone, a convolution layer) or any layer by
+            its name in `module_`, such as ``"block1"`` or ``"backbone.network.conv_stem"``. A block's maps are those
+            before pooling.
+        after_activation : bool, default=None
+            Of a block: whether to take the maps after the activation (so does None) or before it. Other layers give
+            what they return, and take None only.
+        samples : array-like of int or bool, default=None
+            Positions of rows of X, or a mask. None: the first two.
+        ax, max_maps, filters, slice_index
+            As in :meth:`plot`.
+        draw : bool, default=True
+            False only computes the arrays; :meth:`plot` draws them.
+
+        Returns
+        -------
+        display : FeatureMapDisplay
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If there is no such layer or row, the layer gives no maps, or X differs from what `fit` was given.
+        """
+        cnn, X = find_cnn(estimator, X)
+        network = OpenNetwork(cnn)
+        name = network.find(layer)
+        store = read_store(cnn, X)
+        chosen = read_samples(cnn, store, choose_rows(samples, len(store), N_SAMPLES))
+        maps = network.feature_maps(chosen.inputs, name, after_activation)
+        module = network.module.get_submodule(name)
+        is_block = isinstance(module, ConvBlock)
+        display = cls(
+            maps=as_numpy(maps),
+            pictures=chosen.pictures,
+            names=chosen.names,
+            layer=name,
+            after_activation=after_activation is not False if is_block else None,
+            filters=_own_filters(module.conv if is_block else module),
+        )
+        if not draw:
+            return display
+        return display.plot(ax=ax, max_maps=max_maps, filters=filters, slice_index=slice_index)
+
+    def plot(
+        self, ax: Any = None, *, max_maps: int = 16, filters: bool = False, slice_index: int | None = None
+    ) -> FeatureMapDisplay:
+        """Draw each sample with its maps beside it, on one scale.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Whose place is filled. None makes a figure.
+        max_maps : int, default=16
+            Draw the first so many maps.
+        filters : bool, default=False
+            Whether to draw each map's filter above it, in the same order. Filters on three colours are drawn as
+            colours around grey; on other numbers of channels, the sum over them.
+        slice_index : int, default=None
+            Of volumes: the position along the first axis at which they are cut. None: the middle, of the maps as of
+            the sample.
+
+        Returns
+        -------
+        display : FeatureMapDisplay
+        """
+        if filters and self.filters is None:
+            raise ValueError(f"Layer {self.layer!r} is not a convolution and has no filters. Set filters=False.")
+        if isinstance(max_maps, bool) or not hasattr(max_maps, "__index__") or max_maps < 1:
+            raise ValueError(f"max_maps={max_maps!r} must be a whole number, at least 1.")
+        share = find_cut(slice_index, self.pictures)
+        n_axes = self.maps.ndim - 2
+        n_maps = min(max_maps, self.maps.shape[1])
+        n_columns = min(n_maps, COLUMNS[n_axes])
+        block = math.ceil(n_maps / n_columns)  # rows of panels that a sample takes, and the filters
+        n_rows = block * (len(self.maps) + filters)
+        figure, grid = make_panels(
+            ax,
+            n_rows,
+            n_columns + 1,
+            (WIDTH, ROW_HEIGHTS[n_axes] * n_rows + 0.7),
+            layout="constrained" if n_axes == 1 else "compressed",
+            width_ratios=[FIRST_COLUMN[n_axes], *[1] * n_columns],
+        )
+        self.figure_, self.axes_ = figure, np.full((n_rows, n_columns + 1), None, dtype=object)
+
+        def add(row, column):
+            self.axes_[row, column] = figure.add_subplot(grid[row, column])
+            return self.axes_[row, column]
+
+        def add_panels(start):
+            """Make panels for the maps in the block of rows that starts at `start`."""
+            return [add(start + j // n_columns, 1 + j % n_columns) for j in range(n_maps)]
+
+        if filters:
+            panels = add_panels(0)
+            _draw_filters(panels, self.filters[:n_maps])
+            panels[0].set_title("filters", fontsize=SMALL, loc="left")
+        draw_maps = _draw_lines if n_axes == 1 else _draw_images
+        limits = value_range(self.pictures)
+        rows = []
+        for i, picture in enumerate(self.pictures):
+            start = block * (i + filters)
+            sample = add(start, 0)
+            draw_sample(sample, picture, limits, share)
+            sample.set_title(short(self.names[i], 16), fontsize=SMALL)
+            rows.append(add_panels(start))
+            for j, panel in enumerate(rows[-1]):
+                panel.set_title(f"map {j}" if j == 0 or n_axes == 1 else f"{j}", fontsize=SMALL, pad=3)
+        draw_maps(figure, rows, self.maps[:, :n_maps], share, self._meaning())
+        set_title(figure, ax, self._title(n_maps))
+        return self
+
+    def _meaning(self):
+        return (
+            "output"
+            if self.after_activation is None
+            else "activation"
+            if self.after_activation
+            else "before activation"
+        )
+
+    def _title(self, n_maps):
+        total = self.maps.shape[1]
+        stage = {None: "", True: ", after activation", False: ", before activation"}[self.after_activation]
+        positions = " × ".join(map(str, self.maps.shape[2:]))
+        count = f"{total} maps" if n_maps == total else f"{n_maps} of {total} maps"
+        return f"{self.layer}{stage}: {count} of {positions}"
+
+
+def _own_filters(layer):
+    """Give the filters of a convolution, (n_maps, n_channels, *kernel), or None."""
+    return as_numpy(layer.weight).copy() if isinstance(layer, _ConvNd) else None
+
+
+def _draw_images(figure, rows, maps, share, meaning):
+    """Draw maps (n_samples, n_maps, *positions) as pictures on one scale, with its bar."""
+    if maps.ndim == 5:
+        maps = np.stack([[cut(one, share) for one in sample] for sample in maps])
+    scale = signed_scale(maps)
+    for panels, sample in zip(rows, maps, strict=True):
+        for panel, one in zip(panels, sample, strict=True):
+            image = panel.imshow(one, interpolation="nearest", **scale)
+            no_ticks(panel)
+    add_bar(figure, image, [panel for panels in rows for panel in panels], meaning)
+
+
+def _draw_lines(figure, rows, maps, share, meaning):
+    """Draw maps (n_samples, n_maps, length) as lines on one scale."""
+    low, high = min(0.0, float(maps.min())), float(maps.max())
+    margin = 0.05 * (high - low or 1.0)
+    for panels, sample in zip(rows, maps, strict=True):
+        for j, (panel, one) in enumerate(zip(panels, sample, strict=True)):
+            panel.plot(one, color="C0", linewidth=1)
+            panel.set_ylim(low - margin, high + margin)
+            panel.tick_params(labelsize=SMALL, labelleft=j % COLUMNS[1] == 0, labelbottom=False)
+        panels[0].set_ylabel(meaning, fontsize=SMALL)
+
+
+def _draw_filters(panels, filters):
+    """Draw filters (n_maps, n_channels, *kernel) on one scale around 0."""
+    if filters.ndim == 5:
+        filters = np.stack([[cut(channel, 0.5) for channel in kernel] for kernel in filters])
+    if filters.ndim == 4 and filters.shape[1] != 3:
+        filters = filters.sum(1, keepdims=True)
+    top = float(np.abs(filters).max()) or 1.0
+    for panel, kernel in zip(panels, filters, strict=True):
+        if kernel.ndim == 2:
+            panel.axhline(0, color="0.7", linewidth=0.5)
+            panel.plot(kernel.T, linewidth=1, marker=".")
+            panel.set_ylim(-1.1 * top, 1.1 * top)
+            panel.tick_params(labelbottom=False, labelleft=False)
+        elif len(kernel) == 3:
+            panel.imshow(0.5 + 0.5 * np.moveaxis(kernel, 0, -1) / top, interpolation="nearest")
+            no_ticks(panel)
+        else:
+            panel.imshow(kernel[0], cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
+            no_ticks(panel)

@@ -1,0 +1,237 @@
+"""MistakesDisplay: the samples that a network gets most wrong."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklcnn.data.targets import ValueEncoding
+from sklcnn.inspection._drawing import (
+    SMALL,
+    WIDTH,
+    draw_sample,
+    find_cut,
+    make_panels,
+    number,
+    set_title,
+    short,
+    value_range,
+)
+from sklcnn.inspection._samples import find_cnn, read_samples, read_store
+
+COLUMNS = {1: 2, 2: 5, 3: 5}  # samples beside each other, by the number of spatial axes
+ROW_HEIGHTS = {1: 1.6, 2: 2.1, 3: 2.1}  # inches
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class MistakesDisplay:
+    """The samples with the largest loss, as pictures or lines, with what was predicted.
+
+    Make one with :meth:`from_estimator`.
+
+    Parameters
+    ----------
+    rows : ndarray of int of shape (n_samples,)
+        Positions in X, largest loss first.
+    losses : ndarray of shape (n_samples,)
+        The loss that the network was trained with, of each of those samples by itself: without weights and penalties.
+    y_true, y_pred : ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        Labels, indicators, or values in the units of y.
+    probabilities : ndarray of shape (n_samples, n_classes) or None
+        Predicted for each class; None for a regressor.
+    classes : ndarray of shape (n_classes,) or None
+        What the columns of `probabilities` stand for.
+    pictures : list of ndarray of shape (*spatial, n_channels)
+        The samples as X gives them, channels last.
+    names : list of str
+        Of the samples: "sample" and the row, or the file.
+
+    Attributes
+    ----------
+    figure_ : matplotlib Figure
+        Set by :meth:`plot`.
+    axes_ : ndarray of matplotlib Axes of shape (n_samples,)
+
+    See Also
+    --------
+    SaliencyDisplay : Which parts of a sample speak for a prediction.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklcnn import CNNClassifier
+    >>> from sklcnn.inspection import MistakesDisplay
+    >>> X, y = load_digits(return_X_y=True)
+    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=1, random_state=0).fit(X[:1000], y[:1000])
+    >>> display = MistakesDisplay.from_estimator(cnn, X[1000:], y[1000:], n_samples=3, draw=False)
+    >>> display.losses[0] >= display.losses[1] >= display.losses[2]
+    np.True_
+    """
+
+    rows: np.ndarray
+    losses: np.ndarray
+    y_true: np.ndarray
+    y_pred: np.ndarray
+    probabilities: np.ndarray | None
+    classes: np.ndarray | None
+    pictures: list[np.ndarray]
+    names: list[str]
+    figure_: Any = field(init=False, default=None)
+    axes_: Any = field(init=False, default=None)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        n_samples: int = 10,
+        ax: Any = None,
+        draw: bool = True,
+        slice_index: int | None = None,
+    ) -> MistakesDisplay:
+        """Find the samples with the largest loss, and draw them.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted: CNNClassifier, CNNRegressor, a Pipeline that ends in one (X goes through its earlier steps), or a
+            search, whose best one is looked into.
+        X : array-like
+            Samples as `predict` takes them.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Their true labels or values.
+        n_samples : int, default=10
+            How many to show, right predictions too if there are fewer wrong ones.
+        ax, slice_index
+            As in :meth:`plot`.
+        draw : bool, default=True
+            False only computes the arrays; :meth:`plot` draws them.
+
+        Returns
+        -------
+        display : MistakesDisplay
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If X differs from what `fit` was given, or y does not fit X or the classes.
+        """
+        if isinstance(n_samples, bool) or not hasattr(n_samples, "__index__") or n_samples < 1:
+            raise ValueError(f"n_samples={n_samples!r} must be a whole number, at least 1.")
+        cnn, X = find_cnn(estimator, X)
+        encoding = cnn._encoding
+        targets = encoding.encode(y, cnn._owner, cnn._dtype)
+        outputs = torch.from_numpy(cnn._outputs(X))
+        if len(targets) != len(outputs):
+            raise ValueError(f"X has {len(outputs)} rows, but y has {len(targets)}. Pass one target a row.")
+        losses = _row_losses(cnn, outputs, targets)
+        rows = np.argsort(-losses, kind="stable")[:n_samples]
+        chosen = read_samples(cnn, read_store(cnn, X), rows)
+        shown, outputs = targets[rows], outputs[rows].numpy()
+        is_regressor = isinstance(encoding, ValueEncoding)
+        display = cls(
+            rows=rows,
+            losses=losses[rows],
+            y_true=_decode_targets(encoding, shown.numpy()),
+            y_pred=encoding.decode(outputs),
+            probabilities=None if is_regressor else encoding.probabilities(outputs),
+            classes=None if is_regressor else encoding.classes,
+            pictures=chosen.pictures,
+            names=chosen.names,
+        )
+        return display.plot(ax=ax, slice_index=slice_index) if draw else display
+
+    def plot(self, ax: Any = None, *, slice_index: int | None = None) -> MistakesDisplay:
+        """Draw the samples, the largest loss first.
+
+        Over each sample stand what is true and what was predicted, a classifier's probability for it, a regressor's
+        error (predicted minus true), and the name of its file. Wrong labels are red.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Whose place is filled. None makes a figure.
+        slice_index : int, default=None
+            Of volumes: the position along the first axis at which they are cut. None: the middle.
+
+        Returns
+        -------
+        display : MistakesDisplay
+        """
+        share = find_cut(slice_index, self.pictures)
+        n_axes, n_samples = self.pictures[0].ndim - 1, len(self.pictures)
+        n_columns = min(n_samples, COLUMNS[n_axes])
+        n_rows = math.ceil(n_samples / n_columns)
+        width = WIDTH if n_columns > 2 else WIDTH * max(n_columns / COLUMNS[n_axes], 0.5)
+        figure, grid = make_panels(
+            ax,
+            n_rows,
+            n_columns,
+            (width, ROW_HEIGHTS[n_axes] * n_rows + 0.5),
+            layout="constrained" if n_axes == 1 else "compressed",
+        )
+        limits = value_range(self.pictures)
+        self.figure_, self.axes_ = figure, np.empty(n_samples, dtype=object)
+        for i, picture in enumerate(self.pictures):
+            panel = self.axes_[i] = figure.add_subplot(grid[i // n_columns, i % n_columns])
+            draw_sample(panel, picture, limits, share)
+            panel.set_title(self._text(i), fontsize=SMALL, color="firebrick" if self._is_wrong(i) else "black")
+        set_title(figure, ax, f"{n_samples} largest losses, {number(self.losses[0])} to {number(self.losses[-1])}")
+        return self
+
+    def _is_wrong(self, i):
+        return self.probabilities is not None and np.any(self.y_true[i] != self.y_pred[i])
+
+    def _text(self, i):
+        true, predicted = self.y_true[i], self.y_pred[i]
+        if self.probabilities is None:
+            lines = [
+                f"true {_values(true)}",
+                f"predicted {_values(predicted)}",
+                f"error {_values(predicted - true, '+')}",
+            ]
+        elif np.ndim(true):
+            lines = [f"true: {_label_set(true)}", f"predicted: {_label_set(predicted)}", self._least_likely(i)]
+        else:
+            probability = self.probabilities[i].max()
+            lines = [f"true: {short(true)}", f"pred.: {short(predicted, 13)} ({probability:.0%})"]
+        return "\n".join([short(self.names[i], 22), *lines])
+
+    def _least_likely(self, i):
+        """Name the label of an indicator row that was most wrong."""
+        likelihood = np.where(self.y_true[i] == 1, self.probabilities[i], 1 - self.probabilities[i])
+        worst = likelihood.argmin()
+        return f"P({self.classes[worst]}) = {self.probabilities[i, worst]:.2f}"
+
+
+def _row_losses(cnn, outputs, targets):
+    """Give the loss of each row, (n,), float64."""
+    device = cnn.net_.torch_device_
+    with torch.no_grad():
+        losses = cnn.net_.criterion_(outputs.to(device), targets.to(device))
+    return losses.double().cpu().numpy()
+
+
+def _decode_targets(encoding, targets):
+    """Give encoded targets as the user knows them."""
+    if isinstance(encoding, ValueEncoding):
+        return encoding.decode(targets)
+    return targets.astype(int) if encoding.multilabel else encoding.classes[targets]
+
+
+def _label_set(indicators):
+    return short(", ".join(map(str, np.flatnonzero(indicators))) or "none")
+
+
+def _values(values, sign=""):
+    """Format one value, or the first few of several."""
+    values = np.atleast_1d(values)
+    return ", ".join(f"{value:{sign}.3g}" for value in values[:3]) + ", …" * (len(values) > 3)

@@ -48,7 +48,7 @@ ONE_PER_FAMILY = (
     "vgg16",
     "vit_b_32",
 )
-HUGE = ("regnet_y_128gf", "vit_h_14")  # several gigabytes: built once by hand, not in every run
+HUGE = ("regnet_y_128gf", "vit_h_14")  # more than 2 GB of weights each: left out of every run
 
 
 @pytest.fixture(autouse=True)

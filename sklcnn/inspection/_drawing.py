@@ -102,6 +102,14 @@ def cut(volume: np.ndarray, share: float) -> np.ndarray:
     return volume[int(len(volume) * share)]
 
 
+def cut_note(pictures: Sequence[np.ndarray], share: float) -> str:
+    """Say in a title where volumes are cut; nothing for other samples."""
+    if pictures[0].ndim != 4:
+        return ""
+    depth = len(pictures[0])
+    return f", slice {int(depth * share)} of 0 to {depth - 1}"
+
+
 def as_image(picture: np.ndarray, limits: tuple[float, float]) -> tuple[np.ndarray, dict[str, Any]]:
     """Give an image (h, w, c) as imshow takes it, with its further arguments.
 
@@ -175,6 +183,32 @@ def signed_scale(values: np.ndarray) -> dict[str, Any]:
     if low >= 0:
         return {"cmap": "viridis", "vmin": 0.0, "vmax": high if high > 0 else 1.0}
     return {"cmap": "RdBu_r", "vmin": -max(-low, high), "vmax": max(-low, high)}
+
+
+def overlay_colors(alpha: float, top: float, *, signed: bool) -> dict[str, Any]:
+    """Give imshow's arguments for values laid over a picture, which shows through where they are near 0.
+
+    The opacity is in the colours themselves, so that a colour bar shows it too.
+
+    Parameters
+    ----------
+    alpha : float
+        Opacity of the largest values.
+    top : float
+        The largest value.
+    signed : bool
+        From blue over nothing to red; else from nothing over dark to bright.
+    """
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    steps = np.linspace(-1 if signed else 0, 1, 257)
+    if signed:
+        colors = np.where(steps[:, None] < 0, (0.1, 0.3, 1.0), (1.0, 0.1, 0.1))
+    else:
+        colors = matplotlib.colormaps["inferno"](0.2 + 0.65 * steps)[:, :3]
+    colors = np.column_stack([colors, alpha * np.abs(steps)])
+    return {"cmap": ListedColormap(colors), "vmin": -top if signed else 0.0, "vmax": top}
 
 
 def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str) -> None:

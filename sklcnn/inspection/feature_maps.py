@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sklcnn.inspection._drawing import (
@@ -15,6 +14,7 @@ from sklcnn.inspection._drawing import (
     WIDTH,
     add_bar,
     cut,
+    cut_note,
     draw_sample,
     find_cut,
     make_panels,
@@ -208,7 +208,7 @@ class FeatureMapDisplay:
 
         if filters:
             panels = add_panels(0)
-            _draw_filters(panels, self.filters[:n_maps])
+            _draw_filters(figure, panels, self.filters[:n_maps])
             panels[0].set_title("filters", fontsize=SMALL, loc="left")
         draw_maps = _draw_lines if n_axes == 1 else _draw_images
         limits = value_range(self.pictures)
@@ -217,12 +217,12 @@ class FeatureMapDisplay:
             start = block * (i + filters)
             sample = add(start, 0)
             draw_sample(sample, picture, limits, share)
-            sample.set_title(short(self.names[i], 16), fontsize=SMALL)
+            sample.set_title(short(self.names[i], 16), fontsize=SMALL, pad=3)
             rows.append(add_panels(start))
             for j, panel in enumerate(rows[-1]):
                 panel.set_title(f"map {j}" if j == 0 or n_axes == 1 else f"{j}", fontsize=SMALL, pad=3)
         draw_maps(figure, rows, self.maps[:, :n_maps], share, self._meaning())
-        set_title(figure, ax, self._title(n_maps))
+        set_title(figure, ax, self._title(n_maps) + cut_note(self.pictures, share))
         return self
 
     def _meaning(self):
@@ -237,9 +237,9 @@ class FeatureMapDisplay:
     def _title(self, n_maps):
         total = self.maps.shape[1]
         stage = {None: "", True: ", after activation", False: ", before activation"}[self.after_activation]
-        positions = " × ".join(map(str, self.maps.shape[2:]))
+        positions = " x ".join(map(str, self.maps.shape[2:]))
         count = f"{total} maps" if n_maps == total else f"{n_maps} of {total} maps"
-        return f"{self.layer}{stage}: {count} of {positions}"
+        return f"{self.layer}{stage}: {count} of {positions} positions"
 
 
 def _own_filters(layer):
@@ -267,26 +267,31 @@ def _draw_lines(figure, rows, maps, share, meaning):
         for j, (panel, one) in enumerate(zip(panels, sample, strict=True)):
             panel.plot(one, color="C0", linewidth=1)
             panel.set_ylim(low - margin, high + margin)
-            panel.tick_params(labelsize=SMALL, labelleft=j % COLUMNS[1] == 0, labelbottom=False)
+            is_last = panels is rows[-1] and j + COLUMNS[1] >= len(panels)
+            panel.tick_params(labelsize=SMALL, labelleft=j % COLUMNS[1] == 0, labelbottom=is_last)
         panels[0].set_ylabel(meaning, fontsize=SMALL)
 
 
-def _draw_filters(panels, filters):
+def _draw_filters(figure, panels, filters):
     """Draw filters (n_maps, n_channels, *kernel) on one scale around 0."""
     if filters.ndim == 5:
         filters = np.stack([[cut(channel, 0.5) for channel in kernel] for kernel in filters])
     if filters.ndim == 4 and filters.shape[1] != 3:
         filters = filters.sum(1, keepdims=True)
     top = float(np.abs(filters).max()) or 1.0
-    for panel, kernel in zip(panels, filters, strict=True):
+    for j, (panel, kernel) in enumerate(zip(panels, filters, strict=True)):
         if kernel.ndim == 2:
             panel.axhline(0, color="0.7", linewidth=0.5)
             panel.plot(kernel.T, linewidth=1, marker=".")
             panel.set_ylim(-1.1 * top, 1.1 * top)
-            panel.tick_params(labelbottom=False, labelleft=False)
-        elif len(kernel) == 3:
+            panel.tick_params(labelsize=SMALL, labelleft=j % COLUMNS[1] == 0, labelbottom=False)
+            continue
+        if len(kernel) == 3:
             panel.imshow(0.5 + 0.5 * np.moveaxis(kernel, 0, -1) / top, interpolation="nearest")
-            no_ticks(panel)
         else:
-            panel.imshow(kernel[0], cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
-            no_ticks(panel)
+            image = panel.imshow(kernel[0], cmap="RdBu_r", vmin=-top, vmax=top, interpolation="nearest")
+        no_ticks(panel)
+    if filters.ndim == 3:
+        panels[0].set_ylabel("weight", fontsize=SMALL)
+    elif filters.shape[1] != 3:
+        add_bar(figure, image, panels, "weight")

@@ -13,6 +13,7 @@ from sklcnn.data.targets import ValueEncoding
 from sklcnn.inspection._drawing import (
     SMALL,
     WIDTH,
+    cut_note,
     draw_sample,
     find_cut,
     make_panels,
@@ -184,7 +185,8 @@ class MistakesDisplay:
             panel = self.axes_[i] = figure.add_subplot(grid[i // n_columns, i % n_columns])
             draw_sample(panel, picture, limits, share)
             panel.set_title(self._text(i), fontsize=SMALL, color="firebrick" if self._is_wrong(i) else "black")
-        set_title(figure, ax, f"{n_samples} largest losses, {number(self.losses[0])} to {number(self.losses[-1])}")
+        title = f"{n_samples} largest losses, {number(self.losses[0])} to {number(self.losses[-1])}"
+        set_title(figure, ax, title + cut_note(self.pictures, share))
         return self
 
     def _is_wrong(self, i):
@@ -203,6 +205,8 @@ class MistakesDisplay:
         else:
             probability = self.probabilities[i].max()
             lines = [f"true: {short(true)}", f"pred.: {short(predicted, 13)} ({probability:.0%})"]
+        if self.pictures[i].ndim == 2:  # a signal's panel is wide and low
+            return f"{short(self.names[i], 22)}: {', '.join(lines)}"
         return "\n".join([short(self.names[i], 22), *lines])
 
     def _least_likely(self, i):

@@ -1,0 +1,303 @@
+"""How much each part of a sample speaks for a target: Grad-CAM, occlusion and gradients, through captum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklcnn.constraints import is_sequence
+from sklcnn.data.targets import ValueEncoding
+from sklcnn.inspection._network import OpenNetwork, as_numpy
+
+PATCHES = 5  # a covered patch's side is so small a part of the sample's, unless patch_size says otherwise
+BATCH_ROWS = 64  # rows that go through the network at once
+N_STEPS = 50  # of integrated gradients
+INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def import_captum():
+    """Import captum.attr, or say how to get it."""
+    try:
+        import captum.attr
+    except ImportError as error:
+        raise ImportError(
+            'SaliencyDisplay needs captum, which is not installed. Run: pip install "sklcnn[inspect]"'
+        ) from error
+    return captum.attr
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is explained: samples, and which output of the network for each.
+
+    Attributes
+    ----------
+    network : OpenNetwork
+    encoding : Encoding
+    inputs : torch.Tensor of shape (n, c, *spatial)
+    codes : torch.Tensor of int64 of shape (n,)
+        The output that is explained.
+    baseline : torch.Tensor of shape (1, c, *spatial)
+        What stands for "nothing".
+    """
+
+    network: OpenNetwork
+    encoding: Any
+    inputs: torch.Tensor
+    codes: torch.Tensor
+    baseline: torch.Tensor
+
+    def score(self, inputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Give what gradients are taken of, (n,): a value in the units of y, or a logit.
+
+        Of two classes, the difference of their logits, as in `decision_function`: each by itself is arbitrary.
+        """
+        outputs = self.network.outputs(inputs)
+        chosen = outputs.gather(1, codes[:, None])[:, 0]
+        if isinstance(self.encoding, ValueEncoding):
+            deviation, mean = (
+                torch.from_numpy(values).to(outputs)[codes] for values in (self.encoding.deviation, self.encoding.mean)
+            )
+            return chosen * deviation + mean
+        if not self.encoding.multilabel and outputs.shape[1] == 2:
+            return chosen - outputs.gather(1, 1 - codes[:, None])[:, 0]
+        return chosen
+
+
+def readable(encoding, outputs, codes):
+    """Give what a person reads of outputs (n, k): the probability or the value of each row's target, (n,)."""
+    if isinstance(encoding, ValueEncoding):
+        columns = encoding.decode(outputs).reshape(len(outputs), -1)
+    else:
+        columns = encoding.probabilities(outputs)
+    return columns[np.arange(len(codes)), codes]
+
+
+def find_targets(encoding, target, outputs, rows, n_rows):
+    """Find the output that is explained for each sample.
+
+    Parameters
+    ----------
+    encoding : Encoding
+    target : object
+        None, one label or column, or one for each row of X.
+    outputs : ndarray of shape (n, k)
+        Of the chosen samples, for the predicted class.
+    rows : ndarray of int of shape (n,)
+        Their positions in X.
+    n_rows : int
+        Rows of X.
+
+    Returns
+    -------
+    targets : ndarray of shape (n,)
+        Labels, or the numbers of columns.
+    codes : ndarray of int64 of shape (n,)
+    """
+    is_regressor = isinstance(encoding, ValueEncoding)
+    labels = np.arange(encoding.n_outputs) if is_regressor else encoding.classes
+    if target is None:
+        codes = np.zeros(len(rows), np.int64) if is_regressor else outputs.argmax(1)
+        return labels[codes], codes
+    if is_sequence(target) or getattr(target, "ndim", 0) == 1:
+        wanted = list(target)
+        if len(wanted) != n_rows:
+            raise ValueError(
+                f"target holds {len(wanted)} entries, but X has {n_rows} rows. Pass one, or one for each row of X."
+            )
+        wanted = [wanted[row] for row in rows]
+    else:
+        wanted = [target] * len(rows)
+    places = {label: code for code, label in enumerate(labels.tolist())}
+    codes = []
+    for one in wanted:
+        one = one.item() if isinstance(one, np.generic) else one
+        if one not in places:
+            kind = "column of y" if is_regressor or encoding.multilabel else "class"
+            shown = ", ".join(map(repr, list(places)[:20])) + ", …" * (len(places) > 20)
+            raise ValueError(f"target={one!r} is no {kind} that the network knows: {shown}.")
+        codes.append(places[one])
+    codes = np.array(codes, np.int64)
+    return labels[codes], codes
+
+
+def find_baseline(module, inputs, baseline):
+    """Give what stands for "nothing", (1, c, *spatial): a value for each channel.
+
+    By default the mean of the training data, or of the images that a backbone was trained on, as far as the network
+    knows it; else the samples' own mean.
+    """
+    n_channels = inputs.shape[1]
+    shape = (1, -1) + (1,) * (inputs.ndim - 2)
+    if baseline is not None:
+        values = torch.as_tensor(np.asarray(baseline, dtype=np.float64)).reshape(-1).to(inputs)
+        if len(values) not in (1, n_channels):
+            raise ValueError(
+                f"baseline holds {len(values)} numbers, but the samples have {n_channels} "
+                f"channel{'s' * (n_channels > 1)}. Pass one number, or one a channel."
+            )
+    elif hasattr(module, "standardize"):
+        values = module.standardize.mean.reshape(-1).to(inputs)
+    elif getattr(getattr(module, "backbone", None), "mean", None) is not None:
+        values = module.backbone.mean.reshape(-1).to(inputs) / module.backbone.scale
+        values = values if len(values) == n_channels else values.mean(0, keepdim=True)
+    else:
+        values = inputs.movedim(1, -1).flatten(0, -2).mean(0)
+    return values.reshape(shape).expand(1, *inputs.shape[1:])
+
+
+def _grad_cam(question, layer=None):
+    captum, network = import_captum(), question.network
+    name = network.last_map_layer(question.inputs) if layer is None else network.find(layer)
+    network.feature_maps(question.inputs[:1], name)  # refuses a layer without maps
+    method = captum.LayerGradCam(question.score, network.maps_module(name))
+    inputs = question.inputs.clone().requires_grad_()
+    maps = method.attribute(inputs, additional_forward_args=question.codes, relu_attributions=True)
+    size = tuple(inputs.shape[2:])
+    if maps.shape[2:] != size:
+        maps = captum.LayerAttribution.interpolate(maps.to(inputs), size, INTERPOLATION[len(size)])
+    return {"attributions": as_numpy(maps[:, 0]), "layer": name}
+
+
+def _saliency(question):
+    method = import_captum().Saliency(question.score)
+    maps = method.attribute(question.inputs.clone().requires_grad_(), additional_forward_args=question.codes)
+    return {"attributions": as_numpy(maps.amax(1))}
+
+
+def _integrated_gradients(question, n_steps=N_STEPS):
+    method = import_captum().IntegratedGradients(question.score)
+    maps = method.attribute(
+        question.inputs,
+        question.baseline,
+        additional_forward_args=question.codes,
+        n_steps=n_steps,
+        internal_batch_size=max(BATCH_ROWS, len(question.inputs)),
+    )
+    return {"attributions": as_numpy(maps.sum(1))}
+
+
+def _occlusion(question, patch_size=None, stride=None):
+    size = tuple(question.inputs.shape[2:])
+    default = [min(whole, max(2, round(whole / PATCHES))) for whole in size]
+    patch = _per_axis(patch_size, default, "patch_size", size)
+    stride = _per_axis(stride, [(width + 1) // 2 for width in patch], "stride", patch)
+    starts = _patch_starts(size, patch, stride)
+    losses, outputs = _cover(question, patch, stride, [len(axis) for axis in starts])
+    shape = outputs.shape[:-1]  # (n, *counts)
+    outputs = outputs.reshape(-1, outputs.shape[-1])
+    decoded = question.encoding.decode(outputs)
+    codes = as_numpy(question.codes).repeat(math.prod(shape[1:]))
+    return {
+        "attributions": losses,
+        "probabilities": readable(question.encoding, outputs, codes).reshape(shape),
+        "patch_predictions": decoded.reshape(*shape, *decoded.shape[1:]),
+        "patch_positions": starts,
+        "patch_size": patch,
+    }
+
+
+def _cover(question, patch, stride, counts):
+    """Cover one patch after another.
+
+    Returns
+    -------
+    losses : ndarray of shape (n, *spatial)
+        What the target loses where a position is covered, averaged over the patches that cover it.
+    outputs : ndarray of shape (n, *counts, k)
+        The network's, with each patch covered.
+    """
+    n, n_channels = question.inputs.shape[:2]
+    seen = []
+
+    def read(inputs, codes):
+        outputs = as_numpy(question.network.outputs(inputs))
+        seen.append(outputs)
+        return torch.from_numpy(readable(question.encoding, outputs, as_numpy(codes))).to(inputs)
+
+    losses = (
+        import_captum()
+        .Occlusion(read)
+        .attribute(
+            question.inputs,
+            sliding_window_shapes=(n_channels, *patch),
+            strides=(n_channels, *stride),
+            baselines=question.baseline,
+            additional_forward_args=question.codes,
+            perturbations_per_eval=max(1, BATCH_ROWS // n),
+        )
+    )
+    # First come the samples as they are; then patches, with the first axis running fastest.
+    outputs = np.concatenate([part.reshape(-1, n, part.shape[1]) for part in seen[1:]]).swapaxes(0, 1)
+    outputs = outputs.reshape(n, *counts[::-1], -1)
+    n_axes = len(counts)
+    return as_numpy(losses[:, 0]), outputs.transpose(0, *range(n_axes, 0, -1), n_axes + 1)
+
+
+def _patch_starts(size, patch, stride):
+    """Give the first positions of patches along each axis; the last ones may be cut off by the border."""
+    return tuple(
+        step * np.arange(math.ceil((whole - width) / step) + 1)
+        for whole, width, step in zip(size, patch, stride, strict=True)
+    )
+
+
+def _per_axis(value, default, name, largest):
+    """Check a patch's sides or strides: one number for all axes, or one an axis."""
+    values = default if value is None else value if is_sequence(value) else [value] * len(default)
+    if len(values) != len(default) or any(isinstance(v, bool) or not hasattr(v, "__index__") for v in values):
+        raise ValueError(f"{name}={value!r} must be a whole number, or {len(default)} of them, one an axis.")
+    if any(not 1 <= v <= top for v, top in zip(values, largest, strict=True)):
+        raise ValueError(f"{name}={value!r} must be from 1 to {tuple(largest)} here.")
+    return tuple(int(v) for v in values)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to explain.
+
+    Attributes
+    ----------
+    compute : callable
+        Given a question, and parameters by name, it gives arguments of the display, the attributions
+        (n, *spatial) among them.
+    parameters : tuple of str
+        Those of `SaliencyDisplay.from_estimator` that it takes and others do not.
+    title, bar : str
+        For the figure and its colour bar.
+    relative : bool
+        Whether each sample's values are drawn as shares of its largest.
+    """
+
+    compute: Callable[..., dict[str, Any]]
+    parameters: tuple[str, ...]
+    title: str
+    bar: str
+    relative: bool = True
+
+
+METHODS = {
+    "grad_cam": Method(_grad_cam, ("layer",), "Grad-CAM", "share of the largest value"),
+    "occlusion": Method(
+        _occlusion, ("patch_size", "stride", "baseline"), "Occlusion", "{unit} lost when covered", relative=False
+    ),
+    "integrated_gradients": Method(
+        _integrated_gradients, ("baseline", "n_steps"), "Integrated gradients", "contribution, share of the largest"
+    ),
+    "saliency": Method(_saliency, (), "Saliency", "|gradient|, share of the largest"),
+}
+
+
+def check_method(method: Any, parameters: dict[str, Any]) -> None:
+    """Check that there is such a method, and that it takes the parameters that are not None."""
+    if not isinstance(method, str) or method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}.")
+    for name, value in parameters.items():
+        if value is not None and name not in METHODS[method].parameters:
+            users = " and ".join(repr(other) for other in METHODS if name in METHODS[other].parameters)
+            raise ValueError(f"{name}={value!r} is for method {users}, but method={method!r}. Leave it out.")

@@ -161,7 +161,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         y : ndarray of shape (n,) or (n, n_labels)
             Labels as `fit` was given them, or an indicator matrix.
         """
-        return self._encoding.decode(self._outputs(X))
+        outputs = self._outputs(X)
+        return self._encoding.decode(outputs)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each class.
@@ -175,7 +176,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         probabilities : ndarray of shape (n, n_classes)
             For an indicator matrix the probability of each label by itself.
         """
-        return self._encoding.probabilities(self._outputs(X))
+        outputs = self._outputs(X)
+        return self._encoding.probabilities(outputs)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict the logarithm of each class's probability.

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sklcnn.classifier import CNNClassifier
+    from sklcnn.features import CNNFeatures
     from sklcnn.regressor import CNNRegressor
 
 __version__ = "0.1.0"
-__all__ = ["CNNClassifier", "CNNRegressor"]
+__all__ = ["CNNClassifier", "CNNFeatures", "CNNRegressor"]
 
-_ROOMS = {"CNNClassifier": "classifier", "CNNRegressor": "regressor"}
+_ROOMS = {"CNNClassifier": "classifier", "CNNFeatures": "features", "CNNRegressor": "regressor"}
 
 
 def __getattr__(name: str) -> Any:

@@ -25,6 +25,7 @@ from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, check_weights
 from sklcnn.network.cnn import NetworkSpec, build_network
 from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
+from sklcnn.scikit_callbacks import CALLBACK_ATTRIBUTES, CallbackSupportMixin, FitTask, with_callbacks
 from sklcnn.training.seeding import draw_seed, seeded
 
 if TYPE_CHECKING:
@@ -54,8 +55,9 @@ def unchanged_on_error(estimator: Any) -> Iterator[None]:
         yield
     except BaseException as error:
         if not getattr(error, "state_kept", False):
+            now = vars(estimator).copy()
             vars(estimator).clear()
-            vars(estimator).update(before)
+            vars(estimator).update(before | {name: now[name] for name in CALLBACK_ATTRIBUTES if name in now})
         raise
 
 
@@ -99,7 +101,7 @@ def resolve_device(device: str, precision: str, owner: str) -> str:
     return device
 
 
-class BaseCNN(CNNParameters):
+class BaseCNN(CallbackSupportMixin, CNNParameters):
     """What classifier and regressor share; a subclass says what its targets are."""
 
     # What a subclass says.
@@ -183,6 +185,7 @@ class BaseCNN(CNNParameters):
 
     # Fitting.
 
+    @with_callbacks
     def fit(
         self,
         X: Any,
@@ -233,6 +236,7 @@ class BaseCNN(CNNParameters):
         seed = draw_seed(self.random_state)
         goes_on = self.warm_start and hasattr(self, "net_")
         store, reading = self._read(X, goes_on)
+        given_y = y
         rows, y, weights, groups = self._kept_rows(store, y, sample_weight, groups)
         draft = self._encoding if goes_on else self._draft_encoding(y)
         train, valid = self._split(draft, y, rows, groups, validation, seed)
@@ -246,6 +250,8 @@ class BaseCNN(CNNParameters):
             watch = self._watch(
                 net, encoding, reading, train_rows, valid_rows, _validation_data(X, y, rows, valid, validation)
             )
+            task = FitTask(self, X, given_y, sample_weight, spec.max_epochs)
+            self._tell_epochs(task, watch, net, encoding, reading)
             outcome = self._train(net, train_rows, valid_rows, watch, seed)
         history = net.history
         if self.refit_full and self.early_stopping and outcome.interrupt is None:
@@ -254,6 +260,7 @@ class BaseCNN(CNNParameters):
             all_rows = self._encode(encoding, store, rows, y, weights, everything)(everything)
             net = self._refit(spec, encoding, reading, all_rows, outcome, seed)
         self._remember(X, net, encoding, reading, outcome, history)
+        task.end(lambda: {})
         if outcome.interrupt is not None:
             raise outcome.interrupt
 
@@ -391,15 +398,16 @@ class BaseCNN(CNNParameters):
         from sklcnn.network.cnn import build_on_backbone
 
         scale = 1 / 255 if reading.integer else 1.0
-        backbone = load_backbone(self.backbone, self.backbone_weights, reading.sample_shape, scale=scale)
         if self.freeze_epochs is None:
-            spec = replace(spec, freeze_epochs=math.inf if backbone.loaded else 0)
-        if spec.freeze_epochs > 0 and backbone.loaded:
-            backbone = load_backbone(
-                self.backbone, self.backbone_weights, reading.sample_shape, scale=scale, frozen=True
-            )
-        elif spec.freeze_epochs > 0:
-            backbone.freeze()
+            loads = isinstance(self.backbone, str) and self.backbone_weights is not None
+            spec = replace(spec, freeze_epochs=math.inf if loads else 0)
+        backbone = load_backbone(
+            self.backbone,
+            self.backbone_weights,
+            reading.sample_shape,
+            scale=scale,
+            frozen=spec.freeze_epochs > 0,
+        )
         return build_on_backbone(self._network_spec_now(), backbone, encoding.n_outputs), spec
 
     def _continued_net(self, spec):
@@ -516,6 +524,19 @@ class BaseCNN(CNNParameters):
         if self.scoring != "loss":
             self._watch_scorer(watch, net, encoding, reading, valid_rows, valid_data)
         return watch
+
+    def _tell_epochs(self, task, watch, net, encoding, reading):
+        """Tell scikit-learn's callbacks of each epoch, with the weights of the moment."""
+        if not task.listens:
+            return
+
+        def fitted_attributes():
+            view = copy.copy(self)
+            view._remember_network(net, encoding, reading)
+            return vars(view)
+
+        watch.before_epoch = task.begin_epoch
+        watch.after_epoch = lambda row: task.end_epoch(fitted_attributes)
 
     def _watch_scorer(self, watch, net, encoding, reading, valid_rows, valid_data):
         """Score the validation rows by the user's scorer, in the user's units, from outputs that are there already."""

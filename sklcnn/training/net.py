@@ -78,6 +78,7 @@ class Watch:
     ----------
     train_score, valid_score : callable of (outputs, places) -> float
         `outputs` is a tensor (n, k), `places` says which rows they belong to, in order.
+    before_epoch : callable of ()
     after_epoch : callable of (row) -> bool
         Whether to stop; `row` is the epoch's line of the history.
     augment : Augmentation or None
@@ -86,6 +87,7 @@ class Watch:
 
     train_score: Callable | None = None
     valid_score: Callable | None = None
+    before_epoch: Callable | None = None
     after_epoch: Callable | None = None
     augment: Callable | None = None
 
@@ -272,6 +274,8 @@ class _Run:
             for epoch in range(self.first, self.first + self.epochs):
                 if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
                     self._enter_stage(epoch)
+                if self.watch.before_epoch is not None:
+                    self.watch.before_epoch()
                 row = self._epoch(epoch)
                 outcome.rates.append(row["learning_rate"])
                 value = self._watched(row)

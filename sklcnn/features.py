@@ -1,0 +1,240 @@
+"""CNNFeatures: images in, features out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
+
+from sklcnn.base import EVALUATION_ROWS, BaseCNN, find_image_size, resolve_device, unchanged_on_error
+from sklcnn.constraints import Checked
+from sklcnn.data.inputs import InputSpec, read_again, read_inputs
+from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.network.backbones import check_backbone, load_backbone
+from sklcnn.network.feature_cache import cached_features, open_feature_cache
+from sklcnn.parameters import BackboneParameters, ComputeParameters, InputParameters, parameter
+
+
+def _fitted_network(backbone):
+    """Give the CNN estimator that a hyper-parameter holds, in a FrozenEstimator or not; None if it holds none."""
+    inner = getattr(backbone, "estimator", backbone)
+    return inner if isinstance(inner, BaseCNN) else None
+
+
+def check_feature_backbone(backbone: Any) -> None:
+    """Check the `backbone` of CNNFeatures: as for the estimators, but not None, or one of them, fitted.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is another thing, or not fitted.
+    """
+    if backbone is None:
+        raise TypeError("backbone must be a name, an nn.Module, a factory or a fitted CNN estimator; got None.")
+    network = _fitted_network(backbone)
+    if network is None:
+        if isinstance(backbone, BaseEstimator):
+            raise TypeError(
+                f"backbone must be a fitted CNNClassifier or CNNRegressor where it is an estimator; got {backbone!r}."
+            )
+        check_backbone(backbone)
+    elif not hasattr(network, "net_"):
+        raise NotFittedError(f"backbone holds a {type(network).__name__} that is not fitted. Fit it first.")
+
+
+class CNNFeatures(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    InputParameters,
+    BackboneParameters,
+    ComputeParameters,
+):
+    """Transformer from images to the features of a network trained elsewhere.
+
+    Nothing is learnt from X but how it is read; the features of an image are computed once, whatever the number of
+    fits, folds and candidates that ask for them.
+
+    {parameters}
+
+    Attributes
+    ----------
+    backbone_ : torch.nn.Module
+        Maps a raw batch, channels first, to features.
+    sample_shape_ : tuple of int
+        Shape of one sample as the network sees it, channels first.
+    n_features_in_ : int
+        Columns of X, where it was a table.
+    feature_names_in_ : ndarray of str
+        Names of its columns, where it was a DataFrame.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklcnn import CNNFeatures
+    >>> model = make_pipeline(CNNFeatures(), LogisticRegression())
+    """
+
+    backbone: Any = parameter(
+        "efficientnet_lite0",
+        Checked(
+            check_feature_backbone,
+            "a name, an nn.Module, a factory or a fitted CNN estimator",
+            bad=(None, 7.5, "no such network"),
+        ),
+        """Network whose features are given: a name, an `nn.Module` or a factory as for CNNClassifier; or a fitted
+        CNNClassifier or CNNRegressor, whose features are those that its dense layers get.""",
+    )
+
+    def __sklearn_clone__(self):
+        # Cloning would unfit an estimator that is here for what it has learnt, and copy a module for nothing.
+        parameters = {name: clone(value, safe=False) for name, value in self.get_params(deep=False).items() if name != "backbone"}
+        copied = type(self)(**parameters, backbone=self.backbone)
+        for name in ("_sklearn_output_config", "_metadata_request"):
+            if name in vars(self):
+                setattr(copied, name, vars(self)[name].copy() if isinstance(vars(self)[name], dict) else vars(self)[name])
+        return copied
+
+    def fit(self, X: Any, y: Any = None) -> CNNFeatures:
+        """Read X and load the backbone.
+
+        Parameters
+        ----------
+        X : array-like, or paths, bytes or PIL images
+        y : ignored
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a hyper-parameter or X is not usable.
+        """
+        with unchanged_on_error(self):
+            self._check_parameters()
+            self._read(X)
+        return self
+
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+        """Fit, and give the features of X, reading it once.
+
+        Parameters
+        ----------
+        X : as in `fit`
+        y : ignored
+
+        Returns
+        -------
+        features : ndarray of shape (n, d)
+        """
+        with unchanged_on_error(self):
+            self._check_parameters()
+            store = self._read(X)
+        return self._features(store)
+
+    def _read(self, X):
+        owner = type(self).__name__
+        network = _fitted_network(self.backbone)
+        if network is not None:
+            store, reading = read_again(X, network._reading, self.n_jobs), network._reading
+            backbone = _features_of(network)
+            precision = network.net_.spec.precision
+        else:
+            spec = InputSpec(
+                owner,
+                None if self.input_shape is None else tuple(map(int, self.input_shape)),
+                data_format=self.data_format,
+                image_size=find_image_size(self.image_size, self.backbone),
+                n_jobs=self.n_jobs,
+                pixels=True,
+            )
+            store, reading = read_inputs(X, spec)
+            scale = 1 / 255 if reading.integer else 1.0
+            backbone = load_backbone(
+                self.backbone, self.backbone_weights, reading.sample_shape, scale=scale, frozen=True
+            )
+            precision = self.precision
+        for name in ("n_features_in_", "feature_names_in_"):
+            vars(self).pop(name, None)
+        self._reading, self._precision = reading, precision
+        self.backbone_ = backbone
+        self.sample_shape_ = reading.sample_shape
+        self._n_features_out = _count_features(backbone, reading.sample_shape, TORCH_FLOATS[precision])
+        if reading.flat or hasattr(X, "columns"):
+            validate_data(self, X, reset=True, skip_check_array=True)
+        return store
+
+    def _features(self, store):
+        device = torch.device(resolve_device(self.device, self._precision, type(self).__name__))
+        if hasattr(self.backbone_, "fingerprint"):
+            features = cached_features(
+                self.backbone_,
+                store,
+                slice(None),
+                cache=open_feature_cache(self.feature_cache),
+                batch_size=min(self.batch_size, EVALUATION_ROWS),
+                device=device,
+                precision=self._precision,
+                image_size=store.sample_shape[1:],
+            )
+        else:
+            from sklcnn.training.net import forward_store
+
+            module = self.backbone_.to(device)
+            features = forward_store(
+                module, store, TORCH_FLOATS[self._precision], self._precision, device, self.batch_size
+            )
+        return features.cpu().numpy()
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Give the features of images.
+
+        Parameters
+        ----------
+        X : array-like, or paths, bytes or PIL images
+            Samples of the kind that `fit` was given.
+
+        Returns
+        -------
+        features : ndarray of shape (n, d)
+        """
+        check_is_fitted(self)
+        if hasattr(X, "columns") and hasattr(self, "n_features_in_"):
+            validate_data(self, X, reset=False, skip_check_array=True)
+        return self._features(read_again(X, self._reading, self.n_jobs))
+
+    def __sklearn_is_fitted__(self):
+        return "backbone_" in vars(self)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        # Tables of arbitrary numbers, which scikit-learn's checks are made of, are not images.
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        return tags
+
+
+def _features_of(network):
+    """Give the part of a fitted estimator's network that makes features."""
+    module = network.module_
+    if hasattr(module, "backbone"):
+        return module.backbone
+    names = [name for name, _ in module.named_children()]
+    return nn.Sequential(*list(module.children())[: names.index("features") + 1])
+
+
+@torch.no_grad()
+def _count_features(backbone, sample_shape, dtype):
+    if hasattr(backbone, "n_features"):
+        return backbone.n_features
+    parameter = next(backbone.parameters(), torch.empty(0))
+    sample = torch.zeros((1, *sample_shape), dtype=dtype, device=parameter.device)
+    return backbone.eval()(sample).shape[1]

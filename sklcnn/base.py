@@ -15,6 +15,7 @@ import torch
 from sklearn.metrics import get_scorer
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
 from sklcnn.constraints import is_sequence
@@ -99,6 +100,16 @@ def resolve_device(device: str, precision: str, owner: str) -> str:
             f"{owner}: device={device!r} is not available here: {reason}. Use device=\"auto\"."
         ) from None
     return device
+
+
+def offers_partial_fit(estimator: Any) -> bool:
+    """Tell whether an estimator has `partial_fit`; say why not."""
+    if estimator.early_stopping:
+        raise ValueError(
+            f"{type(estimator).__name__}: partial_fit trains for one epoch and cannot stop early. "
+            "Set early_stopping=False."
+        )
+    return True
 
 
 class BaseCNN(CallbackSupportMixin, CNNParameters):
@@ -459,6 +470,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             image_size=store.sample_shape[1:],
         )
 
+    @available_if(offers_partial_fit)
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseCNN:
         """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
 
@@ -478,10 +490,6 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         return self
 
     def _partial_fit(self, X, y, sample_weight, draft=None):
-        if self.early_stopping:
-            raise ValueError(
-                f"{self._owner}: partial_fit trains for one epoch and cannot stop early. Set early_stopping=False."
-            )
         seed = draw_seed(self.random_state)
         goes_on = hasattr(self, "net_")
         store, reading = self._read(X, goes_on)

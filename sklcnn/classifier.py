@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
+from sklearn.utils.metaestimators import available_if
 
-from sklcnn.base import BaseCNN, unchanged_on_error
+from sklcnn.base import BaseCNN, offers_partial_fit, unchanged_on_error
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
 from sklcnn.data.targets import ClassEncoding, class_weights, learn_labels
 from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
@@ -103,6 +104,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         right = right.double().cpu()
         return float(right.mean() if weights is None else (right * weights).sum() / weights.sum())
 
+    @available_if(offers_partial_fit)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> CNNClassifier:
         """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
 

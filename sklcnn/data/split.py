@@ -48,6 +48,11 @@ def split_rows(
     """
     rng = np.random.RandomState(seed)
     n = len(rows)
+    if n == 1:
+        raise ValueError(
+            f"{owner}: early_stopping holds out rows to validate on, which 1 sample does not allow. Pass more rows, "
+            "X_val and y_val, or early_stopping=False."
+        )
     n_held_out = max(1, math.ceil(fraction * n - 1e-9))
     if groups is not None:
         held_out = _hold_out_groups(np.asarray(groups), codes, n_held_out, rng)

@@ -617,14 +617,12 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         -------
         table : DataFrame
             Columns ``layer``, ``type``, ``output shape`` (channels first, without the batch axis), ``parameters`` and
-            ``trainable``.
+            ``trainable``. Printed, it ends with the totals; they are in its `attrs`.
         """
         check_is_fitted(self)
-        import pandas as pd
-
         from sklcnn.network.summary import summarize
 
-        return pd.DataFrame(summarize(self.module_, self.sample_shape_, self._dtype))
+        return summarize(self.module_, self.sample_shape_, self._dtype)
 
     def __sklearn_is_fitted__(self):
         return "net_" in vars(self)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
+import pandas as pd
 import torch
 from torch import nn
 
+from sklcnn.network.backbones import Backbone
 from sklcnn.network.cnn import ConvBlock, DenseLayer
 
 COMPOSITES = (ConvBlock, DenseLayer)
+COLUMNS = ["layer", "type", "output shape", "parameters", "trainable"]
+COUNTS = {"parameters", "trainable"}
 
 
 def _listed(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
@@ -22,7 +25,57 @@ def _listed(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     return layers
 
 
-def summarize(module: nn.Module, sample_shape: tuple[int, ...], dtype: torch.dtype) -> list[dict[str, Any]]:
+class LayerTable(pd.DataFrame):
+    """A row a layer, and below them, where it is shown, the totals.
+
+    The totals are no row of the table, so that sums over it are right; ``attrs["parameters"]`` and
+    ``attrs["trainable"]`` hold them. They count a weight that layers share once.
+    """
+
+    @property
+    def _constructor(self):
+        return pd.DataFrame  # a part of the table has other totals
+
+    def __repr__(self) -> str:
+        if not self._is_whole():
+            return super().__repr__()
+        columns = [[f"{n:,}" if name in COUNTS else str(n) for n in self[name]] for name in COLUMNS]
+        total = ["total", "", "", *(f"{self.attrs[name]:,}" for name in COLUMNS[3:])]
+        widths = [
+            max(map(len, (name, *cells, last))) for name, cells, last in zip(COLUMNS, columns, total, strict=True)
+        ]
+
+        def line(cells):
+            padded = [
+                cell.rjust(width) if name in COUNTS else cell.ljust(width)
+                for name, cell, width in zip(COLUMNS, cells, widths, strict=True)
+            ]
+            return "  ".join(padded)
+
+        rule = "-" * len(line(COLUMNS))
+        return "\n".join([line(COLUMNS), rule, *map(line, zip(*columns, strict=True)), rule, line(total)])
+
+    def _repr_html_(self) -> str | None:
+        if not self._is_whole():
+            return super()._repr_html_()
+        formats = dict.fromkeys(COUNTS, "{:,}".format)
+        table = self.to_html(index=False, border=0, formatters=formats)
+        parameters, trainable = (f"{self.attrs[name]:,}" for name in COLUMNS[3:])
+        return f"{table}\n<p>{parameters} parameters, {trainable} of them trainable</p>"
+
+    def _is_whole(self):
+        """Whether it is as it was made: a user may have changed it in place."""
+        return list(self.columns) == COLUMNS and self.attrs.keys() >= COUNTS
+
+
+def describe(layer: nn.Module) -> str:
+    """Name a layer's type; of a backbone, the network in it."""
+    if isinstance(layer, Backbone):
+        return layer.name or type(layer.network).__name__
+    return type(layer).__name__
+
+
+def summarize(module: nn.Module, sample_shape: tuple[int, ...], dtype: torch.dtype) -> LayerTable:
     """List a network's layers with output shapes and parameters.
 
     Parameters
@@ -34,7 +87,7 @@ def summarize(module: nn.Module, sample_shape: tuple[int, ...], dtype: torch.dty
 
     Returns
     -------
-    rows : list of dict
+    table : LayerTable
         ``layer``, ``type``, ``output shape`` (without the batch axis), ``parameters``, ``trainable``, in the order in
         which the layers run.
     """
@@ -57,13 +110,22 @@ def summarize(module: nn.Module, sample_shape: tuple[int, ...], dtype: torch.dty
         module.train(training)
         for hook in hooks:
             hook.remove()
-    return [
+    order = {path: place for place, path in enumerate(shapes)}
+    rows = [
         {
             "layer": path,
-            "type": type(layer).__name__,
+            "type": describe(layer),
             "output shape": shapes.get(path, ()),
-            "parameters": sum(math.prod(p.shape) for p in layer.parameters()),
-            "trainable": sum(math.prod(p.shape) for p in layer.parameters() if p.requires_grad),
+            "parameters": count_parameters(layer),
+            "trainable": count_parameters(layer, trainable=True),
         }
-        for path, layer in sorted(layers, key=lambda item: list(shapes).index(item[0]) if item[0] in shapes else -1)
+        for path, layer in sorted(layers, key=lambda item: order.get(item[0], -1))
     ]
+    table = LayerTable(rows)
+    table.attrs |= {"parameters": count_parameters(module), "trainable": count_parameters(module, trainable=True)}
+    return table
+
+
+def count_parameters(module: nn.Module, *, trainable: bool = False) -> int:
+    """Count the parameters of a module, or those that train."""
+    return sum(math.prod(p.shape) for p in module.parameters() if p.requires_grad or not trainable)

@@ -52,10 +52,15 @@ EVALUATION_ROWS = 32  # images that a frozen backbone is given at once: of 224 p
 def unchanged_on_error(estimator: Any) -> Iterator[None]:
     """Put an estimator's attributes back if an error leaves the block; an interrupt that has been dealt with passes."""
     before = vars(estimator).copy()
+    net = before.get("net_")  # which a warm start sets to the hyper-parameters of now
+    net_before = {} if net is None else vars(net).copy()
     try:
         yield
     except BaseException as error:
         if not getattr(error, "state_kept", False):
+            if net is not None:
+                vars(net).clear()
+                vars(net).update(net_before)
             now = vars(estimator).copy()
             vars(estimator).clear()
             vars(estimator).update(before | {name: now[name] for name in CALLBACK_ATTRIBUTES if name in now})
@@ -249,18 +254,20 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         store, reading = self._read(X, goes_on)
         given_y = y
         rows, y, weights, groups = self._kept_rows(store, y, sample_weight, groups)
-        draft = self._encoding if goes_on else self._draft_encoding(y)
+        draft = self._known_encoding(y) if goes_on else self._draft_encoding(y)
         train, valid = self._split(draft, y, rows, groups, validation, seed)
         encoding = self._finish_encoding(draft, y, train, weights[train])
-        data = self._encode(encoding, store, rows, y, weights, train)
+        data, by_class = self._encode(encoding, store, rows, y, weights, train)
         train_rows = data(train)
-        valid_rows = self._validation_rows(encoding, reading, validation) if valid is None else data(valid)
-        with seeded(seed):
+        if valid is None:
+            valid_rows, valid_data = self._validation_rows(encoding, reading, validation, by_class)
+        else:
+            valid_rows, valid_data = data(valid), _scored_data(X, y, rows[valid], valid)
+        self._check_validation_weights(valid_rows)
+        with self._seeded(seed, goes_on):
             spec = self._training_spec(len(train_rows))
-            net = self._continued_net(spec) if goes_on else self._new_net(spec, encoding, reading, train_rows)
-            watch = self._watch(
-                net, encoding, reading, train_rows, valid_rows, _validation_data(X, y, rows, valid, validation)
-            )
+            net = self._continued_net(spec, encoding) if goes_on else self._new_net(spec, encoding, reading, train_rows)
+            watch = self._watch(net, encoding, reading, train_rows, valid_rows, valid_data)
             task = FitTask(self, X, given_y, sample_weight, spec.max_epochs)
             self._tell_epochs(task, watch, net, encoding, reading)
             outcome = self._train(net, train_rows, valid_rows, watch, seed)
@@ -268,7 +275,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if self.refit_full and self.early_stopping and outcome.interrupt is None:
             everything = np.arange(len(rows))
             encoding = self._finish_encoding(draft, y, everything, weights)
-            all_rows = self._encode(encoding, store, rows, y, weights, everything)(everything)
+            data, _ = self._encode(encoding, store, rows, y, weights, everything)
+            all_rows = data(everything)
             net = self._refit(spec, encoding, reading, all_rows, outcome, seed)
         self._remember(X, net, encoding, reading, outcome, history)
         task.end(lambda: {})
@@ -287,6 +295,14 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if again.interrupt is not None:
             raise again.interrupt
         return net
+
+    def _seeded(self, seed, goes_on):
+        """Seed what a fit draws; a fit that goes on draws anew, not what the last one drew."""
+        return seeded((seed + (len(self.net_.history) if goes_on else 0)) % 2**32)
+
+    def _known_encoding(self, y):
+        """Give the last fit's encoding, for more targets of its kind."""
+        return self._encoding
 
     def _read(self, X, goes_on):
         if goes_on:
@@ -333,12 +349,13 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             owner=self._owner,
         )  # fmt: skip
 
-    def _encode(self, encoding, store, rows, y, weights, train, *, rescale=True):
-        """Give a function from places (in `rows`) to their data."""
+    def _encode(self, encoding, store, rows, y, weights, train, *, rescale=True, by_class=None):
+        """Give a function from places (in `rows`) to their data; and the class weights, found here or given."""
         dtype = TORCH_FLOATS[self.precision]
         targets = encoding.encode(y, self._owner, dtype)
         score_weights = None if np.all(weights == weights[0]) else torch.from_numpy(weights)
-        by_class = self._class_weights(encoding, targets[train], weights[train])
+        if by_class is None:
+            by_class = self._class_weights(encoding, targets[train], weights[train])
         if by_class is not None:
             weights = weights * by_class[targets.numpy()]
         if rescale:
@@ -356,21 +373,29 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
                 None if score_weights is None else score_weights[places],
             )
 
-        return data
+        return data, by_class
 
     def _weight_unit(self, train_weights):
         """Give what weights are divided by: their mean over the training rows."""
         if not np.any(train_weights > 0):
             raise ValueError(f"{self._owner}: class_weight leaves every training row with weight 0. Raise a weight.")
-        return train_weights.mean()
+        low, high = train_weights.min(), train_weights.max()
+        return low if low == high else train_weights.mean()  # equal weights are no weights, to the last bit
 
-    def _validation_rows(self, encoding, reading, validation):
-        """Read the user's validation rows."""
+    def _check_validation_weights(self, valid_rows):
+        if valid_rows is not None and valid_rows.weights is not None and not valid_rows.weights.any():
+            raise ValueError(
+                f"{self._owner}: class_weight leaves every validation row with weight 0. Raise a weight, or validate "
+                "on other rows."
+            )
+
+    def _validation_rows(self, encoding, reading, validation, by_class):
+        """Read the user's validation rows, for the loss and for a scorer."""
         X, y, sample_weight = validation
         if X is None:
             if y is not None or sample_weight is not None:
                 raise ValueError(f"{self._owner}: y_val and sample_weight_val go with X_val, which is None.")
-            return None
+            return None, None
         if y is None:
             raise ValueError(f"{self._owner}: X_val needs y_val, which is None.")
         if self.refit_full:
@@ -381,7 +406,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         store = read_again(X, reading, self.n_jobs)
         rows, y, weights, _ = self._kept_rows(store, y, sample_weight, None)
         places = np.arange(len(rows))
-        return self._encode(encoding, store, rows, y, weights, places)(places)
+        data, _ = self._encode(encoding, store, rows, y, weights, places, rescale=False, by_class=by_class)
+        return data(places), _scored_data(X, y, rows, places)
 
     def _new_net(self, spec, encoding, reading, train_rows):
         """Build a network and the skorch net around it."""
@@ -392,9 +418,11 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             module = self._build_module(encoding, reading, train_rows)
         else:
             module, spec = self._build_on_backbone(encoding, reading, spec)
-        return make_net(
+        net = make_net(
             module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), user_callbacks(self.callbacks, self._owner)
         )
+        net.given_callbacks = self.callbacks
+        return net
 
     def _build_module(self, encoding, reading, train_rows):
         statistics = None
@@ -421,15 +449,29 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         )
         return build_on_backbone(self._network_spec_now(), backbone, encoding.n_outputs), spec
 
-    def _continued_net(self, spec):
+    def _continued_net(self, spec, encoding):
         """Give the last fit's net, set to the hyper-parameters of now."""
+        from sklcnn.training.callbacks import user_callbacks
+
         net = self.net_
+        for name in ("precision", "device"):
+            old, new = getattr(net.spec, name), getattr(spec, name)
+            if TORCH_FLOATS.get(old, old) != TORCH_FLOATS.get(new, new):
+                raise ValueError(
+                    f"{self._owner}: {name} was {old!r} when the network was made, and cannot become {new!r} in a "
+                    "fit that goes on with it. Set warm_start=False to begin anew."
+                )
         if self.freeze_epochs is None:
             spec = replace(spec, freeze_epochs=net.spec.freeze_epochs)
         restart = (net.spec.optimizer, net.spec.optimizer_params) != (spec.optimizer, spec.optimizer_params)
         net.spec = spec
+        net.criterion_ = self._make_loss(encoding).to(net.device)
         if restart:
             net.initialize_optimizer()
+        if self.callbacks is not net.given_callbacks:
+            net.given_callbacks = self.callbacks
+            net.callbacks = user_callbacks(self.callbacks, self._owner)
+            net.initialize_callbacks()
         return net
 
     def _train(self, net, train_rows, valid_rows, watch, seed, **run):
@@ -497,10 +539,11 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         draft = self._encoding if goes_on else draft or self._draft_encoding(y)
         train = np.arange(len(rows))
         encoding = self._finish_encoding(draft, y, train, weights)
-        train_rows = self._encode(encoding, store, rows, y, weights, train, rescale=False)(train)
-        with seeded(seed):
+        data, _ = self._encode(encoding, store, rows, y, weights, train, rescale=False)
+        train_rows = data(train)
+        with self._seeded(seed, goes_on):
             spec = replace(self._training_spec(len(train_rows)), schedule=None, patience=None, max_epochs=1)
-            net = self._continued_net(spec) if goes_on else self._new_net(spec, encoding, reading, train_rows)
+            net = self._continued_net(spec, encoding) if goes_on else self._new_net(spec, encoding, reading, train_rows)
             watch = self._watch(net, encoding, reading, train_rows, None, None)
             outcome = self._train(net, train_rows, None, watch, seed)
             self._remember(X, net, encoding, reading, outcome, net.history)
@@ -678,17 +721,18 @@ def _takes_weights(scorer):
         return False
 
 
-def _validation_data(X, y, rows, valid, validation):
-    """Give a function that makes the X and y a scorer is called with.
+def _scored_data(X, y, rows, places):
+    """Give a function that makes the X (its `rows`) and y (its `places`) a scorer is called with.
 
     scikit-learn's own scorers only hand X on to `predict`, which knows the outputs already: for them X is a stand-in,
     so that no row of it is copied.
     """
 
     def data(stand_in):
-        if valid is None:
-            return validation[0], validation[1]
-        given = np.empty((len(valid), 0)) if stand_in else _safe_indexing(X, rows[valid])
-        return given, _safe_indexing(y, valid)
+        if stand_in:
+            given = np.empty((len(rows), 0))
+        else:
+            given = X if len(rows) == _num_samples(X) else _safe_indexing(X, rows)
+        return given, _safe_indexing(y, places)
 
     return data

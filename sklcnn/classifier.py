@@ -78,6 +78,15 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     def _draft_encoding(self, y):
         return learn_labels(y, self._owner)
 
+    def _known_encoding(self, y):
+        found = learn_labels(y, self._owner)
+        if found.multilabel != self._encoding.multilabel or not np.array_equal(found.classes, self.classes_):
+            raise ValueError(
+                f"{self._owner}: warm_start goes on with the classes of the last fit, {self.classes_.tolist()[:10]}, but "
+                f"y holds {found.classes.tolist()[:10]}. Pass rows of each class, or set warm_start=False."
+            )
+        return self._encoding
+
     def _finish_encoding(self, draft, y, rows, weights):
         return draft
 

@@ -138,6 +138,8 @@ def _labels(y, owner):
         )
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
+    if _is_indicator(y):
+        raise ValueError(f"{owner}: y is an indicator matrix of shape {np.shape(y)}; one label a row is expected.")
     y = column_or_1d(y, warn=True)
     if getattr(y, "dtype", None) is not None and y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise ValueError(f"{owner}: Input y contains NaN or infinity. Drop those rows.")

@@ -134,6 +134,12 @@ def trained(module: nn.Module) -> list[nn.Parameter]:
     return [parameter for parameter in module.parameters() if parameter.requires_grad]
 
 
+@torch.no_grad()
+def total_norm(tensors: list[nn.Parameter]) -> float:
+    """Sum the norms of tensors; the sum is not finite if one of their values is not."""
+    return float(torch.stack(torch._foreach_norm(tensors)).sum()) if tensors else 0.0
+
+
 def head_of(module: nn.Sequential) -> nn.Module:
     """Give what follows the backbone; all of a network that has none."""
     return module[1:] if hasattr(module, "backbone") else module
@@ -255,7 +261,7 @@ class _Run:
             self.table = self.spec.learning_rate * SCHEDULES[self.spec.schedule](horizon * n_batches)
         elif rates is None and self.spec.schedule == "reduce_on_plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                self.optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_WAIT
+                self.optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_WAIT, threshold=0  # as early stopping compares
             )
         self.update = 0
         self.progress = make_progress(self.spec.verbose)
@@ -269,8 +275,8 @@ class _Run:
         finished = self.first - 1
         self.progress.begin(self.epochs, self.n_batches, self.first)
         try:
+            self._set_rate(self.spec.learning_rate)  # from which skorch's LRScheduler sets out
             net.notify("on_train_begin", X=self.train_rows, y=self.valid_rows)
-            self._set_rate(self.spec.learning_rate)
             for epoch in range(self.first, self.first + self.epochs):
                 if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
                     self._enter_stage(epoch)
@@ -281,8 +287,8 @@ class _Run:
                 value = self._watched(row)
                 stop = self._after_epoch(row)
                 self._set_training_mode()  # which validation left: copies are of what training changes
+                finished = epoch  # first: a copy cut short leaves the network itself at the end of this epoch
                 last.take(epoch)
-                finished = epoch
                 if value < best_value or epoch == self.first:
                     best_value, waited = (value if value == value else np.inf), 0
                     if self.spec.patience is not None:
@@ -311,7 +317,13 @@ class _Run:
             best.restore()
             outcome.best_epoch = best.epoch
         self.module.eval()
-        net.notify("on_train_end", X=self.train_rows, y=self.valid_rows)
+        try:
+            net.notify("on_train_end", X=self.train_rows, y=self.valid_rows)
+        except KeyboardInterrupt as interrupt:
+            outcome.interrupt = interrupt
+        except BaseException:
+            self._go_back(start)
+            raise
         return outcome
 
     def _enter_stage(self, epoch):
@@ -365,10 +377,12 @@ class _Run:
         row["train_loss"], row["train_score"] = self._train_epoch()
         row["penalty"] = float(weight_penalty(self.module, self.spec.l1, self.spec.l2))
         row["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
-        self._check_finite(row["train_loss"], row, "training")
+        self._check_finite(row["train_loss"], row, "training loss is")
         if self.valid_rows is not None:
             row["val_loss"], row["val_score"] = self._validate()
-            self._check_finite(row["val_loss"], row, "validation")
+            self._check_finite(row["val_loss"], row, "validation loss is")
+        else:  # the last update's outcome, which no loss has seen yet
+            self._check_finite(total_norm(trained(self.module)), row, "weights are")
         row["duration"] = time.perf_counter() - began
         self._record(row)
         net.notify("on_epoch_end", dataset_train=self.train_rows, dataset_valid=self.valid_rows)
@@ -388,7 +402,7 @@ class _Run:
     def _check_finite(self, loss, row, which):
         if not np.isfinite(loss):
             raise ValueError(
-                f"{self.spec.owner}: the {which} loss is not finite in epoch {row['epoch']}, at learning rate "
+                f"{self.spec.owner}: the {which} not finite in epoch {row['epoch']}, at learning rate "
                 f"{row['learning_rate']:.3g}. Lower learning_rate, scale the inputs (standardize=True), or clip "
                 "gradients with skorch's GradientNormClipping in callbacks."
             )

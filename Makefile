@@ -1,0 +1,49 @@
+# Each target needs nothing but python3 (3.11 or newer) and make; it makes .venv and installs what it lacks.
+PYTHON ?= python3
+VENV := .venv
+JOBS ?= 2
+
+VENV_PYTHON := $(VENV)/bin/python
+# One thread a process: searches and tests run several processes, which would fight over the cores.
+ONE_THREAD := OMP_NUM_THREADS=1 $(VENV_PYTHON)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format benchmark
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
+
+demo: $(VENV)/.has-inspect ## Search a network for handwritten digits; pictures in demo-output/
+	$(ONE_THREAD) -u examples/demo.py
+
+test: $(VENV)/.has-test ## Run the tests, but the slow ones
+	$(ONE_THREAD) -m pytest -n $(JOBS)
+
+test-slow: $(VENV)/.has-test ## Run the tests that take minutes
+	$(ONE_THREAD) -m pytest -m slow
+
+lint: $(VENV)/.has-dev ## Check style and types
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+
+format: $(VENV)/.has-dev ## Put the code into style
+	$(VENV_PYTHON) -m ruff check --fix .
+	$(VENV_PYTHON) -m ruff format .
+
+benchmark: $(VENV)/.has-test ## Run the benchmarks, one after the other
+	@set -e; for script in benchmarks/[!_]*.py; do \
+	    echo "== $$script"; $(VENV_PYTHON) -u "$$script"; \
+	done
+
+# .has-EXTRA: the package is installed with that extra, as pyproject.toml has it now.
+$(VENV)/.has-%: pyproject.toml | $(VENV_PYTHON)
+	@echo "Installing sklcnn[$*] into $(VENV) (PyTorch is large: the first time takes minutes)"
+	$(VENV_PYTHON) -m pip install --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+# Comes here only where .venv is missing, or broken since its Python is gone.
+$(VENV_PYTHON):
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit( \
+	    "sklcnn needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0] + ". Name another: make PYTHON=...")'
+	$(PYTHON) -m venv --clear $(VENV) || { rm -rf $(VENV); exit 1; }

@@ -394,12 +394,17 @@ def test_partial_fit_needs_the_classes_only_where_the_first_rows_lack_some():
         CNNClassifier(**QUICK).partial_fit(X, LABELS, classes=["a", "b"])
 
 
-@pytest.mark.parametrize(
-    ("params", "words"), [({"early_stopping": True}, "early_stopping"), ({"class_weight": "balanced"}, "balanced")]
-)
-def test_partial_fit_refuses_what_needs_all_rows(params, words):
-    with pytest.raises(ValueError, match=f"CNNClassifier: .*{words}"):
-        CNNClassifier(**QUICK, **params).partial_fit(X, LABELS)
+def test_partial_fit_is_not_offered_with_early_stopping():
+    net = CNNClassifier(**QUICK, early_stopping=True)
+    assert not hasattr(net, "partial_fit")
+    with pytest.raises(AttributeError) as caught:
+        net.partial_fit(X, LABELS)
+    assert "CNNClassifier: partial_fit trains for one epoch" in str(caught.value.__cause__)
+
+
+def test_partial_fit_cannot_balance_classes():
+    with pytest.raises(ValueError, match=r"CNNClassifier: .*balanced"):
+        CNNClassifier(**QUICK, class_weight="balanced").partial_fit(X, LABELS)
 
 
 @pytest.mark.parametrize("call", ["fit", "partial_fit"])

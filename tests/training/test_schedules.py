@@ -1,0 +1,142 @@
+"""Laws of the learning-rate schedules."""
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
+
+from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_WAIT, SCHEDULES
+
+X = np.random.RandomState(0).randn(20, 6)
+VALUES = np.random.RandomState(1).randn(20)
+QUICK = {"filters": (), "dense_units": (), "batch_size": 6, "max_epochs": 5, "random_state": 0}  # 4 updates an epoch
+PEAK = 0.01
+
+
+def torchs_rates(name, n_updates):
+    """Give the rate of each update by torch's own schedulers, stepped after each update."""
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    parameter.grad = torch.zeros(1)
+    optimizer = torch.optim.SGD([parameter], lr=PEAK)
+    scheduler = {
+        "one_cycle": lambda: OneCycleLR(optimizer, PEAK, total_steps=n_updates, cycle_momentum=False),
+        "cosine": lambda: CosineAnnealingLR(optimizer, n_updates),
+    }[name]()
+    rates = []
+    for update in range(n_updates):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if update < n_updates - 1:
+            scheduler.step()
+    return np.array(rates)
+
+
+def recorder():
+    """Make a callback class that keeps the rate of each update."""
+
+    class Rates(Callback):
+        rates = []  # noqa: RUF012 - for the one class made here
+
+        def on_batch_end(self, net, **kwargs):
+            self.rates.append(net.optimizer_.param_groups[0]["lr"])
+
+    return Rates
+
+
+@pytest.mark.parametrize("n_updates", [*range(2, 51), 1000])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_is_torchs_own(name, n_updates):
+    np.testing.assert_allclose(SCHEDULES[name](n_updates) * PEAK, torchs_rates(name, n_updates), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_one_update_takes_the_whole_rate(name):
+    assert SCHEDULES[name](1).tolist() == [1]
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_a_schedule_moves_with_every_update(name):
+    recorded = recorder()
+    net = CNNRegressor(**QUICK, lr_schedule=name, learning_rate=PEAK, callbacks=[recorded]).fit(X, VALUES)
+    np.testing.assert_allclose(recorded.rates, torchs_rates(name, 20), rtol=0, atol=1e-12)
+    assert net.history_["learning_rate"].tolist() == recorded.rates[3::4]
+
+
+def test_without_a_schedule_the_rate_stays():
+    net = CNNRegressor(**QUICK, lr_schedule=None, learning_rate=PEAK).fit(X, VALUES)
+    assert net.history_["learning_rate"].tolist() == [PEAK] * 5
+
+
+def test_auto_is_one_cycle():
+    one, other = (CNNRegressor(**QUICK, lr_schedule=name).fit(X, VALUES) for name in ("auto", "one_cycle"))
+    np.testing.assert_array_equal(one.history_["learning_rate"], other.history_["learning_rate"])
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+
+
+def test_auto_reduces_on_a_plateau_with_early_stopping():
+    params = QUICK | {"early_stopping": True, "max_epochs": 60, "patience": 60, "learning_rate": 0.1}
+    one, other = (CNNRegressor(**params, lr_schedule=name).fit(X, VALUES) for name in ("auto", "reduce_on_plateau"))
+    assert one.history_["learning_rate"].nunique() > 1
+    np.testing.assert_array_equal(one.history_["learning_rate"], other.history_["learning_rate"])
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+
+
+def rates_by_hand(watched, peak):
+    """Give the rate of each epoch that torch's ReduceLROnPlateau makes of the watched values."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
+    scheduler = ReduceLROnPlateau(optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_WAIT, threshold=0)
+    rates = []
+    for value in watched:
+        rates.append(optimizer.param_groups[0]["lr"])
+        scheduler.step(value)
+    return rates
+
+
+@pytest.mark.parametrize(
+    ("params", "watched", "sign"),
+    [
+        ({}, "train_loss", 1),
+        ({"early_stopping": True, "patience": 60}, "val_loss", 1),
+        ({"early_stopping": True, "patience": 60, "scoring": "r2"}, "val_score", -1),
+        ({"early_stopping": True, "patience": 60, "scoring": "neg_mean_absolute_error"}, "val_score", -1),
+    ],
+    ids=str,
+)
+def test_a_plateau_is_that_of_the_watched_column(params, watched, sign):
+    params = QUICK | {"max_epochs": 60, "learning_rate": 0.1, "lr_schedule": "reduce_on_plateau"} | params
+    history = CNNRegressor(**params).fit(X, VALUES).history_
+    assert history["learning_rate"].nunique() > 1
+    assert history["learning_rate"].tolist() == rates_by_hand(sign * history[watched], 0.1)
+
+
+def test_a_plateau_of_the_users_validation_rows_is_watched_without_early_stopping():
+    params = QUICK | {"max_epochs": 60, "learning_rate": 0.1, "lr_schedule": "reduce_on_plateau"}
+    history = CNNRegressor(**params).fit(X, VALUES, X_val=X[::-1] + 1, y_val=VALUES).history_
+    assert history["learning_rate"].tolist() == rates_by_hand(history["val_loss"], 0.1)
+
+
+@pytest.mark.parametrize("score", [0.7, 0.0, -0.7])
+def test_the_rate_falls_within_the_default_patience(score):
+    net = CNNClassifier(**QUICK | {"max_epochs": 100}, early_stopping=True, scoring=lambda net, X, y: score)
+    rates = net.fit(X, VALUES > 0).history_["learning_rate"]
+    assert len(rates) == 1 + net.patience
+    # Early enough for the lower rate to show what it is worth before training stops.
+    n_lower = (rates < rates[0]).sum()
+    assert 4 <= n_lower < net.patience
+    assert rates.is_monotonic_decreasing
+
+
+def test_an_improving_score_leaves_the_rate_alone():
+    scores = iter(np.linspace(-1, 1, 30))
+    net = CNNClassifier(
+        **QUICK | {"max_epochs": 30}, early_stopping=True, scoring=lambda net, X, y: float(next(scores))
+    ).fit(X, VALUES > 0)  # fmt: skip
+    assert net.history_["learning_rate"].nunique() == 1
+
+
+def test_a_fit_that_goes_on_begins_its_schedule_anew():
+    net = CNNRegressor(**QUICK, warm_start=True).fit(X, VALUES).fit(X, VALUES)
+    rates = net.history_["learning_rate"].tolist()
+    assert rates[:5] == rates[5:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -58,37 +59,45 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def batches(self, places: list[torch.Tensor], dtype: torch.dtype, device: torch.device) -> Iterator[Batch]:
-        """Give one batch, on a device, for each group of places in `rows`."""
-        inputs = self.store.batches((self.rows[group] for group in places), dtype)
-        for group, images in zip(places, inputs, strict=True):
-            weights = None if self.weights is None else self.weights[group]
-            batch = Batch(images, self.targets[group], weights)
+    def batches(
+        self, order: torch.Tensor, sizes: list[int], dtype: torch.dtype, device: torch.device
+    ) -> Iterator[Batch]:
+        """Give batches on a device.
+
+        Parameters
+        ----------
+        order : int64 tensor of shape (n,)
+            Places in `rows`, in the order in which they come.
+        sizes : list of int
+            How many of them each batch takes.
+        dtype : torch.dtype
+        device : torch.device
+        """
+        # One index an epoch, and views of it a batch.
+        targets = self.targets[order].split(sizes)
+        weights = itertools.repeat(None) if self.weights is None else self.weights[order].split(sizes)
+        inputs = self.store.batches(self.rows[order].split(sizes), dtype)
+        for batch in map(Batch, inputs, targets, weights):
             yield batch if device.type == "cpu" else batch.to(device)
 
 
-def batch_places(
-    n: int, batch_size: int, *, generator: torch.Generator | None = None, join_last: bool = False
-) -> list[torch.Tensor]:
-    """Divide n places into batches.
+def batch_sizes(n: int, batch_size: int, join_last: bool = False) -> list[int]:
+    """Divide n rows into batches.
 
     Parameters
     ----------
     n, batch_size : int
-    generator : torch.Generator or None
-        Shuffles; None keeps the order.
     join_last : bool
         Whether a last batch of one row joins the batch before it: batch normalisation has no variance to go by in it.
+
+    Returns
+    -------
+    sizes : list of int
     """
-    order = torch.arange(n) if generator is None else torch.randperm(n, generator=generator)
-    places = list(order.split(batch_size))
-    if join_last and batch_size > 1 and len(places) > 1 and len(places[-1]) == 1:
-        places[-2:] = [torch.cat(places[-2:])]
-    return places
-
-
-def count_batches(n: int, batch_size: int, join_last: bool = False) -> int:
-    """Count the batches of an epoch."""
     full, rest = divmod(n, batch_size)
-    joined = join_last and batch_size > 1 and full > 0 and rest == 1
-    return full + (rest > 0) - joined
+    sizes = [batch_size] * full
+    if rest == 1 and join_last and batch_size > 1 and full:
+        sizes[-1] += 1
+    elif rest:
+        sizes.append(rest)
+    return sizes

@@ -20,7 +20,8 @@ DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}
 # What torch computes with directly; other formats are cast by NumPy first.
 TORCH_DTYPES = {np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64", "float32", "float64")}
 NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
-CHUNK_VALUES = 2**20  # values looked at together in a pass over all rows: 8 MB of float64
+CHUNK_VALUES = 2**17  # values looked at together in a pass over all rows: 1 MB of float64, near the processor
+GRAM_CHANNELS = 8
 
 
 class Store(Protocol):
@@ -485,19 +486,23 @@ def channel_statistics(store: Store, rows: torch.Tensor, weights: torch.Tensor) 
     n_channels = store.sample_shape[0]
     n_positions = math.prod(store.sample_shape[1:])
     step = max(1, CHUNK_VALUES // math.prod(store.sample_shape))
-    groups = rows.split(step)
     weights = weights.to(torch.float64)
+    uniform = bool(torch.all(weights == weights[0]))
+    if uniform:
+        weights = torch.ones_like(weights)
     shift = torch.zeros(n_channels, dtype=torch.float64)
-    total = torch.zeros(2, n_channels, dtype=torch.float64)
-    chunks = zip(store.batches(groups, torch.float64), weights.split(step), strict=True)
+    total, square = torch.zeros(2, n_channels, dtype=torch.float64)
+    chunks = zip(store.batches(rows.split(step), torch.float64), weights.split(step), strict=True)
     for number, (images, weight) in enumerate(chunks):
-        values = images.movedim(1, -1).flatten(1, -2)  # (n, positions, c)
+        values = images.movedim(1, -1).reshape(-1, n_channels)  # (n * positions, c)
         if number == 0:
-            shift = values.mean((0, 1))  # near the mean, so that the squares below lose no digits
-        values = values - shift
-        total[0] += weight @ values.sum(1)
-        total[1] += weight @ values.square_().sum(1)
-    mean, square = total / (weights.sum() * n_positions)
+            shift = values.mean(0)  # near the mean, so that the squares below lose no digits
+        values = values.sub_(shift)  # a batch of rows is a copy, never the user's own
+        weighted = values if uniform else values * weight.repeat_interleave(n_positions)[:, None]
+        total += weighted.sum(0)
+        # Products of matrices are much faster than reductions, as long as there are few channels.
+        square += (weighted.T @ values).diagonal() if n_channels <= GRAM_CHANNELS else (weighted * values).sum(0)
+    mean, square = torch.stack([total, square]) / (weights.sum() * n_positions)
     deviation = (square - mean**2).clamp_(min=0).sqrt_()
     scale = torch.maximum((shift + mean).abs(), deviation)
     deviation[deviation <= 1e-12 * scale] = 1.0

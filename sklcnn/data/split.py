@@ -89,26 +89,29 @@ def _hold_out_stratified(codes, n_held_out, rng):
 
 
 def _hold_out_groups(groups, codes, n_held_out, rng):
-    """Choose whole groups, in random order, until the share is reached; a group with a class's last rows stays."""
+    """Choose whole groups, in random order, as long as each brings the share nearer; else the smallest.
+
+    A group with a class's last training rows stays, and so does the last group.
+    """
     names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    held_out = np.zeros(len(groups), dtype=bool)
-    n_left = None if codes is None else np.bincount(codes)
-    n_groups_left = len(names)
-    for number in rng.permutation(len(names)):
-        if held_out.sum() >= n_held_out or n_groups_left == 1:
-            break
-        overshoot = held_out.sum() + sizes[number] - n_held_out
-        if held_out.any() and overshoot > n_held_out - held_out.sum():
-            continue  # a group that would overshoot by more than it brings nearer
-        members = inverse == number
-        if n_left is not None:
-            taken = np.bincount(codes[members], minlength=len(n_left))
-            if np.any((taken > 0) & (taken == n_left)):
-                continue
-            n_left = n_left - taken
-        held_out |= members
-        n_groups_left -= 1
-    return held_out
+    codes = np.zeros(len(groups), dtype=int) if codes is None else codes
+    counts = np.zeros((len(names), codes.max() + 1), dtype=int)  # rows of each class in each group
+    np.add.at(counts, (inverse, codes), 1)
+    order = rng.permutation(len(names))
+    chosen, left = np.zeros(len(names), dtype=bool), counts.sum(0)
+
+    def can_leave(number):
+        return not np.any((counts[number] > 0) & (counts[number] == left))
+
+    for number in order:
+        lack = n_held_out - sizes[chosen].sum()
+        if sizes[number] <= 2 * lack and can_leave(number):
+            chosen[number] = True
+            left -= counts[number]
+    if not chosen.any():
+        smallest_first = order[np.argsort(sizes[order], kind="stable")]
+        chosen[[number for number in smallest_first if can_leave(number)][:1]] = True
+    return chosen[inverse]
 
 
 def _warn_of_lone_rows(codes, labels, owner):

@@ -131,7 +131,7 @@ def read_samples(cnn: BaseCNN, store: Store, rows: np.ndarray) -> Samples:
     return Samples(
         rows,
         inputs,
-        [pixels for pixels, _ in originals],
+        [pixels.copy() for pixels, _ in originals],
         [
             f"sample {row}" if path is None else os.path.basename(path)
             for row, (_, path) in zip(rows, originals, strict=True)

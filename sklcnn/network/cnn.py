@@ -30,8 +30,8 @@ POOLINGS = {
     "max": {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d},
     "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},
 }
+PADS = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
-MAX_PARAMETERS = 2**31
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Standardize(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map raw samples (n, c, *spatial) to standardised ones."""
-        return (inputs - self.mean) / self.deviation
+        return (inputs - self.mean).div_(self.deviation)
 
 
 class ConvBlock(nn.Module):
@@ -138,31 +138,34 @@ class ConvBlock(nn.Module):
         pool: nn.Module | None,
         dropout: nn.Module | None,
         *,
-        pad: list[int] | None = None,
+        pad: nn.Module | None = None,
         pool_first: bool = False,
     ):
         super().__init__()
-        self.conv, self.norm, self.activation, self.pool, self.dropout = conv, norm, activation, pool, dropout
         self.pad = pad  # uneven zeros, which convolutions cannot add themselves
+        self.conv, self.norm, self.activation, self.pool, self.dropout = conv, norm, activation, pool, dropout
         self.pool_first = pool_first
+
+    def convolving(self) -> list[nn.Module]:
+        """List the layers before activation and pooling."""
+        return [step for step in (self.pad, self.conv, self.norm) if step is not None]
+
+    def steps(self) -> list[nn.Module]:
+        """List the layers in the order in which they run."""
+        order = (self.pool, self.activation) if self.pool_first else (self.activation, self.pool)
+        return self.convolving() + [step for step in (*order, self.dropout) if step is not None]
 
     def convolved(self, maps: torch.Tensor) -> torch.Tensor:
         """Give the feature maps before activation and pooling."""
-        if self.pad is not None:
-            maps = nn.functional.pad(maps, self.pad)
-        maps = self.conv(maps)
-        return maps if self.norm is None else self.norm(maps)
+        for step in self.convolving():
+            maps = step(maps)
+        return maps
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Map (n, c, *spatial) to (n, filters, *smaller)."""
-        maps = self.convolved(maps)
-        if self.pool is None:
-            maps = self.activation(maps)
-        elif self.pool_first:
-            maps = self.activation(self.pool(maps))
-        else:
-            maps = self.pool(self.activation(maps))
-        return maps if self.dropout is None else self.dropout(maps)
+        for step in self.steps():
+            maps = step(maps)
+        return maps
 
 
 class Flatten(nn.Module):
@@ -200,13 +203,23 @@ class DenseLayer(nn.Module):
         self.activation = activation
         self.dropout = nn.Dropout(dropout) if dropout else None
 
+    def steps(self) -> list[nn.Module]:
+        """List the layers in the order in which they run."""
+        return [step for step in (self.linear, self.norm, self.activation, self.dropout) if step is not None]
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Map (n, n_in) to (n, n_out)."""
-        features = self.linear(features)
-        if self.norm is not None:
-            features = self.norm(features)
-        features = self.activation(features)
-        return features if self.dropout is None else self.dropout(features)
+        for step in self.steps():
+            features = step(features)
+        return features
+
+
+def flat(network: nn.Module) -> nn.Module:
+    """Give a network as one sequence of its own layers, without the blocks around them: less Python a batch."""
+    if not isinstance(network, nn.Sequential):
+        return network
+    layers = [layer.steps() if hasattr(layer, "steps") else [layer] for layer in network]
+    return nn.Sequential(*(step for steps in layers for step in steps))
 
 
 def make_activation(activation: str | type[nn.Module]) -> nn.Module:
@@ -261,7 +274,7 @@ def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[Order
             make_activation(spec.activation),
             pool,
             FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
-            pad=None if even else [width for pair in reversed(pads) for width in pair],
+            pad=None if even else PADS[n_axes]([width for pair in reversed(pads) for width in pair]),
             pool_first=spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
         )
         channels = filters

@@ -10,29 +10,36 @@ from torch import nn
 from torch.nn import functional
 
 
-def cross_entropy(outputs, targets):
+def cross_entropy(outputs, targets, label_smoothing=0.0, reduction="none"):
     """Cross-entropy of class codes (n,) or class probabilities (n, k)."""
-    return functional.cross_entropy(outputs, targets, reduction="none")
+    return functional.cross_entropy(outputs, targets, reduction=reduction, label_smoothing=label_smoothing)
 
 
-def binary_cross_entropy(outputs, targets):
-    """Mean over the labels of a row of the binary cross-entropy."""
-    return functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none").mean(1)
+def _mean_over_outputs(losses, reduction):
+    return losses.mean() if reduction == "mean" else losses.mean(1)
 
 
-def squared_error(outputs, targets):
+def binary_cross_entropy(outputs, targets, label_smoothing=0.0, reduction="none"):
+    """Mean over the labels of a row of the binary cross-entropy; smoothing moves indicators towards 1/2."""
+    if label_smoothing:
+        targets = targets * (1 - label_smoothing) + label_smoothing / 2
+    losses = functional.binary_cross_entropy_with_logits(outputs, targets, reduction="none")
+    return _mean_over_outputs(losses, reduction)
+
+
+def squared_error(outputs, targets, reduction="none"):
     """Mean over the outputs of a row of the squared error."""
-    return (outputs - targets).square().mean(1)
+    return _mean_over_outputs((outputs - targets).square(), reduction)
 
 
-def absolute_error(outputs, targets):
+def absolute_error(outputs, targets, reduction="none"):
     """Mean over the outputs of a row of the absolute error."""
-    return (outputs - targets).abs().mean(1)
+    return _mean_over_outputs((outputs - targets).abs(), reduction)
 
 
-def huber(outputs, targets):
+def huber(outputs, targets, reduction="none"):
     """Mean over the outputs of a row of Huber's loss, quadratic up to one deviation of y."""
-    return functional.huber_loss(outputs, targets, reduction="none").mean(1)
+    return _mean_over_outputs(functional.huber_loss(outputs, targets, reduction="none"), reduction)
 
 
 CLASSIFICATION_LOSSES: dict[str, Callable] = {"cross_entropy": cross_entropy}
@@ -69,6 +76,7 @@ class RowLoss(nn.Module):
             self.function = binary_cross_entropy
         else:
             self.function = {**CLASSIFICATION_LOSSES, **REGRESSION_LOSSES}[loss]
+        self.options = {"label_smoothing": label_smoothing} if label_smoothing and not self.given else {}
 
     def soft_targets(self, targets: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """Give targets as (n, k): probabilities, indicators or values; class codes become one-hot rows."""
@@ -76,18 +84,28 @@ class RowLoss(nn.Module):
             return functional.one_hot(targets, self.n_outputs).to(dtype)
         return targets
 
-    def _smoothed(self, targets):
-        n_values = self.n_outputs if self.kind == "classes" else 2
-        return targets * (1 - self.label_smoothing) + self.label_smoothing / n_values
+    def average(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        """Give the mean over rows of weight times loss, a scalar."""
+        if weights is None and not self.given:
+            return self.function(outputs, targets, reduction="mean", **self.options)
+        losses = self(outputs, targets)
+        return losses.mean() if weights is None else (losses * weights).mean()
 
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Give the loss of each row, (n,)."""
-        if self.given or self.label_smoothing:
-            targets = self.soft_targets(targets, outputs.dtype)
-            if self.label_smoothing:
-                targets = self._smoothed(targets)
+        if not self.given:
+            return self.function(outputs, targets, **self.options)
+        targets = self.soft_targets(targets, outputs.dtype)
+        if self.label_smoothing:
+            n_values = self.n_outputs if self.kind == "classes" else 2
+            targets = targets * (1 - self.label_smoothing) + self.label_smoothing / n_values
         losses = self.function(outputs, targets)
-        if self.given and (not isinstance(losses, torch.Tensor) or losses.shape != outputs.shape[:1]):
+        self._check(losses, outputs)
+        return losses
+
+    def _check(self, losses, outputs):
+        """Check what a loss of the user's gives."""
+        if not isinstance(losses, torch.Tensor) or losses.shape != outputs.shape[:1]:
             shape = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(
                 f"{self.owner}: loss must return one loss a row, a tensor of shape ({len(outputs)},) here; got {shape}. "
@@ -98,4 +116,3 @@ class RowLoss(nn.Module):
                 f"{self.owner}: loss must be computed by torch from the outputs it is given, so that it can be "
                 "differentiated. Do not detach them or convert them to NumPy."
             )
-        return losses

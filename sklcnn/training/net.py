@@ -17,9 +17,10 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sklcnn.data.batches import Rows, batch_places
+from sklcnn.data.batches import Rows, batch_sizes
 from sklcnn.data.inputs import Store
 from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.network.cnn import flat
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.penalties import add_penalty_gradients, penalised_weights, weight_penalty
 from sklcnn.training.optimizers import make_optimizer
@@ -188,8 +189,7 @@ class TrainingNet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False, weights=None):
         """Average the weighted losses of the rows."""
-        losses = self.criterion_(y_pred, y_true)
-        return losses.mean() if weights is None else (losses * weights).mean()
+        return self.criterion_.average(y_pred, y_true, weights)
 
     # The epoch loop.
 
@@ -252,7 +252,7 @@ class _Run:
         last_epoch = self.first + epochs - 1
         thaws = self.spec.freeze_epochs < last_epoch
         self.join_last = needs_pairs(self.module if thaws else head_of(self.module))
-        n_batches = len(batch_places(len(train), self.spec.batch_size, join_last=self.join_last))
+        n_batches = len(batch_sizes(len(train), self.spec.batch_size, self.join_last))
         self.n_batches = n_batches
         self.table = None
         self.given_rates = rates
@@ -344,6 +344,7 @@ class _Run:
             if groups := self.net._backbone_groups():
                 rate = self.optimizer.param_groups[0]["lr"] * self.spec.backbone_lr_factor
                 self.optimizer.add_param_group(groups[0] | {"lr": rate})
+        self.forward, self.valid_forward = flat(self.forward), flat(self.valid_forward)
         self._set_training_mode()
         self.penalised = penalised_weights(self.module) if self.spec.l1 or self.spec.l2 else []
         if not frozen and backbone is not None and epoch > self.first:
@@ -420,13 +421,12 @@ class _Run:
     def _train_epoch(self):
         """Train on every row once; give the mean loss and the score on the way."""
         rows, net = self.train_rows, self.net
-        places = batch_places(
-            len(rows), self.spec.batch_size, generator=self.generator, join_last=self.join_last
-        )
+        order = torch.randperm(len(rows), generator=self.generator)
+        sizes = batch_sizes(len(rows), self.spec.batch_size, self.join_last)
         self._set_training_mode()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         outputs = []
-        for batch in rows.batches(places, self.dtype, self.device):
+        for batch in rows.batches(order, sizes, self.dtype, self.device):
             if self.table is not None:
                 self._set_rate(self.table[self.update])
             if self.hooks:
@@ -440,7 +440,7 @@ class _Run:
                 self._after_batch(batch, loss, output)
         score = np.nan
         if self.watch.train_score is not None:
-            score = self.watch.train_score(torch.cat(outputs), torch.cat(places))
+            score = self.watch.train_score(torch.cat(outputs), order)
         return float(total) / len(rows), score
 
     def _after_batch(self, batch, loss, output):
@@ -459,28 +459,36 @@ class _Run:
             if self.watch.augment.mixes:
                 targets = self.net.criterion_.soft_targets(targets, self.dtype)
             inputs, targets = self.watch.augment(inputs, targets)
-        first: list[Any] = []
+        if isinstance(self.spec.optimizer, str):
+            step = self._gradients(inputs, targets, weights, batch)
+            self.optimizer.step()
+            return step
+
+        steps = []  # an optimiser of the user's may look several times, as L-BFGS does
 
         def closure():
-            self.optimizer.zero_grad()
-            with autocast(self.spec.precision, self.device):
-                output = self.forward(inputs)
-            output = output.to(self.dtype)
-            loss = self.net.get_loss(output, targets, weights=weights, training=True)
-            loss.backward()
-            if self.penalised:
-                add_penalty_gradients(self.penalised, self.spec.l1, self.spec.l2)
-            if self.gradient_hooks:
-                self._after_gradients(batch)
-            if not first:
-                first.extend((loss.detach(), output.detach()))
-            if self.penalised and not isinstance(self.spec.optimizer, str):
-                # An optimiser of the user's may search along a line, and must see all of what it minimises.
-                return loss.detach() + weight_penalty(self.module, self.spec.l1, self.spec.l2).to(loss)
-            return loss
+            steps.append(self._gradients(inputs, targets, weights, batch))
+            loss = steps[-1][0]
+            return loss + weight_penalty(self.module, self.spec.l1, self.spec.l2).to(loss) if self.penalised else loss
 
         self.optimizer.step(closure)
-        return first
+        return steps[0]
+
+    def _gradients(self, inputs, targets, weights, batch):
+        """Compute the loss and its gradients, and those of the penalties; give the loss and the outputs."""
+        self.optimizer.zero_grad()
+        if self.spec.precision == "bfloat16":
+            with autocast(self.spec.precision, self.device):
+                output = self.forward(inputs).to(self.dtype)
+        else:
+            output = self.forward(inputs)
+        loss = self.net.get_loss(output, targets, weights=weights, training=True)
+        loss.backward()
+        if self.penalised:
+            add_penalty_gradients(self.penalised, self.spec.l1, self.spec.l2)
+        if self.gradient_hooks:
+            self._after_gradients(batch)
+        return loss.detach(), output.detach()
 
     def _after_gradients(self, batch):
         named = list(self.module.named_parameters())

@@ -13,7 +13,7 @@ def state_tensors(module: nn.Module) -> list[torch.Tensor]:
     tensors = [parameter.data for parameter in module.parameters() if parameter.requires_grad]
     for layer in module.modules():
         if layer.training:
-            tensors += [buffer for buffer in layer.buffers(recurse=False)]
+            tensors += layer.buffers(recurse=False)
     return tensors
 
 

@@ -94,24 +94,28 @@ def _hold_out_groups(groups, codes, n_held_out, rng):
     A group with a class's last training rows stays, and so does the last group.
     """
     names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(sizes)[:-1])
     codes = np.zeros(len(groups), dtype=int) if codes is None else codes
-    counts = np.zeros((len(names), codes.max() + 1), dtype=int)  # rows of each class in each group
-    np.add.at(counts, (inverse, codes), 1)
+    n_left = np.bincount(codes)
     order = rng.permutation(len(names))
-    chosen, left = np.zeros(len(names), dtype=bool), counts.sum(0)
+    held_out = np.zeros(len(groups), dtype=bool)
 
-    def can_leave(number):
-        return not np.any((counts[number] > 0) & (counts[number] == left))
+    def leaves(number):
+        """Take a group out, if that leaves each of its classes some rows."""
+        present, taken = np.unique(codes[members[number]], return_counts=True)
+        if np.any(taken == n_left[present]):
+            return False
+        n_left[present] -= taken
+        held_out[members[number]] = True
+        return True
 
+    lack = n_held_out
     for number in order:
-        lack = n_held_out - sizes[chosen].sum()
-        if sizes[number] <= 2 * lack and can_leave(number):
-            chosen[number] = True
-            left -= counts[number]
-    if not chosen.any():
-        smallest_first = order[np.argsort(sizes[order], kind="stable")]
-        chosen[[number for number in smallest_first if can_leave(number)][:1]] = True
-    return chosen[inverse]
+        if lack > 0 and sizes[number] <= 2 * lack and leaves(number):
+            lack -= sizes[number]
+    if not held_out.any():
+        any(leaves(number) for number in order[np.argsort(sizes[order], kind="stable")])
+    return held_out
 
 
 def _warn_of_lone_rows(codes, labels, owner):

@@ -273,11 +273,18 @@ class _Run:
         start.take(self.first - 1)
         best_value, waited = np.inf, 0
         finished = self.first - 1
-        self.progress.begin(self.epochs, self.n_batches, self.first)
         try:
             self._set_rate(self.spec.learning_rate)  # from which skorch's LRScheduler sets out
             net.notify("on_train_begin", X=self.train_rows, y=self.valid_rows)
-            for epoch in range(self.first, self.first + self.epochs):
+            if len(net.history) > finished:  # a callback has loaded a run that was cut off
+                finished = self._take_up(len(net.history))
+                outcome.rates = [row["learning_rate"] for row in net.history[self.first - 1 :]]
+                last.take(finished)
+                if self.spec.patience is not None:
+                    best_value = self._watched(net.history[-1])
+                    best.take(finished)
+            self.progress.begin(self.first + self.epochs - finished - 1, self.n_batches, finished + 1)
+            for epoch in range(finished + 1, self.first + self.epochs):
                 if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
                     self._enter_stage(epoch)
                 if self.watch.before_epoch is not None:
@@ -350,6 +357,19 @@ class _Run:
         if not frozen and backbone is not None and epoch > self.first:
             for snapshot in self.snapshots:
                 snapshot.extend(state_tensors(backbone))
+
+    def _take_up(self, epoch):
+        """Go on after an epoch as if this run had trained so far: in its order of rows, on its schedule."""
+        self._enter_stage(epoch)
+        done = self.net.history[self.first - 1 :]
+        for _ in done:
+            torch.randperm(len(self.train_rows), generator=self.generator)
+        self.update = len(done) * self.n_batches
+        if self.plateau is not None:
+            self._set_rate(self.spec.learning_rate)
+            for row in done:
+                self.plateau.step(self._watched(row))
+        return epoch
 
     def _go_back(self, start):
         start.restore()
@@ -438,6 +458,8 @@ class _Run:
             self.progress.advance()
             if self.hooks:
                 self._after_batch(batch, loss, output)
+        if not self.hooks:
+            net.history.new_batch()  # which skorch's Checkpoint looks up, whatever it holds
         score = np.nan
         if self.watch.train_score is not None:
             score = self.watch.train_score(torch.cat(outputs), order)

@@ -1,0 +1,31 @@
+"""What every test may rely on: one thread, no window, array-API support switched on, a few small data sets."""
+
+import os
+
+os.environ["SCIPY_ARRAY_API"] = "1"  # read once, when scipy is imported
+os.environ["MPLBACKEND"] = "Agg"
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+torch.set_num_threads(1)  # the tests run in as many processes as there are cores
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """Return 120 handwritten digits from 0 to 3 as flat rows of 64 pixels, and their labels; not to be written to."""
+    pixels, labels = load_digits(n_class=4, return_X_y=True)
+    pixels, labels = pixels[:120].astype(np.float32), labels[:120]
+    pixels.flags.writeable = labels.flags.writeable = False
+    return pixels, labels
+
+
+@pytest.fixture(scope="session")
+def signals():
+    """Return 60 signals of length 12, the sum of a part of each, and whether that is positive."""
+    values = np.random.RandomState(0).randn(60, 12)
+    sums = values[:, 3:7].sum(axis=1)
+    values.flags.writeable = sums.flags.writeable = False
+    return values, sums, np.where(sums > 0, "up", "down")

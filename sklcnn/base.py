@@ -685,12 +685,14 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     def _check_features(self, X):
         """Check a table's column names and number, as scikit-learn does."""
-        if hasattr(X, "columns") or (self._reading.flat and getattr(X, "ndim", 2) == 2 and hasattr(X, "shape")):
+        # `read_again` counts the columns of a nameless table itself, and says the same.
+        if hasattr(X, "columns") or (hasattr(self, "feature_names_in_") and getattr(X, "ndim", 0) == 2):
             validate_data(self, X, reset=False, skip_check_array=True)
 
     def _outputs(self, X):
         """Give the network's raw outputs, an ndarray (n, n_outputs_)."""
-        check_is_fitted(self)
+        if "net_" not in vars(self):
+            check_is_fitted(self)
         known = vars(self).get("_known_outputs")
         if known is not None and known[0] is X:
             return known[1].cpu().numpy()

@@ -191,6 +191,14 @@ class TrainingNet(NeuralNet):
         """Average the weighted losses of the rows."""
         return self.criterion_.average(y_pred, y_true, weights)
 
+    def save_params(self, *, use_safetensors=False, **files):
+        """Save as skorch does, a file at a time, so that being killed on the way leaves each old file whole."""
+        for name, file in files.items():
+            aside = f"{file}.part" if isinstance(file, (str, os.PathLike)) else file
+            super().save_params(**{name: aside}, use_safetensors=use_safetensors)
+            if aside is not file:
+                os.replace(aside, file)
+
     # The epoch loop.
 
     def fit_loop(

@@ -191,9 +191,9 @@ class TrainingNet(NeuralNet):
         """Average the weighted losses of the rows."""
         return self.criterion_.average(y_pred, y_true, weights)
 
-    def save_params(self, *, use_safetensors=False, **files):
+    def save_params(self, f_params=None, *, use_safetensors=False, **files):
         """Save as skorch does, a file at a time, so that being killed on the way leaves each old file whole."""
-        for name, file in files.items():
+        for name, file in {"f_params": f_params, **files}.items():
             aside = f"{file}.part" if isinstance(file, (str, os.PathLike)) else file
             super().save_params(**{name: aside}, use_safetensors=use_safetensors)
             if aside is not file:

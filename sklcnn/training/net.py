@@ -168,6 +168,17 @@ class TrainingNet(NeuralNet):
         )
         self.spec = spec
 
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        if not isinstance(self.spec.optimizer, str) and hasattr(self, "optimizer_"):
+            # An optimiser is pickled without what its class adds, such as LBFGS's list of parameters.
+            unpickled, spec = self.optimizer_, self.spec
+            groups = [{name: group[name] for name in ("params", "lr_factor")} for group in unpickled.param_groups]
+            self.optimizer_ = make_optimizer(
+                spec.optimizer, groups, spec.learning_rate, spec.optimizer_params, self.torch_device_, spec.owner
+            )
+            self.optimizer_.load_state_dict(unpickled.state_dict())
+
     def get_default_callbacks(self):
         """Give none: the epoch loop below records losses and times itself."""
         return []

@@ -605,7 +605,13 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
         def score(outputs, _):
             known[1] = outputs
-            value = float(scorer(view, X, y, **arguments))
+            try:
+                value = float(scorer(view, X, y, **arguments))
+            except (TypeError, ValueError) as error:
+                raise type(error)(
+                    f"{self._owner}: scoring={self.scoring!r} failed on the {len(valid_rows)} validation rows: {error} "
+                    "Hold out more rows, or watch another score."
+                ) from error
             if not np.isfinite(value):
                 raise ValueError(
                     f"{self._owner}: scoring={self.scoring!r} gave {value} on the {len(valid_rows)} validation rows. "

@@ -25,7 +25,8 @@ from sklcnn.inspection._drawing import (
 from sklcnn.inspection._samples import find_cnn, read_samples, read_store
 
 COLUMNS = {1: 2, 2: 5, 3: 5}  # samples beside each other, by the number of spatial axes
-ROW_HEIGHTS = {1: 1.6, 2: 2.1, 3: 2.1}  # inches
+ROW_HEIGHTS = {1: 1.6, 2: 2.2, 3: 2.2}  # inches
+LABEL = 15  # characters of a label that have room over a picture
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -195,19 +196,15 @@ class MistakesDisplay:
     def _text(self, i):
         true, predicted = self.y_true[i], self.y_pred[i]
         if self.probabilities is None:
-            lines = [
-                f"true {_values(true)}",
-                f"predicted {_values(predicted)}",
-                f"error {_values(predicted - true, '+')}",
-            ]
+            lines = [f"true {_values(true)}", f"pred. {_values(predicted)}", f"error {_values(predicted - true, '+')}"]
         elif np.ndim(true):
-            lines = [f"true: {_label_set(true)}", f"predicted: {_label_set(predicted)}", self._least_likely(i)]
+            lines = [f"true {_label_set(true)}", f"pred. {_label_set(predicted)}", self._least_likely(i)]
         else:
-            probability = self.probabilities[i].max()
-            lines = [f"true: {short(true)}", f"pred.: {short(predicted, 13)} ({probability:.0%})"]
+            lines = [f"true {short(true, LABEL)}", f"pred. {short(predicted, LABEL)}"]
+            lines.append(f"probability {self.probabilities[i].max():.2f}")
         if self.pictures[i].ndim == 2:  # a signal's panel is wide and low
             return f"{short(self.names[i], 22)}: {', '.join(lines)}"
-        return "\n".join([short(self.names[i], 22), *lines])
+        return "\n".join([short(self.names[i], 20), *lines])
 
     def _least_likely(self, i):
         """Name the label of an indicator row that was most wrong."""
@@ -232,10 +229,10 @@ def _decode_targets(encoding, targets):
 
 
 def _label_set(indicators):
-    return short(", ".join(map(str, np.flatnonzero(indicators))) or "none")
+    return short(", ".join(map(str, np.flatnonzero(indicators))) or "none", LABEL)
 
 
 def _values(values, sign=""):
-    """Format one value, or the first few of several."""
+    """Format one value, or the first ones of several."""
     values = np.atleast_1d(values)
-    return ", ".join(f"{value:{sign}.3g}" for value in values[:3]) + ", …" * (len(values) > 3)
+    return ", ".join(f"{value:{sign}.3g}" for value in values[:2]) + ", …" * (len(values) > 2)

@@ -1,0 +1,269 @@
+"""What all displays do alike: kinds of samples, estimators around the network, drawing, errors."""
+
+import subprocess
+import sys
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.inspection import FeatureMapDisplay, MistakesDisplay, SaliencyDisplay, TrainingCurveDisplay
+
+KINDS = ["signals", "signals of three channels", "grey", "colour", "volumes", "flat rows", "files"]
+DISPLAYS = {
+    "curves": lambda estimator, X, y, **options: TrainingCurveDisplay.from_estimator(estimator, **options),
+    "feature maps": lambda estimator, X, y, **options: FeatureMapDisplay.from_estimator(estimator, X, **options),
+    "mistakes": lambda estimator, X, y, **options: MistakesDisplay.from_estimator(estimator, X, y, **options),
+    **{
+        method: lambda estimator, X, y, method=method, **options: SaliencyDisplay.from_estimator(
+            estimator, X, method=method, **options
+        )
+        for method in ("grad_cam", "occlusion", "integrated_gradients", "saliency")
+    },
+}
+LOOKERS = [name for name in DISPLAYS if name != "curves"]
+display = pytest.mark.parametrize("display", DISPLAYS.values(), ids=DISPLAYS.keys())
+looker = pytest.mark.parametrize("display", [DISPLAYS[name] for name in LOOKERS], ids=LOOKERS)
+
+
+def arrays_of(shown):
+    """Give what a display holds that can be compared, as arrays."""
+    values = {name: value for name, value in vars(shown).items() if name not in ("figure_", "axes_")}
+    return values | {"histories": [history.to_numpy() for history in values.get("histories", [])]}
+
+
+def assert_same(shown, other):
+    np.testing.assert_equal(arrays_of(shown), arrays_of(other))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@looker
+def test_every_kind_of_sample_is_drawn_and_no_text_covers_another(display, kind, cases, find_overlaps):
+    case = cases[kind]
+    shown = display(case.cnn, case.X, case.y)
+    assert find_overlaps(shown.figure_) == []
+    assert shown.figure_.get_size_inches()[0] <= 8
+    drawn = [panel for panel in np.ravel(shown.axes_) if panel is not None]
+    assert all(panel.has_data() for panel in drawn)
+
+
+@display
+def test_panels_fill_the_place_of_the_axes_given(display, cases):
+    case = cases["grey"]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(16, 6))
+    shown = display(case.cnn, case.X, case.y, ax=right)
+    assert shown.figure_ is figure
+    place = right.get_subplotspec().get_position(figure).padded(1e-6)
+    for panel in np.ravel(shown.axes_):
+        if panel is not None:
+            box = panel.get_position(original=True)
+            assert place.x0 <= box.x0 and box.x1 <= place.x1 and place.y0 <= box.y0 and box.y1 <= place.y1
+    assert left.axison and not right.axison
+
+
+@display
+def test_axes_without_a_grid_are_filled_too(display, cases):
+    case = cases["grey"]
+    ax = plt.figure().add_axes((0.1, 0.1, 0.8, 0.8))
+    assert display(case.cnn, case.X, case.y, ax=ax).figure_ is ax.figure
+
+
+@display
+def test_something_else_than_axes_is_an_error(display, cases):
+    case = cases["grey"]
+    with pytest.raises(TypeError, match=r"ax must be one matplotlib Axes.*ndarray"):
+        display(case.cnn, case.X, case.y, ax=plt.subplots(1, 2)[1])
+
+
+@display
+def test_arrays_are_there_without_drawing_and_can_be_drawn_later(display, cases, monkeypatch):
+    case = cases["grey"]
+    with monkeypatch.context() as patch:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+            patch.setitem(sys.modules, name, None)
+        later = display(case.cnn, case.X, case.y, draw=False)
+        with pytest.raises(ImportError, match=r'matplotlib.*pip install "sklcnn\[inspect\]"'):
+            later.plot()
+    assert later.figure_ is None
+    assert later.plot() is later
+    assert later.figure_ is not None
+
+
+@display
+def test_looking_leaves_estimator_and_generators_as_they_were(display, cases, describe_state):
+    case = cases["colour"]
+    before = describe_state(case.cnn)
+    display(case.cnn, case.X, case.y)
+    assert describe_state(case.cnn) == before
+
+
+@looker
+def test_the_samples_given_are_not_changed(display, cases):
+    case = cases["grey"]
+    X = case.X.copy()
+    shown = display(case.cnn, X, case.y)
+    for picture in shown.pictures:
+        picture[:] = 7
+    np.testing.assert_array_equal(X, case.X)
+
+
+@looker
+def test_a_pipeline_transforms_the_samples_first(display, cases):
+    X, y = cases["flat rows"].X, cases["flat rows"].y
+    pipeline = make_pipeline(StandardScaler(), cases["flat rows"].cnn)
+    pipeline[0].fit(X)
+    assert_same(display(pipeline, X, y), display(pipeline[-1], pipeline[0].transform(X), y))
+
+
+@display
+def test_a_search_shows_its_best_network(display, cases):
+    X, y = cases["grey"].X, cases["grey"].y
+    cnn = cases["grey"].cnn
+    pipeline = Pipeline([("half", FunctionTransformer(lambda X: X / 2)), ("cnn", cnn)])
+    search = GridSearchCV(pipeline, {"cnn__filters": [(2,), (4,)]}, cv=2).fit(X, y)
+    assert_same(
+        display(search, X, y, draw=False), display(search.best_estimator_.named_steps["cnn"], X / 2, y, draw=False)
+    )
+
+
+@display
+def test_what_is_not_fitted_is_an_error(display, cases):
+    case, cnn = cases["grey"], CNNClassifier()
+    for unfitted in (cnn, make_pipeline(StandardScaler(), cnn), GridSearchCV(cnn, {"filters": [2]})):
+        with pytest.raises(NotFittedError, match="not fitted"):
+            display(unfitted, case.X, case.y)
+
+
+@display
+def test_what_holds_no_network_is_an_error_that_names_it(display, cases):
+    case = cases["flat rows"]
+    other = LogisticRegression().fit(case.X, case.y)
+    for wrong, name in ((other, "LogisticRegression"), (CNNClassifier, "the class CNNClassifier"), ("cnn", "str")):
+        with pytest.raises(TypeError, match=f"Expected a fitted CNNClassifier.*{name}"):
+            display(wrong, case.X, case.y)
+
+
+def test_a_search_that_keeps_no_network_is_an_error(cases):
+    case = cases["flat rows"]
+    search = GridSearchCV(case.cnn, {"filters": [(2,)]}, cv=2, refit=False).fit(case.X, case.y)
+    with pytest.raises(ValueError, match="refit"):
+        TrainingCurveDisplay.from_estimator(search)
+
+
+@looker
+def test_samples_of_another_shape_are_an_error(display, cases):
+    case = cases["grey"]
+    with pytest.raises(ValueError, match=r"CNNClassifier.*\(1, 12, 12\)"):
+        display(case.cnn, case.X[:, :10], case.y)
+
+
+@pytest.mark.parametrize("display", [DISPLAYS["feature maps"], DISPLAYS["grad_cam"]], ids=["feature maps", "grad_cam"])
+@pytest.mark.parametrize(
+    ("samples", "rows"), [([2, 0], [2, 0]), (5, [5]), ([-1], [23]), (np.arange(24) == 4, [4])], ids=str
+)
+def test_samples_are_chosen_by_position_or_mask(display, samples, rows, cases):
+    case = cases["grey"]
+    shown = display(case.cnn, case.X, case.y, samples=samples)
+    assert shown.names == [f"sample {row}" for row in rows]
+    for picture, row in zip(shown.pictures, rows, strict=True):
+        np.testing.assert_array_equal(picture[..., 0], case.X[row])
+
+
+@pytest.mark.parametrize(
+    ("samples", "error", "words"),
+    [
+        ([24], ValueError, "row 24.*24 rows"),
+        ([0.5], TypeError, "samples"),
+        ([], TypeError, "samples"),
+        ([True], TypeError, "24"),
+    ],
+    ids=str,
+)
+def test_rows_that_there_are_not_are_an_error(samples, error, words, cases):
+    case = cases["grey"]
+    with pytest.raises(error, match=words):
+        FeatureMapDisplay.from_estimator(case.cnn, case.X, samples=samples)
+
+
+@looker
+def test_files_are_shown_in_their_own_size_and_with_their_names(display, cases):
+    case = cases["files"]
+    shown = display(case.cnn, case.X, case.y)
+    for name, picture in zip(shown.names, shown.pictures, strict=True):
+        number = int(name.removeprefix("fruit ").removesuffix(".png"))
+        assert picture.shape == (16, 20 + number, 3)
+    titles = {panel.get_title().partition("\n")[0] for panel in np.ravel(shown.axes_) if panel is not None}
+    assert set(shown.names) <= titles
+
+
+@looker
+@pytest.mark.parametrize("index", [6, -7])
+def test_a_slice_that_there_is_not_is_an_error(display, index, cases):
+    case = cases["volumes"]
+    with pytest.raises(ValueError, match=f"slice_index={index}.*6"):
+        display(case.cnn, case.X, case.y, slice_index=index)
+    with pytest.raises(ValueError, match=r"slice_index.*volumes"):
+        display(cases["grey"].cnn, cases["grey"].X, case.y, slice_index=0)
+
+
+@looker
+def test_volumes_are_cut_in_the_middle_unless_told_otherwise(display, cases):
+    case = cases["volumes"]
+    shown = display(case.cnn, case.X, case.y)
+    pictures = [
+        np.ravel(shown.axes_)[0].images[0].get_array(),
+        shown.plot(slice_index=1).axes_.ravel()[0].images[0].get_array(),
+    ]
+    for picture, depth in zip(pictures, (3, 1), strict=True):
+        np.testing.assert_array_equal(picture, shown.pictures[0][depth, ..., 0])
+
+
+@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+@looker
+def test_every_precision_is_shown(display, precision, cases):
+    case = cases["colour"]
+    cnn = CNNClassifier(**(case.cnn.get_params() | {"precision": precision})).fit(case.X, case.y)
+    shown = arrays_of(display(cnn, case.X, case.y))
+    network_values = [shown[name] for name in ("maps", "attributions", "scores", "probabilities") if name in shown]
+    for values in network_values:
+        assert values is None or (values.dtype in (np.float32, np.float64) and np.isfinite(values).all())
+
+
+@looker
+def test_regressors_of_several_values_are_shown(display, cases, find_overlaps):
+    X = cases["grey"].X
+    y = np.column_stack([X.mean((1, 2)), 1000 * X.std((1, 2))])
+    cnn = CNNRegressor(filters=(2,), dense_units=(), max_epochs=1, random_state=0).fit(X, y)
+    assert find_overlaps(display(cnn, X, y).figure_) == []
+
+
+@looker
+def test_indicator_matrices_are_shown(display, cases, find_overlaps):
+    X = cases["grey"].X
+    y = np.random.RandomState(0).randint(2, size=(24, 3))
+    cnn = CNNClassifier(filters=(2,), dense_units=(), max_epochs=1, random_state=0).fit(X, y)
+    assert find_overlaps(display(cnn, X, y).figure_) == []
+
+
+def test_importing_costs_neither_matplotlib_nor_captum():
+    code = """
+import sys, sklcnn, sklcnn.inspection
+from sklcnn.inspection import *
+print(sorted({name.partition(".")[0] for name in sys.modules} & {"matplotlib", "captum"}))
+"""
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
+
+
+def test_the_room_lists_its_names():
+    import sklcnn.inspection as room
+
+    assert set(room.__all__) <= set(dir(room))
+    with pytest.raises(AttributeError, match="nothing_of_it"):
+        _ = room.nothing_of_it

@@ -1,0 +1,99 @@
+"""Mistakes: the largest losses, and what was true and predicted there."""
+
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.inspection import MistakesDisplay
+
+SMALL = {"filters": (2,), "dense_units": (), "max_epochs": 1, "random_state": 0}
+
+
+def mistakes(cnn, X, y, **options):
+    return MistakesDisplay.from_estimator(cnn, X, y, draw=False, **options)
+
+
+def test_losses_of_labels_are_sorted_and_minus_the_log_of_the_true_ones_probability(cases):
+    case = cases["colour"]
+    shown = mistakes(case.cnn, case.X, case.y, n_samples=24)
+    probabilities = case.cnn.predict_proba(case.X)
+    losses = -np.log(probabilities[np.arange(24), np.searchsorted(case.cnn.classes_, case.y)])
+    assert np.all(np.diff(shown.losses) <= 0)
+    np.testing.assert_array_equal(np.sort(shown.rows), np.arange(24))
+    np.testing.assert_allclose(shown.losses, losses[shown.rows], rtol=1e-5)
+    np.testing.assert_array_equal(shown.y_true, case.y[shown.rows])
+    np.testing.assert_array_equal(shown.y_pred, case.cnn.predict(case.X)[shown.rows])
+    np.testing.assert_allclose(shown.probabilities, probabilities[shown.rows], rtol=1e-5)
+
+
+def test_losses_of_label_sets_are_the_mean_over_labels(cases):
+    X = cases["grey"].X
+    y = np.random.RandomState(0).randint(2, size=(24, 3))
+    cnn = CNNClassifier(**SMALL).fit(X, y)
+    shown = mistakes(cnn, X, y, n_samples=5)
+    p = cnn.predict_proba(X)
+    losses = np.mean(-y * np.log(p) - (1 - y) * np.log1p(-p), axis=1)
+    np.testing.assert_array_equal(shown.rows, np.argsort(-losses)[:5])
+    np.testing.assert_allclose(shown.losses, losses[shown.rows], rtol=1e-4)
+    np.testing.assert_array_equal(shown.y_true, y[shown.rows])
+    np.testing.assert_array_equal(shown.y_pred, cnn.predict(X)[shown.rows])
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])
+def test_values_with_the_largest_errors_come_first_in_units_of_y(loss, cases):
+    X = cases["signals"].X
+    y = 1000 + 50 * X.mean(1)
+    cnn = CNNRegressor(loss=loss, **SMALL).fit(X, y)
+    shown = mistakes(cnn, X, y, n_samples=4)
+    errors = cnn.predict(X) - y
+    np.testing.assert_array_equal(shown.rows, np.argsort(-np.abs(errors))[:4])
+    np.testing.assert_allclose(shown.y_pred - shown.y_true, errors[shown.rows], atol=1e-4)
+    assert shown.probabilities is None
+    text = shown.plot().axes_[0].get_title()
+    assert f"error {errors[shown.rows[0]]:+.3g}" in text
+
+
+def test_the_mean_loss_is_that_of_scikit_learn(cases):
+    case = cases["grey"]
+    shown = mistakes(case.cnn, case.X, case.y, n_samples=24)
+    assert np.mean(shown.losses) == pytest.approx(log_loss(case.y, case.cnn.predict_proba(case.X)), rel=1e-5)
+
+
+def test_of_equal_losses_the_earlier_row_comes_first(cases):
+    case = cases["grey"]
+    shown = mistakes(case.cnn, np.repeat(case.X[:1], 6, axis=0), np.repeat(case.y[:1], 6), n_samples=6)
+    np.testing.assert_array_equal(shown.rows, np.arange(6))
+
+
+def test_titles_tell_what_is_true_and_how_probable_the_prediction_was(cases):
+    case = cases["grey"]
+    shown = mistakes(case.cnn, case.X, case.y, n_samples=24).plot()
+    for i, panel in enumerate(shown.axes_):
+        wrong = shown.y_true[i] != shown.y_pred[i]
+        assert panel.get_title().split("\n") == [
+            f"sample {shown.rows[i]}",
+            f"true {shown.y_true[i]}",
+            f"pred. {shown.y_pred[i]}",
+            f"probability {shown.probabilities[i].max():.2f}",
+        ]
+        assert (panel.title.get_color() == "firebrick") == wrong
+
+
+def test_long_labels_are_cut(cases, find_overlaps):
+    X = cases["grey"].X
+    y = np.repeat(["an extraordinarily long name of a fruit", "another name that does not end"], 12)
+    cnn = CNNClassifier(**SMALL).fit(X, y)
+    shown = MistakesDisplay.from_estimator(cnn, X, y)
+    assert find_overlaps(shown.figure_) == []
+
+
+def test_targets_that_do_not_fit_are_an_error(cases):
+    case = cases["grey"]
+    with pytest.raises(ValueError, match="X has 24 rows, but y has 23"):
+        mistakes(case.cnn, case.X, case.y[:-1])
+    with pytest.raises(ValueError, match="plum"):
+        mistakes(case.cnn, case.X, np.where(case.y == "fig", "plum", case.y))
+    for wrong in (0, 1.5, True):
+        with pytest.raises(ValueError, match="n_samples"):
+            mistakes(case.cnn, case.X, case.y, n_samples=wrong)

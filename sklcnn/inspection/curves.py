@@ -132,7 +132,7 @@ class TrainingCurveDisplay:
         -------
         display : TrainingCurveDisplay
         """
-        panels = [("loss", ("train_loss", "val_loss"))]
+        panels: list[tuple[str, tuple[str, ...]]] = [("loss", ("train_loss", "val_loss"))]
         if score and any(_recorded(history, ("train_score", "val_score")) for history in self.histories):
             panels.append((self.score_name, ("train_score", "val_score")))
         if learning_rate:

@@ -178,7 +178,8 @@ class FeatureMapDisplay:
         -------
         display : FeatureMapDisplay
         """
-        if filters and self.filters is None:
+        weights = self.filters if filters else None
+        if filters and weights is None:
             raise ValueError(f"Layer {self.layer!r} is not a convolution and has no filters. Set filters=False.")
         if isinstance(max_maps, bool) or not hasattr(max_maps, "__index__") or max_maps < 1:
             raise ValueError(f"max_maps={max_maps!r} must be a whole number, at least 1.")
@@ -206,9 +207,9 @@ class FeatureMapDisplay:
             """Make panels for the maps in the block of rows that starts at `start`."""
             return [add(start + j // n_columns, 1 + j % n_columns) for j in range(n_maps)]
 
-        if filters:
+        if weights is not None:
             panels = add_panels(0)
-            _draw_filters(figure, panels, self.filters[:n_maps])
+            _draw_filters(figure, panels, weights[:n_maps])
             panels[0].set_title("filters", fontsize=SMALL, loc="left")
         draw_maps = _draw_lines if n_axes == 1 else _draw_images
         limits = value_range(self.pictures)
@@ -244,7 +245,8 @@ class FeatureMapDisplay:
 
 def _own_filters(layer):
     """Give the filters of a convolution, (n_maps, n_channels, *kernel), or None."""
-    return as_numpy(layer.weight).copy() if isinstance(layer, _ConvNd) else None
+    has_some = isinstance(layer, _ConvNd) and not layer.transposed
+    return as_numpy(layer.weight).copy() if has_some else None
 
 
 def _draw_images(figure, rows, maps, share, meaning):

@@ -137,14 +137,14 @@ class MistakesDisplay:
         losses = _row_losses(cnn, outputs, targets)
         rows = np.argsort(-losses, kind="stable")[:n_samples]
         chosen = read_samples(cnn, read_store(cnn, X), rows)
-        shown, outputs = targets[rows], outputs[rows].numpy()
+        shown = outputs[rows].numpy()
         is_regressor = isinstance(encoding, ValueEncoding)
         display = cls(
             rows=rows,
             losses=losses[rows],
-            y_true=_decode_targets(encoding, shown.numpy()),
-            y_pred=encoding.decode(outputs),
-            probabilities=None if is_regressor else encoding.probabilities(outputs),
+            y_true=_decode_targets(encoding, targets[rows].numpy()),
+            y_pred=encoding.decode(shown),
+            probabilities=None if is_regressor else encoding.probabilities(shown),
             classes=None if is_regressor else encoding.classes,
             pictures=chosen.pictures,
             names=chosen.names,

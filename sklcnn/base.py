@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -105,6 +105,25 @@ def resolve_device(device: str, precision: str, owner: str) -> str:
             f"{owner}: device={device!r} is not available here: {reason}. Use device=\"auto\"."
         ) from None
     return device
+
+
+def find_scorer(scoring: Any, owner: str) -> Callable:
+    """Give the scorer that a hyper-parameter names, or is.
+
+    Raises
+    ------
+    ValueError
+        If there is no scorer of that name.
+    """
+    if not isinstance(scoring, str):
+        return scoring
+    try:
+        return get_scorer(scoring)
+    except ValueError:
+        raise ValueError(
+            f"{owner}: scoring must be \"loss\", a scorer's name or a callable; got {scoring!r}. "
+            "sklearn.metrics.get_scorer_names() lists the names."
+        ) from None
 
 
 def offers_partial_fit(estimator: Any) -> bool:
@@ -591,7 +610,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     def _watch_scorer(self, watch, net, encoding, reading, valid_rows, valid_data):
         """Score the validation rows by the user's scorer, in the user's units, from outputs that are there already."""
-        scorer = get_scorer(self.scoring) if isinstance(self.scoring, str) else self.scoring
+        scorer = find_scorer(self.scoring, self._owner)
         watch.train_score = None  # the scorer's own units: not to be compared with accuracy or R2 beside it
         if valid_rows is None:
             return

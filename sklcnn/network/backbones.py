@@ -97,8 +97,8 @@ def check_backbone(backbone):
         if callable(backbone):
             return
         raise TypeError(
-            "backbone must be None, a name, an nn.Module or a factory that is given the sample shape, "
-            f"but it is of type {type(backbone).__name__}. Pass a name such as 'efficientnet_lite0'."
+            "backbone must be None, a name, an nn.Module or a factory that is given the sample shape; "
+            f"got {backbone!r}. Pass a name such as 'efficientnet_lite0'."
         )
     if backbone == LITE0 or backbone in TORCHVISION_NAMES:
         return

@@ -1,0 +1,50 @@
+"""The code blocks of the documentation run."""
+
+import re
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import pytest
+import sklearn
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+SKETCHES = {"architecture.md"}  # whose blocks show the shape of the code
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def python_blocks(path):
+    """Give each block with the number of lines above it."""
+    text = path.read_text()
+    return [(match[1], text.count("\n", 0, match.start(1))) for match in BLOCK.finditer(text)]
+
+
+RUNNING = [page for page in PAGES if page.name not in SKETCHES and python_blocks(page)]
+
+
+@pytest.mark.parametrize("path", RUNNING, ids=lambda path: path.name)
+def test_the_blocks_of_a_page_run_from_top_to_bottom(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace = {"__name__": "__main__"}
+    with sklearn.config_context():
+        for block, n_lines_above in python_blocks(path):
+            exec(compile("\n" * n_lines_above + block, path, "exec"), namespace)
+    plt.close("all")
+
+
+def test_the_pages_that_teach_have_blocks_to_run():
+    assert {"README.md", "guide.md"} <= {page.name for page in RUNNING}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_links_to_files_and_headings_lead_somewhere(path):
+    text = path.read_text()
+    anchors = {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in anchors, target
+        elif "://" not in target:
+            assert (path.parent / target.split("#")[0]).exists(), target

@@ -1,0 +1,150 @@
+"""A run that is killed goes on from its checkpoint: the guide's recipe."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+from skorch.callbacks import Callback, Checkpoint, LoadInitState
+from test_docs import ROOT, python_blocks
+
+from sklcnn import CNNClassifier, CNNRegressor
+
+RECIPE = next(block for block, _ in python_blocks(ROOT / "docs" / "guide.md") if "LoadInitState(" in block)
+# The recipe as a script, on few rows, whose epochs are told as they end and take long enough to be killed in.
+SCRIPT = f"""
+import time
+from sklearn.datasets import load_digits
+from skorch.callbacks import Callback
+from sklcnn import CNNClassifier
+
+class Tell(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        print("epoch", len(net.history), flush=True)
+        time.sleep(0.1)
+
+X, y = load_digits(return_X_y=True)
+X, y = X[:100], y[:100]
+{RECIPE.replace("callbacks=[", "callbacks=[Tell, ")}
+"""
+
+
+@pytest.fixture(scope="module")
+def rows():
+    X, y = load_digits(return_X_y=True)
+    return X[:100], y[:100]
+
+
+def run_recipe(rows):
+    """Run the recipe here, to its end."""
+    namespace = {"X": rows[0], "y": rows[1], "CNNClassifier": CNNClassifier}
+    exec(RECIPE, namespace)
+    return namespace["cnn"]
+
+
+def kill_in_epoch(epoch, folder):
+    """Run the recipe in a process of its own, and kill that when an epoch has ended, while it is being saved."""
+    script = folder / "script.py"
+    script.write_text(SCRIPT)
+    with subprocess.Popen([sys.executable, script], cwd=folder, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line == f"epoch {epoch}\n":
+                process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+
+def without_durations(cnn):
+    return cnn.history_.drop(columns="duration")
+
+
+def test_a_killed_run_loses_one_epoch_at_most_and_ends_as_if_it_had_not_been_killed(rows, tmp_path, monkeypatch):
+    killed, whole = tmp_path / "killed", tmp_path / "whole"
+    killed.mkdir()
+    whole.mkdir()
+    kill_in_epoch(3, killed)
+    saved = json.loads((killed / "run" / "history.json").read_text())
+    assert len(saved) in (2, 3)  # the third epoch had ended, and was perhaps saved
+    monkeypatch.chdir(killed)
+    resumed = run_recipe(rows)
+    monkeypatch.chdir(whole)
+    expected = run_recipe(rows)
+    assert resumed.n_iter_ == 6
+    assert resumed.history_["duration"].tolist()[: len(saved)] == [row["duration"] for row in saved]
+    pd.testing.assert_frame_equal(without_durations(resumed), without_durations(expected), check_exact=True)
+    np.testing.assert_array_equal(resumed.predict_proba(rows[0]), expected.predict_proba(rows[0]))
+
+
+def make(estimator, folder, **params):
+    checkpoint = Checkpoint(
+        monitor=None,
+        dirname=str(folder),
+        f_params="params_{last_epoch[epoch]}.pt",
+        f_optimizer="optimizer_{last_epoch[epoch]}.pt",
+    )
+    params = {"filters": 4, "dense_units": 8, "max_epochs": 12, "batch_size": 16, "random_state": 0} | params
+    return estimator(input_shape=(8, 8), callbacks=[LoadInitState(checkpoint), checkpoint], **params)
+
+
+class CutOff(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 8:
+            raise RuntimeError("cut off")
+
+
+def never_better(outputs, targets):
+    return (0 * outputs).sum(1) + 1
+
+
+CONFIGURATIONS = {
+    "constant": {"lr_schedule": None},
+    "cosine": {"lr_schedule": "cosine", "optimizer": "sgd"},
+    "plateau": {"lr_schedule": "reduce_on_plateau", "loss": never_better},
+    "early stopping": {"early_stopping": True},
+    "batch norm": {"batch_norm": True, "optimizer": "rmsprop"},
+}
+
+
+@pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_a_run_taken_up_equals_one_never_cut_off(rows, tmp_path, estimator, name):
+    X, y = rows
+    expected = make(estimator, tmp_path / "whole", **CONFIGURATIONS[name]).fit(X, y)
+    cut_off = make(estimator, tmp_path / "cut off", **CONFIGURATIONS[name])
+    cut_off.callbacks.append(CutOff)
+    with pytest.raises(RuntimeError, match="cut off"):
+        cut_off.fit(X, y)
+    if name == "plateau":
+        assert expected.history_["learning_rate"].nunique() == 3
+    taken_up = make(estimator, tmp_path / "cut off", **CONFIGURATIONS[name]).fit(X, y)
+    pd.testing.assert_frame_equal(without_durations(taken_up), without_durations(expected), check_exact=True)
+    np.testing.assert_array_equal(taken_up.predict(X), expected.predict(X))
+
+
+def test_a_finished_run_is_loaded_and_not_trained_further(rows, tmp_path):
+    X, y = rows
+    finished = make(CNNClassifier, tmp_path).fit(X, y)
+    loaded = make(CNNClassifier, tmp_path).fit(X, y)
+    pd.testing.assert_frame_equal(loaded.history_, finished.history_, check_exact=True)
+    np.testing.assert_array_equal(loaded.predict_proba(X), finished.predict_proba(X))
+
+
+def test_a_checkpoint_that_is_cut_short_leaves_the_one_before_it_whole(rows, tmp_path, monkeypatch):
+    X, y = rows
+    cnn = make(CNNClassifier, tmp_path, max_epochs=1).fit(X, y)
+    history = tmp_path / "history.json"
+    before = history.read_text()
+
+    def write_half(self, file):
+        Path(file).write_text(before[: len(before) // 2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("skorch.history.History.to_file", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        cnn.net_.save_params(f_history=os.fspath(history))
+    assert history.read_text() == before

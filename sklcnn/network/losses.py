@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -83,6 +84,16 @@ class RowLoss(nn.Module):
         if targets.ndim == 1 and self.kind == "classes":
             return functional.one_hot(targets, self.n_outputs).to(dtype)
         return targets
+
+    def probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Turn raw outputs into probabilities; values stay as they are."""
+        return {"classes": lambda: outputs.softmax(1), "labels": outputs.sigmoid}.get(self.kind, lambda: outputs)()
+
+    def decide(self, probabilities: np.ndarray) -> np.ndarray:
+        """Turn probabilities into class codes or indicators; values stay as they are."""
+        if self.kind == "classes":
+            return probabilities.argmax(1)
+        return (probabilities > 0.5).astype(int) if self.kind == "labels" else probabilities
 
     def average(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """Give the mean over rows of weight times loss, a scalar."""

@@ -57,9 +57,10 @@ def add_penalty_gradients(weights: list[nn.Parameter], l1: float, l2: float) -> 
     Parameters
     ----------
     weights : list of nn.Parameter
-        With gradients.
+        Those without gradients are left alone.
     l1, l2 : float
     """
+    weights = [weight for weight in weights if weight.grad is not None]
     gradients = [weight.grad for weight in weights]
     if l2:
         torch._foreach_add_(gradients, weights, alpha=2 * l2)

@@ -164,7 +164,8 @@ class TrainingNet(NeuralNet):
     def __init__(self, module, criterion, spec, callbacks=None, device="cpu", **kwargs):
         super().__init__(
             module, criterion, callbacks=callbacks, device=device, train_split=None, verbose=0, lr=spec.learning_rate,
-            max_epochs=spec.max_epochs, batch_size=spec.batch_size, **kwargs,
+            max_epochs=spec.max_epochs, batch_size=spec.batch_size, use_caching=True,
+            predict_nonlinearity=criterion.probabilities, **kwargs,
         )
         self.spec = spec
 
@@ -197,6 +198,10 @@ class TrainingNet(NeuralNet):
         """Give the optimiser's group of the backbone's parameters, if there are any that train."""
         parameters = trained(getattr(self.module_, "backbone", nn.Identity()))
         return [{"params": parameters, "lr_factor": self.spec.backbone_lr_factor}] if parameters else []
+
+    def predict(self, X):
+        """Give class codes, indicators or standardised values: what skorch's scoring callbacks compare with targets."""
+        return self.criterion_.decide(self.predict_proba(X))
 
     def get_loss(self, y_pred, y_true, X=None, training=False, weights=None):
         """Average the weighted losses of the rows."""
@@ -372,10 +377,15 @@ class _Run:
                 self.optimizer.add_param_group(groups[0] | {"lr": rate})
         self.forward, self.valid_forward = flat(self.forward), flat(self.valid_forward)
         self._set_training_mode()
-        self.penalised = penalised_weights(self.module) if self.spec.l1 or self.spec.l2 else []
+        self._note_trained()
         if not frozen and backbone is not None and epoch > self.first:
             for snapshot in self.snapshots:
                 snapshot.extend(state_tensors(backbone))
+
+    def _note_trained(self):
+        """Take note of the parameters that train, which callbacks such as skorch's Freezer may change."""
+        self.trained = trained(self.module)
+        self.penalised = penalised_weights(self.module) if self.spec.l1 or self.spec.l2 else []
 
     def _take_up(self, epoch):
         """Go on after an epoch as if this run had trained so far: in its order of rows, on its schedule."""
@@ -410,6 +420,10 @@ class _Run:
     def _epoch(self, epoch):
         net, began = self.net, time.perf_counter()
         net.notify("on_epoch_begin", dataset_train=self.train_rows, dataset_valid=self.valid_rows)
+        if len(trained(self.module)) != len(self.trained):
+            self._note_trained()
+            for snapshot in self.snapshots:
+                snapshot.extend([parameter.data for parameter in self.trained])
         if self.given_rates is not None:
             self._set_rate(self.given_rates[min(epoch - self.first, len(self.given_rates) - 1)])
         row = dict.fromkeys(("train_loss", "penalty", "val_loss", "train_score", "val_score"), np.nan)
@@ -422,7 +436,7 @@ class _Run:
             row["val_loss"], row["val_score"] = self._validate()
             self._check_finite(row["val_loss"], row, "validation loss is")
         else:  # the last update's outcome, which no loss has seen yet
-            self._check_finite(total_norm(trained(self.module)), row, "weights are")
+            self._check_finite(total_norm(self.trained), row, "weights are")
         row["duration"] = time.perf_counter() - began
         self._record(row)
         net.notify("on_epoch_end", dataset_train=self.train_rows, dataset_valid=self.valid_rows)
@@ -549,18 +563,27 @@ class _Run:
         self.module.eval()
         rows, spec = self.valid_rows, self.spec
         outputs = forward_store(
-            self.valid_forward, rows.store, self.dtype, spec.precision, self.device, spec.batch_size, rows.rows
-        )
+            self.valid_forward, rows.store, self.dtype, spec.precision, self.device, spec.batch_size, rows.rows,
+            tell=self._tell_validation if self.hooks else None,
+        )  # fmt: skip
         with torch.inference_mode():
             losses = self.net.criterion_(outputs, rows.targets.to(self.device)).cpu()
         loss = float(np.average(losses.numpy(), weights=None if rows.weights is None else rows.weights.numpy()))
-        if self.hooks:
-            self.net.history.record_batch("valid_loss", loss)
-            self.net.history.record_batch("valid_batch_size", len(rows))
         score = np.nan
         if self.watch.valid_score is not None:
             score = self.watch.valid_score(outputs, None)
         return loss, score
+
+    def _tell_validation(self, inputs, outputs, start):
+        """Tell skorch's batch callbacks of validation rows, which begin at place `start`."""
+        net, rows, part = self.net, self.valid_rows, slice(start, start + len(outputs))
+        targets = rows.targets[part].to(self.device)
+        weights = None if rows.weights is None else rows.weights[part].to(self.device)
+        loss = net.get_loss(outputs, targets, weights=weights)
+        net.notify("on_batch_begin", batch=(inputs, targets), training=False)
+        net.history.record_batch("valid_loss", float(loss))
+        net.history.record_batch("valid_batch_size", len(outputs))
+        net.notify("on_batch_end", batch=(inputs, targets), training=False, loss=loss, y_pred=outputs)
 
 
 def cb_hook(callback):
@@ -577,8 +600,11 @@ def forward_store(
     device: torch.device,
     batch_size: int,
     rows: torch.Tensor | None = None,
+    tell: Callable | None = None,
 ) -> torch.Tensor:
     """Run a network over a store, or some rows of it, in order and without gradients.
+
+    `tell` is called with the inputs and outputs of each batch, and the place of its first row.
 
     Returns
     -------
@@ -592,8 +618,13 @@ def forward_store(
         groups = [slice(start, start + size) for start in range(0, len(store), size)]
     else:
         groups = rows.split(size)
-    with autocast(precision, device):
-        outputs = [module(inputs.to(device)).to(dtype) for inputs in store.batches(groups, dtype)]
+    outputs, n_done = [], 0
+    for inputs in store.batches(groups, dtype):
+        with autocast(precision, device):
+            outputs.append(module(inputs.to(device)).to(dtype))
+        if tell is not None:
+            tell(inputs, outputs[-1], n_done)
+        n_done += len(inputs)
     return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
 

@@ -61,6 +61,8 @@ class Snapshot:
     @torch.no_grad()
     def extend(self, tensors: list[torch.Tensor]) -> None:
         """Add tensors that begin to change now, and so are what they were when the copy was taken."""
+        known = {tensor.data_ptr() for tensor in self._live}
+        tensors = [tensor for tensor in tensors if tensor.data_ptr() not in known]
         if self._copies:
             self._live = self._live + tensors
             self._copies = self._copies + [tensor.clone() for tensor in tensors]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
-from sklcnn.data.inputs import Store
+from sklcnn.data.inputs import DeviceStore, Store
 
 
 class Batch(NamedTuple):
@@ -28,9 +28,14 @@ class Batch(NamedTuple):
     weights: torch.Tensor | None
 
     def to(self, device: torch.device) -> Batch:
-        """Copy to a device; from pinned memory to a GPU, so that the copy overlaps the step before it."""
-        pinned = (t.pin_memory() if device.type == "cuda" and t is not None else t for t in self)
-        return Batch(*(None if t is None else t.to(device, non_blocking=True) for t in pinned))
+        """Copy to a device what is not there; from pinned memory to a GPU, so that the copy overlaps the step before."""
+        return Batch(*(None if tensor is None else _moved(tensor, device) for tensor in self))
+
+
+def _moved(tensor, device):
+    if tensor.device.type == "cpu" and device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,24 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def on_device(self, device: torch.device, free_bytes: int) -> Rows:
+        """Give these rows kept on a device, whole, so that a batch crosses no bus; as they are if they do not fit.
+
+        Parameters
+        ----------
+        device : torch.device
+        free_bytes : int
+            What the rows may take there.
+        """
+        samples = self.store.samples() if hasattr(self.store, "samples") else None
+        if samples is None or samples.nbytes > free_bytes:
+            return self
+        moved = {
+            name: None if tensor is None else tensor.to(device)
+            for name, tensor in (("rows", self.rows), ("targets", self.targets), ("weights", self.weights))
+        }
+        return replace(self, store=DeviceStore(samples.to(device), self.store), **moved)
+
     def batches(
         self, order: torch.Tensor, sizes: list[int], dtype: torch.dtype, device: torch.device
     ) -> Iterator[Batch]:
@@ -73,6 +96,7 @@ class Rows:
         dtype : torch.dtype
         device : torch.device
         """
+        order = order.to(self.rows.device)
         # One index an epoch, and views of it a batch.
         targets = self.targets[order].split(sizes)
         weights = itertools.repeat(None) if self.weights is None else self.weights[order].split(sizes)

@@ -432,6 +432,12 @@ class ArrayStore:
             images = self._resized(images, dtype)
         return images.to(dtype)
 
+    def samples(self) -> torch.Tensor | None:
+        """Give all samples as (n, *spatial, c), in their own number format; None where that takes more than a view."""
+        if self._size is not None or self._array.dtype not in TORCH_DTYPES or not self._array.flags.writeable:
+            return None
+        return torch.from_numpy(self._gather(slice(None)))
+
     def _resized(self, images, dtype):
         images = images.to(torch.uint8 if self.integer else dtype)
         return resize_images(images, self._size)
@@ -450,6 +456,33 @@ class ArrayStore:
     def original(self, row: int) -> tuple[np.ndarray, str | None]:
         """Give a sample as it came, (*spatial, c), and the path of its file: None."""
         return self._gather(slice(row, row + 1))[0], None
+
+
+class DeviceStore:
+    """Rows kept on an accelerator, in their own number format.
+
+    Parameters
+    ----------
+    samples : tensor of shape (n, *spatial, c)
+    store : Store
+        Where they come from.
+    """
+
+    def __init__(self, samples: torch.Tensor, store: Store):
+        self._samples = samples
+        self.sample_shape, self.integer, self.keys = store.sample_shape, store.integer, store.keys
+
+    def __len__(self):
+        return len(self._samples)
+
+    def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor:
+        """Give the samples of some rows, (n, c, *spatial), laid out channels-last, where they are kept."""
+        return self._samples[rows].contiguous().movedim(-1, 1).to(dtype)
+
+    def batches(self, groups: Iterable, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+        """Give the batches of a sequence of row groups."""
+        for rows in groups:
+            yield self.batch(rows, dtype)
 
 
 class FeatureStore:

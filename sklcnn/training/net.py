@@ -31,6 +31,7 @@ from sklcnn.training.snapshots import Snapshot, state_tensors
 # OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
 os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
+DEVICE_SHARE = 3  # a GPU's free memory over what the rows may take of it: the rest is for the network
 EVALUATION_BATCH = 512  # rows a forward pass without gradients, at most
 EVALUATION_VALUES = 2**22  # values of input in such a pass, about
 
@@ -265,10 +266,13 @@ class _Run:
 
     def __init__(self, net, train, valid, epochs, watch, generator, horizon, rates, frozen):
         self.net, self.watch, self.frozen = net, watch, frozen
-        self.train_rows, self.valid_rows = self.all_rows = train, valid
         self.spec, self.epochs, self.generator = net.spec, epochs, generator
         self.module, self.optimizer = net.module_, net.optimizer_
         self.device = net.torch_device_
+        if self.device.type == "cuda":
+            free_bytes = torch.cuda.mem_get_info(self.device)[0] // DEVICE_SHARE
+            train, valid = (rows and rows.on_device(self.device, free_bytes) for rows in (train, valid))
+        self.train_rows, self.valid_rows = self.all_rows = train, valid
         self.dtype = TORCH_FLOATS[self.spec.precision]
         self.hooks = [cb for _, cb in net.callbacks_ if any(map(cb_hook(cb), ("on_batch_begin", "on_batch_end")))]
         self.gradient_hooks = [cb for _, cb in net.callbacks_ if _overrides(cb, "on_grad_computed")]
@@ -568,7 +572,7 @@ class _Run:
         )  # fmt: skip
         with torch.inference_mode():
             losses = self.net.criterion_(outputs, rows.targets.to(self.device)).cpu()
-        loss = float(np.average(losses.numpy(), weights=None if rows.weights is None else rows.weights.numpy()))
+        loss = float(np.average(losses.numpy(), weights=None if rows.weights is None else rows.weights.cpu().numpy()))
         score = np.nan
         if self.watch.valid_score is not None:
             score = self.watch.valid_score(outputs, None)

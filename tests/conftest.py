@@ -1,6 +1,9 @@
 """What every test may rely on: one thread, no window, array-API support switched on, a few small data sets."""
 
 import os
+import re
+import traceback
+from contextlib import contextmanager
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # read once, when scipy is imported
 os.environ["MPLBACKEND"] = "Agg"
@@ -9,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
 
 torch.set_num_threads(1)  # the tests run in as many processes as there are cores
 
@@ -29,3 +33,30 @@ def signals():
     sums = values[:, 3:7].sum(axis=1)
     values.flags.writeable = sums.flags.writeable = False
     return values, sums, np.where(sums > 0, "up", "down")
+
+
+def weights_of(estimator):
+    """Copy all that a fitted estimator's network holds; nothing for another."""
+    if not hasattr(estimator, "net_"):
+        return {}
+    return {name: tensor.clone() for name, tensor in estimator.module_.state_dict().items()}
+
+
+@contextmanager
+def refusal(estimator, message, kinds=(TypeError, ValueError, NotFittedError)):
+    """Expect an error of this package or scikit-learn, of just these kinds, that leaves an estimator as it was."""
+    attributes, weights = vars(estimator).copy(), weights_of(estimator)
+    with pytest.raises(kinds) as caught:
+        yield caught
+    assert type(caught.value) in kinds
+    assert re.search(message, str(caught.value), re.DOTALL), str(caught.value)
+    raised_in = traceback.extract_tb(caught.value.__traceback__)[-1].filename
+    assert not re.search(r"[/\\](torch|skorch)[/\\]", raised_in), f"raised in {raised_in}"
+    assert vars(estimator) == attributes
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in weights_of(estimator).items())
+
+
+@pytest.fixture
+def refuses():
+    """Return a context in which an estimator must refuse what it is given, and stay as it was."""
+    return refusal

@@ -1,0 +1,344 @@
+"""Laws of skorch's callbacks: which hear of what, and that skorch's own do their work."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import accuracy_score
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    EpochTimer,
+    Freezer,
+    GradientNormClipping,
+    Initializer,
+    LRScheduler,
+    PassthroughScoring,
+    PrintLog,
+    ProgressBar,
+    TrainEndCheckpoint,
+    Unfreezer,
+)
+from torch.nn import functional
+
+from sklcnn import CNNClassifier, CNNRegressor
+
+RANDOM = np.random.RandomState(0)
+X = RANDOM.randn(20, 8)
+LABELS = np.array(["a", "b", "c"])[np.arange(20) % 3]
+CODES = np.unique(LABELS, return_inverse=True)[1]
+SEVERAL_LABELS = RANDOM.randint(0, 2, (20, 3))
+VALUES = RANDOM.randn(20)
+QUICK = {
+    "filters": (3,), "dense_units": (4,), "max_epochs": 3, "batch_size": 8, "random_state": 0, "lr_schedule": None,
+    "precision": "float64",
+}  # fmt: skip
+HOOKS = ["on_train_begin", "on_epoch_begin", "on_batch_begin", "on_grad_computed", "on_batch_end", "on_epoch_end"]
+TASKS = [
+    pytest.param(CNNClassifier, LABELS, id="labels"),
+    pytest.param(CNNClassifier, SEVERAL_LABELS, id="indicators"),
+    pytest.param(CNNRegressor, VALUES, id="values"),
+]
+
+
+def listener(*hooks):
+    """Make a callback class that notes each call of its hooks, with what comes along."""
+    heard = []
+
+    def method(hook):
+        return lambda self, net, *args, **kwargs: heard.append((hook, kwargs))
+
+    return type("Listener", (Callback,), {hook: method(hook) for hook in hooks} | {"heard": heard})
+
+
+def same_state(one, other):
+    one, other = one.module_.state_dict(), other.module_.state_dict()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+# What callbacks hear.
+
+
+@pytest.mark.parametrize("validated", [False, True])
+@pytest.mark.parametrize(("estimator", "y"), TASKS)
+def test_each_event_is_told_once_and_in_order(estimator, y, validated):
+    told = listener(*HOOKS, "on_train_end")
+    net = estimator(**QUICK, callbacks=[told])
+    net.fit(X, y, **({"X_val": X, "y_val": y} if validated else {}))
+    batch = ["on_batch_begin", "on_grad_computed", "on_batch_end"]
+    validation = ["on_batch_begin", "on_batch_end"] if validated else []
+    epoch = ["on_epoch_begin", *3 * batch, *validation, "on_epoch_end"]
+    assert [hook for hook, _ in told.heard] == ["on_train_begin", *3 * epoch, "on_train_end"]
+    training = [kwargs["training"] for hook, kwargs in told.heard if hook == "on_batch_end"]
+    assert training == 3 * ([True] * 3 + [False] * validated)
+
+
+@pytest.mark.parametrize(("estimator", "y"), TASKS)
+def test_batches_come_with_their_inputs_targets_outputs_and_loss(estimator, y):
+    told = listener("on_batch_end")
+    net = estimator(**QUICK | {"max_epochs": 1, "learning_rate": 1e-300}, callbacks=[told])
+    net.fit(X, y, X_val=X, y_val=y)
+    for _, told_of in told.heard:
+        (inputs, targets), outputs = told_of["batch"], told_of["y_pred"]
+        with torch.no_grad():
+            torch.testing.assert_close(net.module_(inputs), outputs, rtol=1e-12, atol=1e-14)
+        if estimator is CNNRegressor:
+            loss = functional.mse_loss(outputs, targets)
+        elif y is LABELS:
+            loss = functional.cross_entropy(outputs, targets)
+        else:
+            loss = functional.binary_cross_entropy_with_logits(outputs, targets)
+        assert float(told_of["loss"]) == pytest.approx(float(loss), rel=1e-12)
+    assert sum(len(told_of["y_pred"]) for _, told_of in told.heard if told_of["training"]) == 20
+    np.testing.assert_array_equal(told.heard[-1][1]["batch"][0][:, 0], X)  # the validation rows, in order
+
+
+def test_without_listeners_to_batches_none_is_told(monkeypatch):
+    told = listener("on_train_begin", "on_epoch_begin", "on_epoch_end", "on_train_end")
+    notified = []
+    net = CNNClassifier(**QUICK, callbacks=[told]).fit(X, LABELS)
+    notify = type(net.net_).notify
+
+    def noting(self, hook, **kwargs):
+        notified.append(hook)
+        notify(self, hook, **kwargs)
+
+    monkeypatch.setattr(type(net.net_), "notify", noting)
+    net.fit(X, LABELS, X_val=X, y_val=LABELS)
+    assert {hook for hook in notified if "batch" in hook or "grad" in hook} == set()
+    assert notified.count("on_epoch_end") == 3
+
+
+def test_listening_changes_nothing():
+    params = QUICK | {"dropout": 0.3, "batch_norm": True, "l2": 0.01, "early_stopping": True}
+    one, other = (CNNClassifier(**params, callbacks=c).fit(X, LABELS) for c in (None, [listener(*HOOKS)]))
+    assert same_state(one, other)
+    columns = one.history_.columns.drop("duration")
+    assert one.history_[columns].equals(other.history_[columns])
+
+
+class Counter(Callback):
+    """Count epochs, in itself."""
+
+    def __init__(self, count=0):
+        self.count = count
+
+    def on_epoch_end(self, net, **kwargs):
+        self.count += 1
+
+
+def test_callbacks_are_cloned():
+    counter = Counter()
+    net = CNNClassifier(**QUICK, callbacks=[counter, ("named", counter), Counter])
+    for _ in range(2):
+        net.fit(X, LABELS)
+        assert [callback.count for _, callback in net.net_.callbacks_] == [3, 3, 3]
+        assert "named" in dict(net.net_.callbacks_)
+    assert counter.count == 0
+    assert net.callbacks[0] is counter
+
+
+def test_going_on_keeps_the_callbacks_there_are_until_others_are_given():
+    net = CNNClassifier(**QUICK, callbacks=[Counter()], warm_start=True)
+    net.fit(X, LABELS).fit(X, LABELS)
+    assert net.net_.callbacks_[0][1].count == 6
+    net.partial_fit(X, LABELS)
+    assert net.net_.callbacks_[0][1].count == 7
+    again = pickle.loads(pickle.dumps(net)).fit(X, LABELS)
+    assert again.net_.callbacks_[0][1].count == 10
+    assert net.set_params(callbacks=[Counter(100)]).fit(X, LABELS).net_.callbacks_[0][1].count == 103
+    assert net.set_params(callbacks=None).fit(X, LABELS).net_.callbacks_ == []
+
+
+@pytest.mark.parametrize(
+    "wrong", [[7], [("a", 7)], [(7, Counter())], [("a", Counter(), 1)], Counter(), ["Counter"], [int]]
+)
+def test_what_is_no_callback_is_an_error(wrong):
+    with pytest.raises(TypeError, match="CNNClassifier: callbacks"):
+        CNNClassifier(**QUICK, callbacks=wrong).fit(X, LABELS)
+
+
+@pytest.mark.parametrize("stopping", [EarlyStopping(), EarlyStopping, ("stop", EarlyStopping())])
+def test_skorchs_early_stopping_is_refused_with_a_pointer_to_ours(stopping):
+    with pytest.raises(ValueError, match=r"CNNClassifier: .*early_stopping=True"):
+        CNNClassifier(**QUICK, callbacks=[stopping]).fit(X, LABELS)
+
+
+# skorch's own callbacks at work.
+
+
+def test_clipped_gradients_take_shorter_steps():
+    params = QUICK | {"optimizer": "sgd", "optimizer_params": {"momentum": 0, "nesterov": False}, "max_epochs": 1}
+    params |= {"batch_size": 100, "learning_rate": 0.5, "warm_start": True}
+    net = CNNClassifier(**params).fit(X, LABELS)
+    for limit in (1e-3, 1e-1):
+        start = copy.deepcopy(net)
+        start.set_params(callbacks=[GradientNormClipping(limit)]).fit(X, LABELS)
+        steps = [a - b for a, b in zip(start.module_.parameters(), net.module_.parameters(), strict=True)]
+        assert float(torch.cat([s.detach().flatten() for s in steps]).norm()) == pytest.approx(0.5 * limit, rel=1e-5)
+
+
+def test_clipping_sees_the_penalties_gradient_too():
+    params = QUICK | {"optimizer": "sgd", "optimizer_params": {"momentum": 0, "nesterov": False}, "max_epochs": 1}
+    params |= {"batch_size": 100, "learning_rate": 1, "warm_start": True, "l2": 100}
+    net = CNNClassifier(**params | {"learning_rate": 1e-300}).fit(X, LABELS)
+    clipped = copy.deepcopy(net).set_params(callbacks=[GradientNormClipping(1e-2)], learning_rate=1).fit(X, LABELS)
+    steps = [a - b for a, b in zip(clipped.module_.parameters(), net.module_.parameters(), strict=True)]
+    assert float(torch.cat([s.detach().flatten() for s in steps]).norm()) == pytest.approx(1e-2, rel=1e-5)
+
+
+@pytest.mark.parametrize("use_caching", [True, False])
+@pytest.mark.parametrize(
+    ("estimator", "y", "scoring"),
+    [
+        (CNNClassifier, LABELS, "accuracy"),
+        (CNNClassifier, SEVERAL_LABELS, "accuracy"),
+        (CNNRegressor, VALUES, "r2"),
+        (CNNRegressor, np.stack([VALUES, -(VALUES**2)], 1), "r2"),
+    ],
+)
+def test_epoch_scoring_scores_the_validation_rows(estimator, y, scoring, use_caching):
+    callback = EpochScoring(scoring, lower_is_better=False, use_caching=use_caching)
+    net = estimator(**QUICK, callbacks=[callback]).fit(X, y, X_val=X, y_val=y)
+    scores = net.net_.history[:, scoring]
+    np.testing.assert_allclose(scores, net.history_["val_score"], rtol=1e-12)
+    assert scores[-1] == pytest.approx(net.score(X, y), rel=1e-12)
+    best = np.maximum.accumulate(scores)
+    assert net.net_.history[:, f"{scoring}_best"] == [i == 0 or s > best[i - 1] for i, s in enumerate(scores)]
+
+
+def test_epoch_scoring_scores_the_training_rows():
+    callback = EpochScoring("accuracy", on_train=True, name="seen", lower_is_better=False)
+    net = CNNClassifier(**QUICK, callbacks=[callback]).fit(X, LABELS)
+    np.testing.assert_allclose(net.net_.history[:, "seen"], net.history_["train_score"], rtol=1e-12)
+
+
+def test_scoring_callbacks_of_validation_rows_rest_where_there_are_none():
+    callbacks = [EpochScoring("accuracy"), BatchScoring(lambda net, X, y: 1.0, name="one")]
+    net = CNNClassifier(**QUICK, callbacks=callbacks).fit(X, LABELS)
+    assert not {"accuracy", "one"} & net.net_.history[-1].keys()
+
+
+@pytest.mark.parametrize("on_train", [False, True])
+def test_batch_scoring_averages_over_batches(on_train):
+    def share_of_a(net, X, y):
+        assert len(net.predict(X)) == len(y)
+        return accuracy_score(y, np.zeros(len(y)))
+
+    callback = BatchScoring(share_of_a, on_train=on_train, name="share")
+    net = CNNClassifier(**QUICK, callbacks=[callback]).fit(X, LABELS, X_val=X, y_val=LABELS)
+    assert net.net_.history[:, "share"] == pytest.approx([np.mean(CODES == 0)] * 3)
+
+
+@pytest.mark.parametrize("policy", ["StepLR", torch.optim.lr_scheduler.StepLR])
+def test_lr_scheduler_steps_every_epoch(policy):
+    scheduler = LRScheduler(policy, step_size=1, gamma=0.5)
+    net = CNNClassifier(**QUICK, learning_rate=0.08, callbacks=[scheduler]).fit(X, LABELS)
+    assert net.history_["learning_rate"].tolist() == [0.08, 0.04, 0.02]
+
+
+def test_lr_scheduler_steps_every_batch_from_its_first_rate():
+    def scheduler():
+        return LRScheduler(
+            torch.optim.lr_scheduler.OneCycleLR, max_lr=0.01, total_steps=9, cycle_momentum=False, step_every="batch"
+        )
+
+    one = CNNClassifier(**QUICK, callbacks=[scheduler()]).fit(X, LABELS)
+    other = CNNClassifier(**QUICK | {"lr_schedule": "one_cycle"}, learning_rate=0.01).fit(X, LABELS)
+    for name, tensor in one.module_.state_dict().items():
+        torch.testing.assert_close(tensor, other.module_.state_dict()[name], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_checkpoints_are_written_and_can_be_loaded(tmp_path, validated):
+    callbacks = [Checkpoint(dirname=tmp_path / "best"), TrainEndCheckpoint(dirname=tmp_path / "end")]
+    net = CNNClassifier(**QUICK, callbacks=callbacks)
+    net.fit(X, LABELS, **({"X_val": X, "y_val": LABELS} if validated else {}))
+    assert net.net_.history[:, "event_cp"] == [True] * 3
+    weights = torch.load(tmp_path / "end" / "train_end_params.pt", weights_only=True)
+    assert weights.keys() == net.module_.state_dict().keys()
+    for name, tensor in net.module_.state_dict().items():
+        assert torch.equal(weights[name], tensor)
+    assert (tmp_path / "best" / "params.pt").exists()
+
+
+@pytest.mark.parametrize("params", [{}, {"l1": 0.1, "l2": 0.1}], ids=["free", "penalised"])
+def test_frozen_layers_keep_their_weights_and_are_not_penalised(params):
+    start, end = (
+        CNNClassifier(**QUICK | {"learning_rate": rate}, **params, callbacks=[Freezer("block1.*")]).fit(X, LABELS)
+        for rate in (1e-300, 0.1)
+    )
+    moved = {
+        name: not torch.equal(tensor, end.module_.state_dict()[name])
+        for name, tensor in start.module_.named_parameters()
+    }
+    assert moved == {name: not name.startswith("block1") for name in moved}
+    weights = [end.module_.dense1.linear.weight, end.module_.output.weight]
+    expected = sum(float((w.abs() + w.square()).detach().sum()) for w in weights) / 10 if params else 0
+    assert end.history_["penalty"].iloc[-1] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end"])
+def test_an_interrupt_after_layers_thawed_undoes_what_they_learned(hook):
+    def interrupt(self, net, **kwargs):
+        if len(net.history) == 3:
+            raise KeyboardInterrupt
+
+    thawing = [Freezer("block1.*"), Unfreezer("block1.*", at=3)]
+    interrupting = type("Interrupting", (Callback,), {hook: interrupt})
+    params = QUICK | {"learning_rate": 0.1, "l2": 0.1}
+    net = CNNClassifier(**params, callbacks=[*thawing, interrupting])
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(X, LABELS)
+    assert same_state(net, CNNClassifier(**params | {"max_epochs": 2}, callbacks=[Freezer("block1.*")]).fit(X, LABELS))
+    moved = CNNClassifier(**params, callbacks=thawing).fit(X, LABELS)
+    assert not torch.equal(moved.module_.block1.conv.weight, net.module_.block1.conv.weight)
+
+
+def test_an_error_after_layers_thawed_undoes_what_all_epochs_learned():
+    def trouble(self, net, **kwargs):
+        if len(net.history) == 6:
+            raise ZeroDivisionError
+
+    net = CNNClassifier(**QUICK | {"learning_rate": 0.1}, warm_start=True).fit(X, LABELS)
+    before = copy.deepcopy(net)
+    # Trains in epoch 4, rests in epoch 5, trains in epoch 6.
+    callbacks = [Freezer("block1.*", at=5), Unfreezer("block1.*", at=6)]
+    net.set_params(callbacks=[*callbacks, type("Raising", (Callback,), {"on_epoch_end": trouble})])
+    with pytest.raises(ZeroDivisionError):
+        net.fit(X, LABELS)
+    assert same_state(net, before)
+
+
+def test_an_initializer_sets_weights():
+    callback = Initializer("output.*", fn=torch.nn.init.zeros_)
+    net = CNNClassifier(**QUICK | {"learning_rate": 1e-300}, callbacks=[callback]).fit(X, LABELS)
+    np.testing.assert_allclose(net.predict_proba(X), 1 / 3)
+
+
+def test_logging_callbacks_log(capsys):
+    lines = []
+
+    class Log(PrintLog):
+        def _sink(self, text, verbose):
+            lines.append(text)
+
+    callbacks = [EpochTimer(), Log(), ProgressBar(), PassthroughScoring("train_loss", on_train=True)]
+    net = CNNClassifier(**QUICK, callbacks=callbacks).fit(X, LABELS, X_val=X, y_val=LABELS)
+    assert len(lines) == 5  # two of head, one an epoch
+    for name in ("train_loss", "valid_loss", "dur"):
+        assert name in lines[0]
+    assert net.net_.history[:, "train_loss_best"] == [True] * 3
+    assert capsys.readouterr().out == ""
+
+
+def test_the_skorch_history_agrees_with_the_data_frame():
+    net = CNNClassifier(**QUICK, early_stopping=True, l2=0.1).fit(X, LABELS)
+    for column in net.history_:
+        assert net.net_.history[:, column] == net.history_[column].tolist()
+    assert net.net_.history[:, "valid_loss"] == net.history_["val_loss"].tolist()

@@ -7,6 +7,8 @@ import matplotlib.pyplot as plt
 import pytest
 import sklearn
 
+from sklcnn import CNNClassifier, CNNRegressor
+
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SKETCHES = {"architecture.md"}  # whose blocks show the shape of the code
@@ -48,3 +50,10 @@ def test_links_to_files_and_headings_lead_somewhere(path):
             assert target[1:] in anchors, target
         elif "://" not in target:
             assert (path.parent / target.split("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
+def test_every_hyper_parameter_is_told_of(estimator, page):
+    told = set(re.findall(r"`(\w+)", (ROOT / page).read_text()))
+    assert set(estimator().get_params()) <= told

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from sklearn.metrics import get_scorer
 from sklearn.metrics._scorer import _BaseScorer
-from sklearn.utils import _safe_indexing, check_consistent_length
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
 
@@ -268,6 +268,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         return self
 
     def _fit(self, X, y, sample_weight, groups, validation):
+        if validation[0] is None and any(part is not None for part in validation):
+            raise ValueError(f"{self._owner}: y_val and sample_weight_val go with X_val, which is None.")
         seed = draw_seed(self.random_state)
         goes_on = self.warm_start and hasattr(self, "net_")
         store, reading = self._read(X, goes_on)
@@ -338,14 +340,16 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         weights = check_weights(sample_weight, len(store), self._owner)
         y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
         y = y if hasattr(y, "shape") or isinstance(y, (list, tuple)) else np.asarray(y)
+        if getattr(y, "shape", None) == ():
+            raise TypeError(f"{self._owner}: y must hold one target a row; got the one value {y.tolist()!r}.")
         if len(store) != (n_targets := _num_samples(y)):
             raise ValueError(
                 f"Found input variables with inconsistent numbers of samples: {self._owner} got {len(store)} rows in X "
                 f"but {n_targets} in y. Pass one target a row."
             )
         if groups is not None:
+            groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
             check_consistent_length(y, groups)
-            groups = np.asarray(groups)
         rows = np.arange(len(store))
         if weights is None:
             return rows, y, np.ones(len(store)), groups
@@ -412,8 +416,6 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         """Read the user's validation rows, for the loss and for a scorer."""
         X, y, sample_weight = validation
         if X is None:
-            if y is not None or sample_weight is not None:
-                raise ValueError(f"{self._owner}: y_val and sample_weight_val go with X_val, which is None.")
             return None, None
         if y is None:
             raise ValueError(f"{self._owner}: X_val needs y_val, which is None.")
@@ -730,7 +732,14 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             module.eval()
             store, module = FeatureStore(self._features(self.net_, store, slice(None))), head_of(module)
         outputs = forward_store(module, store, self._dtype, spec.precision, self.net_.torch_device_, spec.batch_size)
-        return outputs.cpu().numpy()
+        outputs = outputs.cpu().numpy()
+        if not np.all(np.isfinite(outputs)):
+            row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
+            raise ValueError(
+                f"{self._owner}: the network's outputs for row {row} of X are not finite: X must hold values of the "
+                "magnitude that fit was given. Check that row."
+            )
+        return outputs
 
     def __getstate__(self):
         state = super().__getstate__()

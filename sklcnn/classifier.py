@@ -102,7 +102,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
                 f"{self._owner}: class_weight is not defined where y is an indicator matrix, in which a row may have "
                 "several labels. Use sample_weight."
             )
-        return class_weights(self.class_weight, encoding, targets.numpy(), weights)
+        return class_weights(self.class_weight, encoding, targets.numpy(), weights, self._owner)
 
     def _default_score(self, encoding, outputs, targets, weights):
         targets = targets.to(outputs.device)

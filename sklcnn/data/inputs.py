@@ -190,12 +190,13 @@ def _numeric_array(X, owner):
     """Give X as a NumPy array of numbers, without a copy where there is one already."""
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu().numpy()
-    elif isinstance(X, (list, tuple)) and X and isinstance(X[0], torch.Tensor):
-        X = torch.stack(list(X)).detach().cpu().numpy()
-    elif isinstance(X, (list, tuple)):
+    elif getattr(X, "ndim", 2) == 1 and getattr(X, "dtype", None) == object:
+        X = list(X)  # an array or a Series of arrays
+    if isinstance(X, (list, tuple)):
         _check_equal_lengths(X, owner)
+        X = [sample.detach().cpu().numpy() if isinstance(sample, torch.Tensor) else sample for sample in X]
     # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
-    array = X if _in_order(X) else check_array(X, dtype="numeric", allow_nd=True, estimator=owner, input_name="X")
+    array = X if _in_order(X) else _checked_array(X, owner)
     if 0 in array.shape:
         raise ValueError(f"{owner}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
     array = np.asarray(array)
@@ -205,6 +206,23 @@ def _numeric_array(X, owner):
         # A DataFrame's columns lie one after the other: gathering rows from there would miss the cache at every value.
         array = np.ascontiguousarray(array)
     return array
+
+
+def _checked_array(X, owner):
+    """Give X as an array of finite numbers, with scikit-learn's checks and conversions."""
+    for dtype in {str(dtype) for dtype in (getattr(X, "dtypes", None) if hasattr(X, "columns") else [getattr(X, "dtype", "")])}:
+        if dtype.lower().startswith(("datetime", "timedelta", "date", "duration", "time")):
+            raise TypeError(
+                f"{owner}: X must hold numbers, but has dtype {dtype}. Convert dates to numbers, or leave them out."
+            )
+    if hasattr(X, "columns") and X.shape[1] == 0:
+        raise ValueError(
+            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required by {owner}."
+        )
+    try:
+        return check_array(X, dtype="numeric", allow_nd=True, estimator=owner, input_name="X")
+    except OverflowError as error:
+        raise ValueError(f"{owner}: Input X contains a value too large for float64: {error}.") from error
 
 
 def _in_order(X):

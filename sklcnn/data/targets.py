@@ -154,11 +154,12 @@ def _is_indicator(y):
 
 def _indicators(y, owner):
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
-    check_array(y, estimator=owner, input_name="y")
+    if y.ndim == 2:
+        check_array(y, estimator=owner, input_name="y")
     if y.ndim != 2 or not np.isin(y, (0, 1)).all():
         raise ValueError(
-            f"{owner}: a two-dimensional y must be an indicator matrix of zeros and ones, one column a label. "
-            "For one class a row pass y of shape (n_samples,)."
+            f"{owner}: y must be an indicator matrix of zeros and ones here, one column a label; got shape {y.shape} and "
+            f"dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on."
         )
     return y.astype(np.float32)
 
@@ -198,7 +199,7 @@ def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | Lab
         classes = np.unique(np.asarray(classes))
     if len(classes) < 2:
         raise ValueError(
-            f"{owner}: y holds 1 class, {classes.tolist()}; classification needs at least 2 classes. "
+            f"{owner}: y holds {len(classes)} class, {classes.tolist()}; classification needs at least 2 classes. "
             "Check how the rows were chosen."
         )
     return ClassEncoding(classes)
@@ -211,7 +212,7 @@ def check_values(y: Any, owner: str) -> np.ndarray:
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
     values = check_array(
-        y, dtype=np.float64, ensure_2d=False, ensure_min_samples=0, estimator=owner, input_name="y"
+        y, dtype=np.float64, ensure_2d=False, allow_nd=True, ensure_min_samples=0, estimator=owner, input_name="y"
     )
     if values.ndim > 2:
         raise ValueError(f"{owner}: y has shape {values.shape}; pass (n_samples,) or (n_samples, n_outputs).")
@@ -257,7 +258,9 @@ def check_weights(sample_weight: Any, X_length: int, owner: str) -> np.ndarray |
     return weights
 
 
-def class_weights(class_weight: Any, encoding: Encoding, codes: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+def class_weights(
+    class_weight: Any, encoding: Encoding, codes: np.ndarray, sample_weight: np.ndarray, owner: str
+) -> np.ndarray:
     """Give the weight of each class by scikit-learn's rules, (k,).
 
     Parameters
@@ -268,11 +271,22 @@ def class_weights(class_weight: Any, encoding: Encoding, codes: np.ndarray, samp
         The training rows' classes.
     sample_weight : ndarray of shape (n,)
         Their weights: "balanced" counts a row of weight 2 as two.
+    owner : str
+
+    Raises
+    ------
+    ValueError
+        If a weight is negative or not finite, or is that of a label that y does not hold.
     """
-    weights = compute_class_weight(
-        class_weight, classes=encoding.classes, y=encoding.classes[codes], sample_weight=sample_weight
-    )
+    try:
+        weights = compute_class_weight(
+            class_weight, classes=encoding.classes, y=encoding.classes[codes], sample_weight=sample_weight
+        )
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{owner}: class_weight={class_weight!r} does not fit the classes {encoding.classes.tolist()[:10]}: {error}."
+        ) from error
     if np.any(weights < 0) or not np.all(np.isfinite(weights)):
-        raise ValueError(f"class_weight must not be negative or infinite; got {class_weight!r}.")
+        raise ValueError(f"{owner}: class_weight must not be negative or infinite; got {class_weight!r}.")
     return weights
 

@@ -210,8 +210,9 @@ def _numeric_array(X, owner):
 
 def _checked_array(X, owner):
     """Give X as an array of finite numbers, with scikit-learn's checks and conversions."""
-    for dtype in {str(dtype) for dtype in (getattr(X, "dtypes", None) if hasattr(X, "columns") else [getattr(X, "dtype", "")])}:
-        if dtype.lower().startswith(("datetime", "timedelta", "date", "duration", "time")):
+    dtypes = set(X.dtypes) if hasattr(X, "columns") else {getattr(X, "dtype", "")}
+    for dtype in map(str, dtypes):
+        if dtype.lower().startswith(("date", "time", "duration")):
             raise TypeError(
                 f"{owner}: X must hold numbers, but has dtype {dtype}. Convert dates to numbers, or leave them out."
             )

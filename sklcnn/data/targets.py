@@ -186,17 +186,14 @@ def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | Lab
     if _is_indicator(y):
         return LabelSetEncoding(np.arange(_indicators(y, owner).shape[1]))
     y = _labels(y, owner)
-    check_classification_targets(y)
-    if classes is None:
-        try:
-            classes = np.unique(y)
-        except TypeError:
-            raise TypeError(
-                f"{owner}: the labels in y cannot be sorted: they mix {sorted({type(v).__name__ for v in y})}. "
-                "Pass labels of one type."
-            ) from None
-    else:
-        classes = np.unique(np.asarray(classes))
+    try:
+        check_classification_targets(y)
+        classes = np.unique(y if classes is None else np.asarray(classes))
+    except TypeError:
+        raise TypeError(
+            f"{owner}: the labels in y cannot be sorted: they mix {sorted({type(v).__name__ for v in y})}. "
+            "Pass labels of one type."
+        ) from None
     if len(classes) < 2:
         raise ValueError(
             f"{owner}: y holds {len(classes)} class, {classes.tolist()}; classification needs at least 2 classes. "

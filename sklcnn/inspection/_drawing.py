@@ -60,6 +60,12 @@ def make_panels(ax: Any, n_rows: int, n_cols: int, figsize: tuple[float, float],
     )
 
 
+def picture_height(picture: np.ndarray, width: float, low: float, high: float) -> float:
+    """Give the inches that a picture takes in height where it has so many in width, within limits."""
+    height, breadth = picture.shape[-3:-1]
+    return min(max(width * height / breadth, low), high)
+
+
 def value_range(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
     """Choose the values that are drawn black and white.
 
@@ -211,8 +217,18 @@ def overlay_colors(alpha: float, top: float, *, signed: bool) -> dict[str, Any]:
     return {"cmap": ListedColormap(colors), "vmin": -top if signed else 0.0, "vmax": top}
 
 
-def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str) -> None:
-    """Put a colour bar beside panels."""
-    bar = figure.colorbar(mappable, ax=panels, aspect=30, pad=0.02)
+def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str, location: str = "right") -> None:
+    """Put a colour bar beside or below panels."""
+    from matplotlib.ticker import MaxNLocator
+
+    bar = figure.colorbar(
+        mappable,
+        ax=panels,
+        location=location,
+        aspect=30,
+        shrink=1.0 if location == "right" else 0.5,
+        pad=0.02,
+        ticks=MaxNLocator(5),
+    )
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)

@@ -19,6 +19,7 @@ from sklcnn.inspection._drawing import (
     find_cut,
     make_panels,
     no_ticks,
+    picture_height,
     set_title,
     short,
     signed_scale,
@@ -29,9 +30,8 @@ from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read
 from sklcnn.network.cnn import ConvBlock
 
 N_SAMPLES = 2  # shown unless others are chosen
-# By the number of spatial axes: maps beside each other, inches of a row, width of the samples' column.
+# By the number of spatial axes: maps beside each other, and the width of the samples' column as against theirs.
 COLUMNS = {1: 4, 2: 8, 3: 8}
-ROW_HEIGHTS = {1: 0.9, 2: 0.95, 3: 0.95}
 FIRST_COLUMN = {1: 1.4, 2: 1.0, 3: 1.0}
 
 
@@ -189,11 +189,12 @@ class FeatureMapDisplay:
         n_columns = min(n_maps, COLUMNS[n_axes])
         block = math.ceil(n_maps / n_columns)  # rows of panels that a sample takes, and the filters
         n_rows = block * (len(self.maps) + filters)
+        row_height = 0.9 if n_axes == 1 else picture_height(self.pictures[0], 0.75, 0.4, 2.0) + 0.2
         figure, grid = make_panels(
             ax,
             n_rows,
             n_columns + 1,
-            (WIDTH, ROW_HEIGHTS[n_axes] * n_rows + 0.7),
+            (WIDTH, row_height * n_rows + 0.7),
             layout="constrained" if n_axes == 1 else "compressed",
             width_ratios=[FIRST_COLUMN[n_axes], *[1] * n_columns],
         )

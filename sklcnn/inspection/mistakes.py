@@ -18,6 +18,7 @@ from sklcnn.inspection._drawing import (
     find_cut,
     make_panels,
     number,
+    picture_height,
     set_title,
     short,
     value_range,
@@ -25,7 +26,6 @@ from sklcnn.inspection._drawing import (
 from sklcnn.inspection._samples import find_cnn, read_samples, read_store
 
 COLUMNS = {1: 2, 2: 5, 3: 5}  # samples beside each other, by the number of spatial axes
-ROW_HEIGHTS = {1: 1.6, 2: 2.2, 3: 2.2}  # inches
 LABEL = 15  # characters of a label that have room over a picture
 
 
@@ -173,11 +173,12 @@ class MistakesDisplay:
         n_columns = min(n_samples, COLUMNS[n_axes])
         n_rows = math.ceil(n_samples / n_columns)
         width = WIDTH if n_columns > 2 else WIDTH * max(n_columns / COLUMNS[n_axes], 0.5)
+        row_height = 1.6 if n_axes == 1 else picture_height(self.pictures[0], 1.5, 0.7, 3.0) + 0.7
         figure, grid = make_panels(
             ax,
             n_rows,
             n_columns,
-            (width, ROW_HEIGHTS[n_axes] * n_rows + 0.5),
+            (width, row_height * n_rows + 0.5),
             layout="constrained" if n_axes == 1 else "compressed",
         )
         limits = value_range(self.pictures)

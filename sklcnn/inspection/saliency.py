@@ -32,6 +32,7 @@ from sklcnn.inspection._drawing import (
     make_panels,
     number,
     overlay_colors,
+    picture_height,
     set_title,
     short,
     value_range,
@@ -42,7 +43,7 @@ from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read
 N_SAMPLES = 4  # shown unless others are chosen
 SMALLEST_SCALE = 0.05  # of probability, so that what hardly matters does not look as if it did
 CROSSES = {"marker": "X", "linestyle": "", "color": "black", "markeredgecolor": "white", "markersize": 7}
-CLIP = 99.5  # percentile of attributions at which colours end: single pixels would take the whole scale
+CLIP = 98  # percentile of attributions at which colours end: single pixels would take the whole scale
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -257,7 +258,10 @@ class SaliencyDisplay:
         import_matplotlib()
         image = draw_all(ax, values, share, overlay_colors(alpha, top, signed=signed))
         unit = "value" if self.kind == "values" else "probability"
-        add_bar(self.figure_, image, self.axes_.ravel().tolist(), METHODS[self.method].bar.format(unit=unit))
+        label = METHODS[self.method].bar.format(unit=unit)
+        is_tall = self.attributions.ndim > 2 and self.pictures[0].shape[-3] > 1.4 * self.pictures[0].shape[-2]
+        location = "right" if is_tall else "bottom"  # where there is more room
+        add_bar(self.figure_, image, self.axes_.ravel().tolist(), label, location)
         set_title(self.figure_, ax, self._title(share))
         return self
 
@@ -323,10 +327,10 @@ class SaliencyDisplay:
         n = len(self.pictures)
         pairs = min(n, 2)  # samples beside each other
         n_rows = math.ceil(n / pairs)
-        width = WIDTH if pairs == 2 else 0.7 * WIDTH
         height, breadth = self.pictures[0].shape[-3:-1]
-        row_height = min(max(width / (2 * pairs + 0.6) * height / breadth, 0.8), 4.0) + 0.35
-        figure, grid = make_panels(ax, n_rows, 2 * pairs, (width, row_height * n_rows + 0.5), layout="compressed")
+        width = WIDTH if pairs == 2 or breadth > 1.4 * height else 0.7 * WIDTH
+        row_height = picture_height(self.pictures[0], width / (2 * pairs), 0.8, 4.0) + 0.35
+        figure, grid = make_panels(ax, n_rows, 2 * pairs, (width, row_height * n_rows + 1.1), layout="compressed")
         self.figure_, self.axes_ = figure, np.empty((n, 2), dtype=object)
         limits = value_range(self.pictures)
         for i, picture in enumerate(self.pictures):
@@ -348,7 +352,7 @@ class SaliencyDisplay:
 
     def _draw_signals(self, ax, values, share, colors):
         n = len(self.pictures)
-        figure, grid = make_panels(ax, n, 1, (WIDTH, 1.5 * n + 0.6), layout="constrained")
+        figure, grid = make_panels(ax, n, 1, (WIDTH, 1.5 * n + 1.2), layout="constrained")
         self.figure_, self.axes_ = figure, np.empty((n, 1), dtype=object)
         for i, signal in enumerate(self.pictures):
             panel = self.axes_[i, 0] = figure.add_subplot(grid[i])

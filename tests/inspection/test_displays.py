@@ -238,9 +238,19 @@ def test_every_precision_is_shown(display, precision, cases):
 @looker
 def test_regressors_of_several_values_are_shown(display, cases, find_overlaps):
     X = cases["grey"].X
-    y = np.column_stack([X.mean((1, 2)), 1000 * X.std((1, 2))])
+    y = np.column_stack([X.mean((1, 2)) / 1000, 1000 * X.std((1, 2))])
     cnn = CNNRegressor(filters=(2,), dense_units=(), max_epochs=1, random_state=0).fit(X, y)
     assert find_overlaps(display(cnn, X, y).figure_) == []
+
+
+@pytest.mark.parametrize("shape", [(6, 40), (24, 8)], ids=["wide", "high"])
+@looker
+def test_pictures_of_any_proportions_leave_room_for_their_texts(display, shape, find_overlaps):
+    X = np.random.RandomState(0).rand(6, *shape, 1)
+    y = np.arange(6) % 2
+    cnn = CNNClassifier(filters=(20,), dense_units=(), max_epochs=1, random_state=0).fit(X, y)
+    for n in (1, 3):
+        assert find_overlaps(display(cnn, X[:n], y[:n]).figure_) == []
 
 
 @looker

@@ -189,12 +189,12 @@ def _check_same_kind(integer, reading):
 def _numeric_array(X, owner):
     """Give X as a NumPy array of numbers, without a copy where there is one already."""
     if isinstance(X, torch.Tensor):
-        X = X.detach().cpu().numpy()
+        X = _tensor_to_array(X)
     elif getattr(X, "ndim", 2) == 1 and getattr(X, "dtype", None) == object:
         X = list(X)  # an array or a Series of arrays
     if isinstance(X, (list, tuple)):
         _check_equal_lengths(X, owner)
-        X = [sample.detach().cpu().numpy() if isinstance(sample, torch.Tensor) else sample for sample in X]
+        X = [_tensor_to_array(sample) if isinstance(sample, torch.Tensor) else sample for sample in X]
     # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
     array = X if _in_order(X) else _checked_array(X, owner)
     if 0 in array.shape:
@@ -206,6 +206,11 @@ def _numeric_array(X, owner):
         # A DataFrame's columns lie one after the other: gathering rows from there would miss the cache at every value.
         array = np.ascontiguousarray(array)
     return array
+
+
+def _tensor_to_array(tensor):
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
 
 
 def _checked_array(X, owner):
@@ -446,7 +451,9 @@ class ArrayStore:
         part = np.ascontiguousarray(part)
         if not part.flags.writeable:  # torch has no read-only tensors
             part = part.astype(NUMPY_DTYPES[dtype])
-        images = torch.from_numpy(part).movedim(-1, 1)
+        # Through one axis, so that a single channel has the strides of channels-last too: torch takes it for
+        # channels-first otherwise, which computes other bits, and more slowly.
+        images = torch.from_numpy(part.reshape(-1)).view(part.shape).movedim(-1, 1)
         if self._size is not None:
             images = self._resized(images, dtype)
         return images.to(dtype)

@@ -14,6 +14,7 @@ import torch
 from sklearn.utils import check_array
 
 from sklcnn.data.images import ImageStore, image_sources, resize_images
+from sklcnn.data.targets import check_weights
 
 CHANNEL_COUNTS = (1, 3, 4)
 DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}
@@ -85,13 +86,15 @@ class Reading:
         return len(self.sample_shape) - 1
 
 
-def read_inputs(X: Any, spec: InputSpec) -> tuple[Store, Reading]:
+def read_inputs(X: Any, spec: InputSpec, sample_weight: Any = None) -> tuple[Store, Reading]:
     """Read X as `fit` does: decide what its axes mean.
 
     Parameters
     ----------
     X : array-like, DataFrame, torch tensor, memory map, or a collection of pictures
     spec : InputSpec
+    sample_weight : array-like of shape (n,) or None
+        Pictures of weight 0 are not looked at, and may be broken.
 
     Returns
     -------
@@ -105,12 +108,9 @@ def read_inputs(X: Any, spec: InputSpec) -> tuple[Store, Reading]:
     """
     sources = image_sources(X)
     if sources is not None:
-        if spec.input_shape is not None:
-            raise ValueError(
-                f"{spec.owner}: input_shape is the shape of one sample in a table of flat rows, but X holds pictures. "
-                f"Leave it out, and resize with image_size={tuple(spec.input_shape)[:2]}."
-            )
-        store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs)
+        rows = _rows_with_weight(sources, sample_weight, spec)
+        store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs, rows=rows)
+        _check_input_shape(store, spec)
         return store, Reading(spec, store.sample_shape, integer=store.integer, mode=store.mode)
     array = _numeric_array(X, spec.owner)
     reading = _understand(array, spec)
@@ -119,15 +119,38 @@ def read_inputs(X: Any, spec: InputSpec) -> tuple[Store, Reading]:
     return _array_store(array, reading), reading
 
 
-def read_again(X: Any, reading: Reading, n_jobs: int | None = None) -> Store:
+def _rows_with_weight(sources, sample_weight, spec):
+    """Give the rows whose weight is not 0; None for all."""
+    weights = check_weights(sample_weight, len(sources), spec.owner)
+    return None if weights is None else np.flatnonzero(weights > 0)
+
+
+def _check_input_shape(store, spec):
+    """Check that flat rows, if any come later, would be of the pictures' shape."""
+    if spec.input_shape is None:
+        return
+    shape = _channels_first(spec.input_shape, find_channels(spec.input_shape, spec))
+    if shape != store.sample_shape and spec.image_size is None:
+        channels, *size = store.sample_shape
+        raise ValueError(
+            f"{spec.owner}: input_shape={spec.input_shape} is the shape of one sample in a table of flat rows, but X "
+            f"holds pictures of shape {tuple(size) if channels == 1 else (*size, channels)}. Leave it out, and resize "
+            f"with image_size={spec.input_shape[:2]}."
+        )
+
+
+def read_again(X: Any, reading: Reading, n_jobs: int | None = None, sample_weight: Any = None) -> Store:
     """Read X as `predict` does: in the way that was decided in `fit`.
 
     Parameters
     ----------
     X : like `read_inputs`
+        Of any form, whatever that of `fit` was, as long as a sample has the same shape.
     reading : Reading
     n_jobs : int or None
         Threads that decode image files.
+    sample_weight : array-like of shape (n,) or None
+        As in `read_inputs`.
 
     Raises
     ------
@@ -135,38 +158,54 @@ def read_again(X: Any, reading: Reading, n_jobs: int | None = None) -> Store:
         If a sample of X differs from those of `fit`.
     """
     spec = reading.spec
-    sources = image_sources(X)
+    sources = image_sources(X, stack=reading.mode is None)
     if sources is not None:
         size = spec.image_size or (reading.sample_shape[1:] if reading.spatial_dims == 2 else None)
         mode = reading.mode or {1: "L", 3: "RGB"}.get(reading.sample_shape[0])
-        store = ImageStore(sources, image_size=spec.image_size, mode=mode, n_jobs=n_jobs)
+        rows = _rows_with_weight(sources, sample_weight, spec)
+        store = ImageStore(sources, image_size=spec.image_size, mode=mode, n_jobs=n_jobs, rows=rows)
         _check_same_sample(store.sample_shape, (reading.sample_shape[0], *(size or ())), spec.owner)
         _check_same_kind(store.integer, reading)
         return store
     array = _numeric_array(X, spec.owner)
+    if spec.pixels:
+        _check_same_kind(array.dtype.kind in "ui", reading)
+    reading = replace(_reading_of(array, reading), integer=reading.integer)
+    if spec.image_size is not None:
+        reading = replace(reading, integer=_check_pixels(array, spec))
+    return _array_store(array, reading)
+
+
+def _reading_of(array, reading):
+    """Give the reading of an array whose samples must be those of `fit`, perhaps with their axes in another order."""
+    spec, shape = reading.spec, array.shape[1:]
     if array.ndim == 2:
-        if not reading.flat:
-            expected = ", ".join(map(str, reading.array_shape or reading.sample_shape))
+        flat_shape = reading.array_shape if reading.flat else spec.input_shape
+        if flat_shape is None:
+            expected = ", ".join(map(str, reading.array_shape or (*reading.sample_shape[1:], reading.sample_shape[0])))
             raise ValueError(
                 f"{spec.owner}: X has shape {array.shape}, but was fitted on samples of shape ({expected}). "
                 f"Pass X of shape (n_samples, {expected})."
             )
-        _check_features(array.shape[1], reading)
-    elif array.shape[1:] != reading.array_shape:
-        other = _understand(array, spec)
-        _check_same_sample(other.sample_shape, reading.sample_shape, spec.owner)
-        reading = replace(other, integer=reading.integer)
-    if spec.pixels:
-        _check_same_kind(array.dtype.kind in "ui", reading)
-    return _array_store(array, reading)
-
-
-def _check_features(n_features, reading):
-    if n_features != math.prod(reading.array_shape):
+        if shape[0] != math.prod(flat_shape):
+            raise ValueError(
+                f"X has {shape[0]} features, but {spec.owner} is expecting {math.prod(flat_shape)} features as input."
+            )
+        if reading.flat:
+            return reading
+    elif shape == reading.array_shape:
+        return reading
+    elif len(shape) - reading.spatial_dims not in (0, 1):
         raise ValueError(
-            f"X has {n_features} features, but {reading.spec.owner} is expecting "
-            f"{math.prod(reading.array_shape)} features as input."
+            f"{spec.owner}: a sample of X has shape {shape}, but the network was fitted on "
+            f"{DIMENSION_NAMES[reading.spatial_dims]} of shape {reading.sample_shape} (channels first). Pass samples "
+            "of that shape."
         )
+    else:
+        spec = replace(spec, input_shape=None, spatial_dims=reading.spatial_dims)
+    other = _understand(array, spec)
+    _check_same_sample(other.sample_shape, reading.sample_shape, spec.owner)
+    return other
 
 
 def _check_same_sample(shape, expected, owner):
@@ -278,6 +317,11 @@ def _understand(array, spec):
     channel_axis = find_channels(shape, spec)
     sample_shape = _channels_first(shape, channel_axis)
     if spec.image_size is not None:
+        if len(sample_shape) != 3 and spec.pixels:
+            raise ValueError(
+                f"{spec.owner}: a backbone takes images, but X was read as {DIMENSION_NAMES[len(sample_shape) - 1]}. "
+                "Where X is a table of pixels, pass the shape of one image as input_shape, such as (28, 28, 1)."
+            )
         if len(sample_shape) != 3:
             raise ValueError(
                 f"{spec.owner}: image_size={spec.image_size} resizes images, but X was read as "
@@ -376,6 +420,8 @@ def _warn_if_pixels(array, spec):
 
 def _check_pixels(array, spec):
     """Tell integers 0..255 from floats; for a backbone, refuse what is neither 0..255 nor 0..1."""
+    if array.dtype == np.uint8 or not (spec.pixels or array.dtype.kind in "ui"):
+        return array.dtype == np.uint8
     low, high = _extremes(array)
     if array.dtype.kind in "ui":
         if spec.pixels and (low < 0 or high > 255):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
+from skorch.history import History
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -198,7 +199,31 @@ class TrainingNet(NeuralNet):
     def _backbone_groups(self):
         """Give the optimiser's group of the backbone's parameters, if there are any that train."""
         parameters = trained(getattr(self.module_, "backbone", nn.Identity()))
+        if parameters and isinstance(self.spec.optimizer, type) and issubclass(self.spec.optimizer, torch.optim.LBFGS):
+            raise ValueError(
+                f"{self.spec.owner}: optimizer=LBFGS takes one learning rate for all parameters, but a backbone that "
+                "trains has its own. Keep it frozen (freeze_epochs of max_epochs or more), or use another optimizer."
+            )
         return [{"params": parameters, "lr_factor": self.spec.backbone_lr_factor}] if parameters else []
+
+    def freeze_backbone(self):
+        """Stop training the backbone, and take it out of the optimiser."""
+        self.module_.backbone.freeze()
+        self.set_groups(self.optimizer_.param_groups[:1])
+
+    def thaw_backbone(self):
+        """Train the backbone from now on, at its share of the head's learning rate."""
+        self.module_.backbone.unfreeze()
+        if len(self.optimizer_.param_groups) == 1 and (groups := self._backbone_groups()):
+            rate = self.optimizer_.param_groups[0]["lr"] * self.spec.backbone_lr_factor
+            self.optimizer_.add_param_group(groups[0] | {"lr": rate})
+
+    def set_groups(self, groups):
+        """Set what the optimiser trains; forget its state of all else."""
+        self.optimizer_.param_groups[:] = groups
+        kept = {parameter for group in groups for parameter in group["params"]}
+        for parameter in [p for p in self.optimizer_.state if p not in kept]:
+            del self.optimizer_.state[parameter]
 
     def predict(self, X):
         """Give class codes, indicators or standardised values: what skorch's scoring callbacks compare with targets."""
@@ -215,6 +240,16 @@ class TrainingNet(NeuralNet):
             super().save_params(**{name: aside}, use_safetensors=use_safetensors)
             if aside is not file:
                 os.replace(aside, file)
+
+    def load_params(self, f_params=None, f_optimizer=None, f_criterion=None, f_history=None, checkpoint=None, **kwargs):
+        """Load as skorch does, into an optimiser that trains what it trained when it was saved."""
+        if f_history is None and checkpoint is not None and checkpoint.f_history is not None:
+            f_history = checkpoint.f_history_
+        backbone = getattr(self.module_, "backbone", None)
+        if backbone is not None and backbone.frozen and f_history is not None:
+            if len(History.from_file(f_history)) > self.spec.freeze_epochs:
+                self.thaw_backbone()
+        super().load_params(f_params, f_optimizer, f_criterion, f_history, checkpoint, **kwargs)
 
     # The epoch loop.
 
@@ -296,9 +331,11 @@ class _Run:
 
     def train(self):
         net, outcome = self.net, Outcome()
-        self._enter_stage(self.first)
         start, last, best = self.snapshots = [Snapshot(self.module, self.optimizer) for _ in range(3)]
+        self.before = self._stage()
+        self._set_training_mode()
         start.take(self.first - 1)
+        self._enter_stage(self.first)
         best_value, waited = np.inf, 0
         finished = self.first - 1
         try:
@@ -338,7 +375,7 @@ class _Run:
                 self._go_back(start)
                 raise
             if last.complete:
-                last.restore()
+                self._return_to(last)
             outcome.interrupt = interrupt
         except BaseException:
             self._go_back(start)
@@ -349,7 +386,7 @@ class _Run:
         outcome.n_epochs = finished - self.first + 1
         outcome.best_epoch = finished
         if self.spec.patience is not None and best.complete:
-            best.restore()
+            self._return_to(best)
             outcome.best_epoch = best.epoch
         self.module.eval()
         try:
@@ -365,24 +402,22 @@ class _Run:
         """Freeze or thaw the backbone, and choose what the epochs from now on train on."""
         backbone = getattr(self.module, "backbone", None)
         frozen = backbone is not None and epoch <= self.spec.freeze_epochs
+        thaws = backbone is not None and backbone.frozen and not frozen
         self.forward = self.module
         self.train_rows, self.valid_rows = self.all_rows
         self.valid_forward = self.module
         if frozen:
-            backbone.freeze()
+            self.net.freeze_backbone()
             if self.frozen is not None and self.frozen.train is not None:
                 self.forward, self.train_rows = head_of(self.module), self.frozen.train
             if self.frozen is not None and self.frozen.valid is not None:
                 self.valid_forward, self.valid_rows = head_of(self.module), self.frozen.valid
-        elif backbone is not None and backbone.frozen:
-            backbone.unfreeze()
-            if groups := self.net._backbone_groups():
-                rate = self.optimizer.param_groups[0]["lr"] * self.spec.backbone_lr_factor
-                self.optimizer.add_param_group(groups[0] | {"lr": rate})
+        elif thaws:
+            self.net.thaw_backbone()
         self.forward, self.valid_forward = flat(self.forward), flat(self.valid_forward)
         self._set_training_mode()
         self._note_trained()
-        if not frozen and backbone is not None and epoch > self.first:
+        if thaws:
             for snapshot in self.snapshots:
                 snapshot.extend(state_tensors(backbone))
 
@@ -404,7 +439,26 @@ class _Run:
                 self.plateau.step(self._watched(row))
         return epoch
 
+    def _stage(self):
+        """Note whether the backbone is frozen, and what the optimiser trains."""
+        backbone = getattr(self.module, "backbone", None)
+        return backbone is None or backbone.frozen, list(self.optimizer.param_groups), dict(self.optimizer.state)
+
+    def _return_to(self, snapshot):
+        """Put back an epoch's state; the backbone's too, if it did not train yet."""
+        backbone = getattr(self.module, "backbone", None)
+        if backbone is not None and snapshot.epoch <= self.spec.freeze_epochs and not backbone.frozen:
+            self.net.freeze_backbone()
+        snapshot.restore()
+
     def _go_back(self, start):
+        if (backbone := getattr(self.module, "backbone", None)) is not None:
+            frozen, groups, state = self.before
+            if backbone.frozen != frozen:
+                backbone.freeze() if frozen else backbone.unfreeze()
+            for parameter, moments in state.items():  # of a backbone that this run froze
+                self.optimizer.state.setdefault(parameter, moments)
+            self.net.set_groups(groups)
         start.restore()
         del self.net.history[self.first - 1 :]
         self.module.eval()
@@ -634,5 +688,9 @@ def forward_store(
 
 def make_net(module: nn.Module, spec: TrainingSpec, criterion: RowLoss, callbacks: list) -> TrainingNet:
     """Build and initialise a net around a network."""
+    if isinstance(spec.optimizer, type) and issubclass(spec.optimizer, torch.optim.LBFGS):
+        # It looks at all gradients as one vector, without a copy, which channels-last weights do not allow.
+        for parameter in module.parameters():
+            parameter.data = parameter.data.contiguous()
     net = TrainingNet(module, criterion, spec, callbacks=callbacks, device=spec.device)
     return net.initialize()

@@ -494,3 +494,12 @@ def test_progress_goes_on_counting_in_a_warm_start(capfd):
     net = CNNClassifier(**QUICK, warm_start=True).fit(X, LABELS)
     net.set_params(verbose=2).fit(X, LABELS)
     assert [line[:9] for line in capfd.readouterr().out.splitlines()] == ["epoch 4/6", "epoch 5/6", "epoch 6/6"]
+
+
+def test_lbfgs_trains_convolutions(digits):
+    X, y = digits
+    cnn = CNNClassifier(
+        optimizer=torch.optim.LBFGS, learning_rate=0.5, lr_schedule=None, batch_size=len(X), max_epochs=5, random_state=0
+    ).fit(X.reshape(-1, 8, 8), y)
+    losses = cnn.history_["train_loss"]
+    assert losses.iloc[-1] < losses.iloc[0] / 2

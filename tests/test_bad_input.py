@@ -470,3 +470,37 @@ def test_broken_pictures_are_refused_by_name(tmp_path, estimator_class, refuses)
         estimator.fit([str(broken)] * 12, Y[estimator_class])
     with refuses(estimator, "missing.png"):
         estimator.fit([str(tmp_path / "missing.png")] * 12, Y[estimator_class])
+
+
+def flat_backbone(sample_shape):
+    return torch.nn.Flatten()
+
+
+BAD_PIXELS = {
+    "floats above 1": (RNG.rand(12, 6, 5, 3) * 255, "floats from 0 to 1.*255"),
+    "floats below 0": (RNG.rand(12, 6, 5, 3) - 2, "floats from 0 to 1"),
+    "integers above 255": (RNG.randint(200, 300, size=(12, 6, 5, 3)), "integers from 0 to 255"),
+    "integers below 0": (RNG.randint(-9, 9, size=(12, 6, 5, 3)), "integers from 0 to 255"),
+}
+
+
+@pytest.mark.parametrize("X, message", BAD_PIXELS.values(), ids=BAD_PIXELS)
+def test_a_backbone_refuses_values_that_are_no_pixels(X, message, estimator_class, refuses):
+    estimator = small(estimator_class, backbone=flat_backbone)
+    with refuses(estimator, message):
+        estimator.fit(X, Y[estimator_class])
+
+
+def test_a_backbone_refuses_another_kind_of_pixels_than_in_fit(estimator_class, refuses):
+    shares = RNG.rand(12, 6, 5, 3)
+    bytes_ = (shares * 255).astype(np.uint8)
+    y = Y[estimator_class]
+    for fitted_on, other, message in (
+        (shares, bytes_, "integers.*fitted on floats"),
+        (bytes_, shares, "floats.*fitted"),
+    ):
+        estimator = small(estimator_class, backbone=flat_backbone).fit(fitted_on, y)
+        with refuses(estimator, message):
+            estimator.predict(other)
+        with refuses(estimator, message):
+            estimator.partial_fit(other, y)

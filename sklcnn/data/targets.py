@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
@@ -131,7 +133,7 @@ class ValueEncoding:
 Encoding = ClassEncoding | LabelSetEncoding | ValueEncoding
 
 
-def _labels(y, owner):
+def _labels(y, owner, warn=False):
     if y is None:
         raise ValueError(
             f"{owner} requires y to be passed, but the target y is None. Pass one label a row."
@@ -140,10 +142,19 @@ def _labels(y, owner):
         y = y.detach().cpu().numpy()
     if _is_indicator(y):
         raise ValueError(f"{owner}: y is an indicator matrix of shape {np.shape(y)}; one label a row is expected.")
-    y = column_or_1d(y, warn=True)
+    y = column_or_1d(y, warn=warn)
     if getattr(y, "dtype", None) is not None and y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise ValueError(f"{owner}: Input y contains NaN or infinity. Drop those rows.")
     return y
+
+
+def _check_classes(y, owner):
+    """Refuse measurements and nested labels, in scikit-learn's words; any other objects are labels if they sort."""
+    if y.dtype.kind == "O" and len(y) and isinstance(y[0], Real):
+        y = _labels(np.asarray(y.tolist()), owner)
+    elif y.dtype.kind == "T" or (y.dtype.kind == "O" and len(y) and not isinstance(y[0], (Sequence, np.ndarray))):
+        return
+    check_classification_targets(y)
 
 
 def _is_indicator(y):
@@ -185,9 +196,9 @@ def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | Lab
         y = y.detach().cpu().numpy()
     if _is_indicator(y):
         return LabelSetEncoding(np.arange(_indicators(y, owner).shape[1]))
-    y = _labels(y, owner)
+    y = _labels(y, owner, warn=True)
     try:
-        check_classification_targets(y)
+        _check_classes(y, owner)
         classes = np.unique(y if classes is None else np.asarray(classes))
     except TypeError:
         raise TypeError(

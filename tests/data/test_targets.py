@@ -1,0 +1,381 @@
+"""Laws of targets: what y may be, what of it comes back, and what sample and class weights may be."""
+
+import warnings
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+import torch
+from scipy import sparse
+
+from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.data.targets import learn_labels, learn_values
+
+N = 12
+RANDOM = np.random.RandomState(0)
+X = RANDOM.randn(N, 8)
+CODES = np.arange(N) % 3
+INDICATORS = RANDOM.randint(0, 2, (N, 4))
+VALUES = 100 + 30 * RANDOM.randn(N)
+TABLE = np.stack([VALUES, -VALUES, VALUES**2], 1)
+QUICK = {"filters": (2,), "dense_units": (), "max_epochs": 2, "random_state": 0, "precision": "float64"}
+
+
+def classify(y, **params):
+    return CNNClassifier(**QUICK, **params).fit(X, y)
+
+
+def regress(y, **params):
+    return CNNRegressor(**QUICK, **params).fit(X, y)
+
+
+# Labels.
+
+ARRAYS = {
+    "int64": CODES,
+    "negative": CODES - 5,
+    "not consecutive": CODES * 10**12,
+    "uint8": CODES.astype("uint8"),
+    "big endian": CODES.astype(">i4"),
+    "floats": CODES + 1.0,
+    "float32": (CODES + 1).astype("float32"),
+    "bool": CODES > 0,
+    "strings": np.array(["cat", "dog", "a longer name"])[CODES],
+    "objects": np.array(["cat", "dog", "a longer name"], dtype=object)[CODES],
+    "objects that are numbers": np.array([3, 10, 2], dtype=object)[CODES],
+    "objects that sort": np.array([Decimal(3), Decimal(10), Decimal(2)])[CODES],
+    "StringDType": np.array(["cat", "dog", "a longer name"])[CODES].astype(np.dtypes.StringDType()),
+    "dates": np.array(["2001-01-01", "1999-12-31", "2024-02-29"], dtype="datetime64[D]")[CODES],
+    "column": CODES[:, None],
+}
+
+
+@pytest.mark.parametrize("kind", [name for name in ARRAYS if name != "column"])
+def test_predicted_labels_are_labels_as_given(kind):
+    y = ARRAYS[kind]
+    net = classify(y, early_stopping=True)
+    np.testing.assert_array_equal(net.classes_, np.unique(y))
+    predicted = net.predict(X)
+    assert predicted.dtype == net.classes_.dtype == y.dtype
+    assert predicted.shape == (N,)
+    assert np.isin(predicted, net.classes_).all()
+    assert {type(label) for label in predicted.tolist()} <= {type(label) for label in y.tolist()}
+    np.testing.assert_array_equal(predicted, net.classes_[net.predict_proba(X).argmax(1)])
+
+
+@pytest.mark.parametrize("kind", [name for name in ARRAYS if name != "bool"])
+def test_only_the_order_of_the_labels_matters(kind):
+    y = ARRAYS[kind]
+    codes = np.unique(y.ravel(), return_inverse=True)[1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*column-vector y")
+        net = classify(y)
+    np.testing.assert_array_equal(net.predict_proba(X), classify(codes).predict_proba(X))
+    np.testing.assert_array_equal(net.predict(X), net.classes_[classify(codes).predict(X)])
+
+
+def test_a_column_of_labels_is_taken_with_scikit_learns_warning():
+    with pytest.warns(match="column-vector y") as caught:
+        net = classify(CODES[:, None])
+    assert len(caught) == 1
+    assert net.predict(X).shape == (N,)
+
+
+NAMES = np.array(["cat", "dog", "emu"])[CODES]
+TABLE_LABELS = {
+    "Series": pd.Series(NAMES),
+    "Series of objects": pd.Series(NAMES, dtype=object),
+    "Series with another index": pd.Series(NAMES, index=np.arange(N)[::-1] + 100),
+    "Categorical": pd.Categorical(NAMES),
+    "Series of categories": pd.Series(NAMES, dtype="category"),
+    "Series of categories in another order": pd.Series(pd.Categorical(NAMES, ["emu", "none", "cat", "dog"])),
+    "Series of strings": pd.Series(NAMES, dtype="string"),
+    "Series of pyarrow's strings": pd.Series(NAMES, dtype="string[pyarrow]"),
+    "Index": pd.Index(NAMES),
+    "list": NAMES.tolist(),
+    "tuple": tuple(NAMES.tolist()),
+    "polars": pl.Series("y", NAMES.tolist()),
+}
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("kind", TABLE_LABELS)
+def test_labels_in_pandas_and_lists_are_the_labels_in_an_array(kind, early_stopping):
+    net = classify(TABLE_LABELS[kind], early_stopping=early_stopping)
+    plain = classify(NAMES, early_stopping=early_stopping)
+    assert list(net.classes_) == ["cat", "dog", "emu"]
+    assert list(net.predict(X)) == list(plain.predict(X))
+    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "UInt8", "int64[pyarrow]", "Float64", "boolean", "bool[pyarrow]"])
+def test_nullable_labels_are_the_labels_in_an_array(dtype):
+    y = CODES > 0 if "bool" in dtype else CODES
+    net, plain = classify(pd.Series(y).astype(dtype), early_stopping=True), classify(y, early_stopping=True)
+    assert net.classes_.tolist() == plain.classes_.tolist()
+    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.float32])
+def test_labels_in_a_tensor_are_the_labels_in_an_array(dtype):
+    y = torch.from_numpy(CODES).to(dtype)
+    net, plain = classify(y, early_stopping=True), classify(y.numpy(), early_stopping=True)
+    assert net.predict(X).dtype == y.numpy().dtype
+    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+
+
+@pytest.mark.parametrize("missing", [np.nan, None, pd.NA], ids=str)
+@pytest.mark.parametrize("dtype", [object, "Int64", "string", "category", "float64"])
+def test_a_missing_label_is_an_error(dtype, missing):
+    y = pd.Series(NAMES if dtype in (object, "string", "category") else CODES).astype(dtype)
+    y.iloc[4] = np.nan if dtype == "float64" else missing
+    net = CNNClassifier(**QUICK)
+    with pytest.raises((ValueError, TypeError), match=r"(?i)nan|missing|sorted"):
+        net.fit(X, y)
+    assert not hasattr(net, "net_")
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (VALUES, "continuous"),
+        ([0] * N, "1 class"),
+        (np.array([1, "a"] * 6, dtype=object), "mix .*'int', 'str'"),
+        (VALUES.astype(object), "continuous"),
+        (np.array([1, np.nan] * 6, dtype=object), "NaN"),
+        (CODES[:-1], "11"),
+        (None, "y"),
+        (np.stack([CODES, CODES], 1), "zeros and ones"),
+        (np.zeros((N, 2, 2), int), "dim 3|shape"),
+        (INDICATORS.astype(float) + 0.5, "zeros and ones"),
+        (np.where(INDICATORS == 1, np.nan, 0), "NaN"),
+    ],
+    ids=[
+        "values",
+        "one class",
+        "mixed",
+        "objects",
+        "object NaN",
+        "too few",
+        "none",
+        "two columns",
+        "cube",
+        "halves",
+        "NaN",
+    ],
+)
+def test_labels_that_are_none_are_an_error(y, words):
+    net = CNNClassifier(**QUICK)
+    with pytest.raises((ValueError, TypeError), match=words):
+        net.fit(X, y)
+    assert not hasattr(net, "net_")
+
+
+def test_encoding_then_decoding_is_the_identity():
+    for y in (ARRAYS["strings"], ARRAYS["floats"], ARRAYS["dates"]):
+        encoding = learn_labels(y, "owner")
+        codes = encoding.encode(y, "owner", torch.float64)
+        assert codes.dtype == torch.int64
+        np.testing.assert_array_equal(encoding.classes[codes.numpy()], y)
+    for y in (VALUES, VALUES[:, None], TABLE):
+        encoding = learn_values(y, np.arange(N), np.ones(N), "owner")
+        np.testing.assert_allclose(encoding.decode(encoding.encode(y, "owner", torch.float64).numpy()), y, rtol=1e-14)
+
+
+# Several labels a row.
+
+INDICATOR_FORMS = {
+    "int": INDICATORS,
+    "bool": INDICATORS == 1,
+    "float": INDICATORS.astype(float),
+    "Fortran order": np.asfortranarray(INDICATORS),
+    "lists": INDICATORS.tolist(),
+    "DataFrame": pd.DataFrame(INDICATORS, columns=list("abcd")),
+    "DataFrame of truth values": pd.DataFrame(INDICATORS == 1).astype("boolean"),
+    "tensor": torch.from_numpy(INDICATORS),
+    "CSR": sparse.csr_array(INDICATORS),
+    "CSC matrix": sparse.csc_matrix(INDICATORS),
+    "COO": sparse.coo_array(INDICATORS),
+    "LIL": sparse.lil_array(INDICATORS),
+}
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("kind", INDICATOR_FORMS)
+def test_indicators_in_every_form_train_the_same_network(kind, early_stopping):
+    params = {"early_stopping": early_stopping}
+    net, plain = classify(INDICATOR_FORMS[kind], **params), classify(INDICATORS, **params)
+    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+    assert net.classes_.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("kind", INDICATOR_FORMS)
+def test_indicators_in_every_form_may_have_weights_that_drop_rows(kind):
+    weights = np.arange(N) % 3
+    net = CNNClassifier(**QUICK).fit(X, INDICATOR_FORMS[kind], weights)
+    plain = CNNClassifier(**QUICK).fit(X[weights > 0], INDICATORS[weights > 0], weights[weights > 0])
+    np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+
+
+def test_each_label_has_a_probability_of_its_own():
+    net = classify(INDICATORS)
+    logits, probabilities = net.decision_function(X), net.predict_proba(X)
+    assert logits.shape == probabilities.shape == (N, 4)
+    np.testing.assert_allclose(probabilities, 1 / (1 + np.exp(-logits)), rtol=1e-12)
+    np.testing.assert_allclose(net.predict_log_proba(X), np.log(probabilities), rtol=1e-12)
+    np.testing.assert_array_equal(net.predict(X), (probabilities > 0.5).astype(int))
+    assert net.score(X, net.predict(X)) == 1
+
+
+def test_labels_have_probabilities_that_sum_to_one():
+    net = classify(CODES)
+    logits, probabilities = net.decision_function(X), net.predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-12)
+    np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-12)
+    np.testing.assert_allclose(net.predict_log_proba(X), np.log(probabilities), rtol=1e-12)
+
+
+def test_two_classes_have_one_decision_value_the_log_odds():
+    net = classify(CODES > 0)
+    probabilities = net.predict_proba(X)
+    np.testing.assert_allclose(net.decision_function(X), np.log(probabilities[:, 1] / probabilities[:, 0]), rtol=1e-9)
+    np.testing.assert_array_equal(net.predict(X), net.decision_function(X) > 0)
+
+
+def test_log_probabilities_stay_finite_where_probabilities_vanish():
+    net = classify(CODES)
+    with torch.no_grad():
+        net.module_.output.bias.copy_(torch.tensor([0.0, 5000, -5000]))
+    assert np.isfinite(net.predict_log_proba(X)).all()
+    assert (net.predict_proba(X)[:, 2] == 0).all()
+
+
+# Values.
+
+VALUE_FORMS = {
+    "float32": VALUES.astype("float32"),
+    "int": VALUES.astype(int),
+    "uint8": VALUES.astype("uint8"),
+    "bool": VALUES > 100,
+    "list": VALUES.tolist(),
+    "Series": pd.Series(VALUES, index=np.arange(N)[::-1]),
+    "nullable": pd.Series(VALUES).astype("Float64"),
+    "pyarrow": pd.Series(VALUES).astype("double[pyarrow]"),
+    "polars": pl.Series(VALUES),
+    "tensor": torch.from_numpy(VALUES),
+    "tensor of float32": torch.from_numpy(VALUES).float(),
+    "tensor that is trained": torch.from_numpy(VALUES).requires_grad_(),
+    "every second": np.repeat(VALUES, 2)[::2],
+    "big endian": VALUES.astype(">f8"),
+    "objects": VALUES.astype(object),
+    "columns": TABLE,
+    "columns of a DataFrame": pd.DataFrame(TABLE),
+    "columns of polars": pl.DataFrame(TABLE),
+    "columns of a tensor": torch.from_numpy(TABLE),
+    "one column": VALUES[:, None],
+}
+
+
+def as_floats(y):
+    return (y.detach().numpy() if isinstance(y, torch.Tensor) else np.asarray(y)).astype(float)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("kind", VALUE_FORMS)
+def test_values_in_every_form_train_the_same_network(kind, early_stopping):
+    plain = as_floats(VALUE_FORMS[kind])
+    net, other = (regress(y, early_stopping=early_stopping) for y in (VALUE_FORMS[kind], plain))
+    np.testing.assert_array_equal(net.predict(X), other.predict(X))
+    assert net.predict(X).shape == plain.shape
+    assert net.predict(X).dtype == float
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (np.where(VALUES == VALUES.max(), np.nan, VALUES), "NaN"),
+        (np.where(VALUES == VALUES.max(), np.inf, VALUES), "infinity"),
+        (VALUES[:-1], "11"),
+        (VALUES[:, None, None], "shape"),
+        (VALUES + 1j, "(?i)complex"),
+        (["a"] * N, "a"),
+        (None, "y"),
+    ],
+    ids=["NaN", "infinity", "too few", "cube", "complex", "words", "none"],
+)
+def test_values_that_are_none_are_an_error(y, words):
+    net = CNNRegressor(**QUICK)
+    with pytest.raises((ValueError, TypeError), match=words):
+        net.fit(X, y)
+    assert not hasattr(net, "net_")
+
+
+# Weights.
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        list, pd.Series, torch.from_numpy, pl.Series, lambda w: w.astype("float32"), lambda w: w.astype(int),
+        lambda w: pd.Series(w).astype("Float64"),
+    ],
+    ids=["list", "Series", "tensor", "polars", "float32", "int", "nullable"],
+)  # fmt: skip
+def test_sample_weights_may_come_in_any_form(kind):
+    weights = 1.0 + np.arange(N) % 3
+    one, other = (CNNRegressor(**QUICK).fit(X, VALUES, w) for w in (weights, kind(weights)))
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        (-np.ones(N), "negative"),
+        (np.zeros(N), "zero"),
+        (np.full(N, np.nan), "NaN"),
+        (np.full(N, np.inf), "infinity"),
+        (np.ones(N - 1), "sample_weight"),
+        (np.ones((N, 1)), "sample_weight|1D|shape"),
+    ],
+    ids=["negative", "zero", "NaN", "infinity", "too few", "column"],
+)
+@pytest.mark.parametrize(("estimator", "y"), [(CNNClassifier, CODES), (CNNRegressor, VALUES)])
+def test_unusable_sample_weights_are_an_error(estimator, y, weights, words):
+    net = estimator(**QUICK)
+    with pytest.raises(ValueError, match=words):
+        net.fit(X, y, weights)
+    assert not hasattr(net, "net_")
+
+
+@pytest.mark.parametrize(
+    ("class_weight", "words"),
+    [
+        ({0: -1}, "negative"),
+        ({0: np.inf}, "infinite"),
+        ({0: 0, 1: 0, 2: 0}, "class_weight"),
+        ({"no such label": 1}, "no such label|class"),
+    ],
+    ids=str,
+)
+def test_unusable_class_weights_are_an_error(class_weight, words):
+    net = CNNClassifier(**QUICK, class_weight=class_weight)
+    with pytest.raises(ValueError, match=words):
+        net.fit(X, CODES)
+    assert not hasattr(net, "net_")
+
+
+def test_class_weight_with_indicators_is_an_error_that_says_what_to_use():
+    with pytest.raises(ValueError, match="sample_weight"):
+        classify(INDICATORS, class_weight="balanced")
+
+
+@pytest.mark.parametrize("kind", ["strings", "floats", "bool", "objects that are numbers"])
+def test_class_weights_are_named_by_the_labels(kind):
+    y = ARRAYS[kind]
+    labels, codes = np.unique(y, return_inverse=True)
+    by_label = {label: 1 + 2 * number for number, label in enumerate(labels)}
+    net = classify(y, class_weight=by_label)
+    plain = CNNClassifier(**QUICK).fit(X, y, 1 + 2 * codes)
+    np.testing.assert_allclose(net.predict_proba(X), plain.predict_proba(X), rtol=1e-9)

@@ -1,0 +1,150 @@
+"""Laws of the hold-out, on many drawings; `test_early_stopping.py` has them as a user meets them."""
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+
+from sklcnn.data.split import split_rows
+
+RANDOM = np.random.RandomState(0)
+
+
+def split(n, fraction=0.1, seed=0, *, codes=None, groups=None):
+    """Divide the numbers from 100 on; give the places that train and validate."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*one row each")
+        train, valid = split_rows(
+            100 + np.arange(n), fraction=fraction, codes=codes, groups=groups, seed=seed, owner="owner"
+        )
+    return train - 100, valid - 100
+
+
+def drawings(kind):
+    """Draw sizes, shares, classes and groups."""
+    for seed in range(60):
+        rng = np.random.RandomState(seed)
+        n, fraction = rng.randint(2, 200), rng.uniform(0.01, 0.99)
+        codes = rng.choice(rng.randint(1, 8), n, p=None)
+        groups = rng.choice(rng.randint(2, 30), n)
+        yield (
+            n,
+            fraction,
+            seed,
+            {
+                "plain": {},
+                "classes": {"codes": codes},
+                "groups": {"groups": groups},
+                "classes and groups": {"codes": codes, "groups": groups},
+            }[kind],
+        )
+
+
+KINDS = ["plain", "classes", "groups", "classes and groups"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_parts_are_the_whole_in_order(kind):
+    for n, fraction, seed, known in drawings(kind):
+        try:
+            train, valid = split(n, fraction, seed, **known)
+        except ValueError:
+            continue  # nothing can be held out; below
+        assert len(train) and len(valid)
+        np.testing.assert_array_equal(np.sort(np.concatenate([train, valid])), np.arange(n))
+        assert (np.diff(train) > 0).all()
+        assert (np.diff(valid) > 0).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_parts_and_another_seed_others(kind):
+    known = {
+        "codes": np.arange(100) % 3 if "classes" in kind else None,
+        "groups": np.arange(100) // 4 if "groups" in kind else None,
+    }
+    parts = [tuple(split(100, 0.2, seed, **known)[1]) for seed in (0, 0, 1, 2)]
+    assert parts[0] == parts[1]
+    assert len(set(parts)) == 3
+
+
+def test_every_row_is_held_out_as_often_as_another():
+    counts = np.bincount(np.concatenate([split(20, 0.3, seed)[1] for seed in range(500)]), minlength=20)
+    assert np.abs(counts / 500 - 0.3).max() < 0.1
+    codes = np.arange(20) % 2
+    counts = np.bincount(np.concatenate([split(20, 0.3, seed, codes=codes)[1] for seed in range(500)]), minlength=20)
+    assert np.abs(counts / 500 - 0.3).max() < 0.1
+
+
+def test_without_classes_and_groups_the_size_is_exact():
+    for n, fraction, seed, _ in drawings("plain"):
+        valid = split(n, fraction, seed)[1]
+        assert len(valid) == min(max(1, math.ceil(fraction * n - 1e-9)), n - 1)
+
+
+def test_a_share_that_is_whole_but_for_rounding_is_whole():
+    assert len(split(10, 0.1)[1]) == 1
+    assert len(split(100, 0.29)[1]) == 29  # 0.29 * 100 is 28.999999999999996
+    assert len(split(1000, 0.007)[1]) == 7  # 0.007 * 1000 is 7.000000000000001
+
+
+def test_classes_give_their_share_and_keep_a_row():
+    for n, fraction, seed, known in drawings("classes"):
+        codes = known["codes"]
+        train, valid = split(n, fraction, seed, **known) if len(set(codes)) < n else (None, None)
+        if valid is None:
+            continue
+        assert set(codes[train]) == set(codes)
+        total = min(math.ceil(fraction * n - 1e-9), n - len(set(codes)))
+        assert len(valid) == max(1, total)
+        for code in set(codes):
+            count = np.sum(codes == code)
+            exact = count * math.ceil(fraction * n - 1e-9) / n
+            if exact <= count - 1:  # others may take over what a class cannot give
+                assert np.sum(codes[valid] == code) > exact - 1
+
+
+def test_groups_stay_whole_and_come_near_the_share():
+    for n, fraction, seed, known in drawings("groups"):
+        groups = known["groups"]
+        if len(set(groups)) == 1:
+            continue
+        train, valid = split(n, fraction, seed, **known)
+        assert not set(groups[train]) & set(groups[valid])
+        sizes = np.bincount(groups)
+        assert abs(len(valid) - fraction * n) <= sizes.max() + 1
+
+
+def test_groups_leave_every_class_to_train_on():
+    for n, fraction, seed, known in drawings("classes and groups"):
+        codes, groups = known["codes"], known["groups"]
+        try:
+            train, valid = split(n, fraction, seed, **known)
+        except ValueError:
+            # No group can leave: each has all rows of some class.
+            assert all(set(codes) - set(codes[groups != group]) for group in set(groups))
+            continue
+        assert set(codes[train]) == set(codes)
+        assert not set(groups[train]) & set(groups[valid])
+
+
+def test_many_groups_and_classes_are_divided_in_no_time():
+    n = 20_000
+    codes, groups = RANDOM.randint(0, 1000, n), np.arange(n)
+    train, valid = split(n, 0.1, codes=codes, groups=groups)
+    assert len(valid) == 2000
+    assert set(codes[train]) == set(codes)
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"codes": np.arange(5)},
+        {"groups": np.zeros(5, int)},
+        {"codes": np.array([0, 0, 1, 1, 1]), "groups": np.array([0, 0, 1, 1, 1])},
+    ],
+    ids=["classes of one row", "one group", "a class a group"],
+)
+def test_where_nothing_can_leave_it_is_an_error(known):
+    with pytest.raises(ValueError, match=r"owner: early_stopping .*none of the 5 can be held out"):
+        split(5, **known)

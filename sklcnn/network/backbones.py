@@ -773,6 +773,7 @@ class Backbone(nn.Module):
     def freeze(self):
         """Stop training: no gradients, and eval mode until `unfreeze`."""
         self.frozen = True
+        self._digest = None  # an optimiser may have changed weights behind their version
         if not self._shared:
             self.network.requires_grad_(False)
         return self.eval()
@@ -813,6 +814,7 @@ class Backbone(nn.Module):
         if self._shared:
             self.network = copy.deepcopy(self.network)
             self._shared = False
+            self._digest = None  # the copy's tensors count their versions anew
 
     def _apply(self, fn, recurse=True):
         if self._shared and _leaves_alone(fn, self.network.state_dict().values()):

@@ -243,11 +243,10 @@ class TrainingNet(NeuralNet):
 
     def load_params(self, f_params=None, f_optimizer=None, f_criterion=None, f_history=None, checkpoint=None, **kwargs):
         """Load as skorch does, into an optimiser that trains what it trained when it was saved."""
-        if f_history is None and checkpoint is not None and checkpoint.f_history is not None:
-            f_history = checkpoint.f_history_
+        history = checkpoint.f_history_ if f_history is None and checkpoint is not None else f_history
         backbone = getattr(self.module_, "backbone", None)
-        if backbone is not None and backbone.frozen and f_history is not None:
-            if len(History.from_file(f_history)) > self.spec.freeze_epochs:
+        if history is not None and backbone is not None and backbone.frozen:
+            if len(History.from_file(history)) > self.spec.freeze_epochs:
                 self.thaw_backbone()
         super().load_params(f_params, f_optimizer, f_criterion, f_history, checkpoint, **kwargs)
 

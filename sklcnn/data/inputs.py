@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_array
 
-from sklcnn.data.images import ImageStore, image_sources, resize_images
+from sklcnn.data.images import ImageStore, image_sources, is_numeric, resize_images
 from sklcnn.data.targets import check_weights
 
 CHANNEL_COUNTS = (1, 3, 4)
@@ -234,6 +234,8 @@ def _numeric_array(X, owner):
     if isinstance(X, (list, tuple)):
         _check_equal_lengths(X, owner)
         X = [_tensor_to_array(sample) if isinstance(sample, torch.Tensor) else sample for sample in X]
+    elif any(hasattr(dtype, "numpy_dtype") for dtype in getattr(X, "dtypes", ())):
+        X = _without_extension_types(X)
     # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
     array = X if _in_order(X) else _checked_array(X, owner)
     if 0 in array.shape:
@@ -268,6 +270,13 @@ def _checked_array(X, owner):
         return check_array(X, dtype="numeric", allow_nd=True, estimator=owner, input_name="X")
     except OverflowError as error:
         raise ValueError(f"{owner}: Input X contains a value too large for float64: {error}.") from error
+
+
+def _without_extension_types(X):
+    """Give nullable and Arrow-backed columns in their own number format; check_array would make floats of integers."""
+    if not all(is_numeric(dtype) for dtype in X.dtypes) or X.isna().to_numpy().any():
+        return X  # check_array says what is wrong
+    return X.to_numpy(np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes)))
 
 
 def _in_order(X):
@@ -449,6 +458,13 @@ def _array_store(array, reading):
     return ArrayStore(array, reading)
 
 
+def _channels_to_front(samples):
+    """See contiguous samples (n, *spatial, c) as (n, c, *spatial)."""
+    # Through one axis, so that a single channel has the strides of channels-last too: torch takes it for
+    # channels-first otherwise, which computes other bits, and more slowly.
+    return samples.reshape(-1).view(samples.shape).movedim(-1, 1)
+
+
 class ArrayStore:
     """Rows of an array, whatever its layout, as channels-last batches.
 
@@ -497,9 +513,7 @@ class ArrayStore:
         part = np.ascontiguousarray(part)
         if not part.flags.writeable:  # torch has no read-only tensors
             part = part.astype(NUMPY_DTYPES[dtype])
-        # Through one axis, so that a single channel has the strides of channels-last too: torch takes it for
-        # channels-first otherwise, which computes other bits, and more slowly.
-        images = torch.from_numpy(part.reshape(-1)).view(part.shape).movedim(-1, 1)
+        images = _channels_to_front(torch.from_numpy(part))
         if self._size is not None:
             images = self._resized(images, dtype)
         return images.to(dtype)
@@ -549,7 +563,7 @@ class DeviceStore:
 
     def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor:
         """Give the samples of some rows, (n, c, *spatial), laid out channels-last, where they are kept."""
-        return self._samples[rows].contiguous().movedim(-1, 1).to(dtype)
+        return _channels_to_front(self._samples[rows].contiguous()).to(dtype)
 
     def batches(self, groups: Iterable, dtype: torch.dtype) -> Iterator[torch.Tensor]:
         """Give the batches of a sequence of row groups."""

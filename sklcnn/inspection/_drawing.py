@@ -23,7 +23,9 @@ def import_matplotlib() -> Any:
     return plt
 
 
-def make_panels(ax: Any, n_rows: int, n_cols: int, figsize: tuple[float, float], *, layout: str, **ratios) -> Any:
+def make_panels(
+    ax: Any, n_rows: int, n_cols: int, figsize: tuple[float, float], picture: np.ndarray | None = None, **ratios
+) -> Any:
     """Make a grid for panels, in a new figure or in the place of an axes.
 
     Parameters
@@ -32,8 +34,8 @@ def make_panels(ax: Any, n_rows: int, n_cols: int, figsize: tuple[float, float],
     n_rows, n_cols : int
     figsize : (float, float)
         Of a new figure, in inches.
-    layout : {"constrained", "compressed"}
-        Of a new figure; "compressed" for pictures, whose shape is fixed.
+    picture : ndarray or None
+        What is drawn in them. Images and volumes have a fixed shape; their panels are moved together.
     **ratios
         `width_ratios`, `height_ratios`, `hspace`, `wspace` of the grid.
 
@@ -44,7 +46,8 @@ def make_panels(ax: Any, n_rows: int, n_cols: int, figsize: tuple[float, float],
     """
     plt = import_matplotlib()
     if ax is None:
-        figure = plt.figure(figsize=figsize, layout=layout)
+        together = picture is not None and picture.ndim > 2 and not is_tall(picture)
+        figure = plt.figure(figsize=figsize, layout="compressed" if together else "constrained")
         return figure, figure.add_gridspec(n_rows, n_cols, **ratios)
     from matplotlib.axes import Axes
 
@@ -64,6 +67,11 @@ def picture_height(picture: np.ndarray, width: float, low: float, high: float) -
     """Give the inches that a picture takes in height where it has so many in width, within limits."""
     height, breadth = picture.shape[-3:-1]
     return min(max(width * height / breadth, low), high)
+
+
+def is_tall(picture: np.ndarray) -> bool:
+    """Tell whether a picture is so much higher than wide that its texts need more room than it has itself."""
+    return picture.ndim > 2 and picture.shape[-3] > 1.4 * picture.shape[-2]
 
 
 def value_range(pictures: Sequence[np.ndarray]) -> tuple[float, float]:

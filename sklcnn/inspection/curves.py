@@ -138,7 +138,7 @@ class TrainingCurveDisplay:
         if learning_rate:
             panels.append(("learning rate", ("learning_rate",)))
         height = PANEL_HEIGHT * len(panels) + 0.4
-        self.figure_, grid = make_panels(ax, len(panels), 1, (0.8 * WIDTH, height), layout="constrained")
+        self.figure_, grid = make_panels(ax, len(panels), 1, (0.8 * WIDTH, height))
         self.axes_ = np.empty(len(panels), dtype=object)
         for i, (label, columns) in enumerate(panels):
             panel = self.axes_[i] = self.figure_.add_subplot(grid[i], sharex=self.axes_[0] if i else None)

@@ -195,7 +195,7 @@ class FeatureMapDisplay:
             n_rows,
             n_columns + 1,
             (WIDTH, row_height * n_rows + 0.7),
-            layout="constrained" if n_axes == 1 else "compressed",
+            self.pictures[0],
             width_ratios=[FIRST_COLUMN[n_axes], *[1] * n_columns],
         )
         self.figure_, self.axes_ = figure, np.full((n_rows, n_columns + 1), None, dtype=object)

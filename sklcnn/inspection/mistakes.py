@@ -179,7 +179,7 @@ class MistakesDisplay:
             n_rows,
             n_columns,
             (width, row_height * n_rows + 0.5),
-            layout="constrained" if n_axes == 1 else "compressed",
+            self.pictures[0],
         )
         limits = value_range(self.pictures)
         self.figure_, self.axes_ = figure, np.empty(n_samples, dtype=object)

@@ -29,6 +29,7 @@ from sklcnn.inspection._drawing import (
     draw_signal,
     find_cut,
     import_matplotlib,
+    is_tall,
     make_panels,
     number,
     overlay_colors,
@@ -259,8 +260,7 @@ class SaliencyDisplay:
         image = draw_all(ax, values, share, overlay_colors(alpha, top, signed=signed))
         unit = "value" if self.kind == "values" else "probability"
         label = METHODS[self.method].bar.format(unit=unit)
-        is_tall = self.attributions.ndim > 2 and self.pictures[0].shape[-3] > 1.4 * self.pictures[0].shape[-2]
-        location = "right" if is_tall else "bottom"  # where there is more room
+        location = "right" if is_tall(self.pictures[0]) else "bottom"  # where there is more room
         add_bar(self.figure_, image, self.axes_.ravel().tolist(), label, location)
         set_title(self.figure_, ax, self._title(share))
         return self
@@ -330,7 +330,7 @@ class SaliencyDisplay:
         height, breadth = self.pictures[0].shape[-3:-1]
         width = WIDTH if pairs == 2 or breadth > 1.4 * height else 0.7 * WIDTH
         row_height = picture_height(self.pictures[0], width / (2 * pairs), 0.8, 4.0) + 0.35
-        figure, grid = make_panels(ax, n_rows, 2 * pairs, (width, row_height * n_rows + 1.1), layout="compressed")
+        figure, grid = make_panels(ax, n_rows, 2 * pairs, (width, row_height * n_rows + 1.1), self.pictures[0])
         self.figure_, self.axes_ = figure, np.empty((n, 2), dtype=object)
         limits = value_range(self.pictures)
         for i, picture in enumerate(self.pictures):
@@ -352,7 +352,7 @@ class SaliencyDisplay:
 
     def _draw_signals(self, ax, values, share, colors):
         n = len(self.pictures)
-        figure, grid = make_panels(ax, n, 1, (WIDTH, 1.5 * n + 1.2), layout="constrained")
+        figure, grid = make_panels(ax, n, 1, (WIDTH, 1.5 * n + 1.2))
         self.figure_, self.axes_ = figure, np.empty((n, 1), dtype=object)
         for i, signal in enumerate(self.pictures):
             panel = self.axes_[i, 0] = figure.add_subplot(grid[i])

@@ -39,7 +39,13 @@ def arrays_of(shown):
 
 
 def assert_same(shown, other):
-    np.testing.assert_equal(arrays_of(shown), arrays_of(other))
+    one, two = arrays_of(shown), arrays_of(other)
+    assert one.keys() == two.keys()
+    for name in one:
+        if getattr(one[name], "dtype", np.dtype(object)).kind == "f":
+            np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-6)
+        else:
+            np.testing.assert_equal(one[name], two[name])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -243,11 +249,11 @@ def test_regressors_of_several_values_are_shown(display, cases, find_overlaps):
     assert find_overlaps(display(cnn, X, y).figure_) == []
 
 
-@pytest.mark.parametrize("shape", [(6, 40), (24, 8)], ids=["wide", "high"])
+@pytest.mark.parametrize("shape", [(6, 40), (40, 8)], ids=["wide", "high"])
 @looker
 def test_pictures_of_any_proportions_leave_room_for_their_texts(display, shape, find_overlaps):
     X = np.random.RandomState(0).rand(6, *shape, 1)
-    y = np.arange(6) % 2
+    y = np.array(["an extraordinarily long name of a fruit", "another name that does not end"] * 3)
     cnn = CNNClassifier(filters=(20,), dense_units=(), max_epochs=1, random_state=0).fit(X, y)
     for n in (1, 3):
         assert find_overlaps(display(cnn, X[:n], y[:n]).figure_) == []

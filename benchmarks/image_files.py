@@ -1,7 +1,9 @@
-"""Images per second from JPEG files, against torchvision's ImageFolder and DataLoader.
+"""Image files.
 
-Five hundred crops of photographs, 224 x 224, in batches of 64 float32 images; the first epoch
-decodes every file, later ones find the pictures in memory. Best of three, files in the disk cache.
+Images a second from 500 JPEG files, crops of photographs of 224x224, in batches of 64 float32 images, against
+torchvision's ImageFolder and DataLoader; the files are in the disk cache. The first epoch decodes every file (and reads
+all headers beforehand), later ones find the pictures in memory. torchvision's workers are kept from one epoch to the
+next.
 """
 
 import tempfile
@@ -16,39 +18,43 @@ from sklearn.datasets import load_sample_images
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from benchmarks.timing import in_turn, spread, table
 from sklcnn.data.image_cache import IMAGE_CACHE
 from sklcnn.data.images import ImageStore
 
-N_FILES, SIDE, BATCH_SIZE, N_REPEATS = 500, 224, 64, 3
+N_FILES, SIDE, BATCH_SIZE = 500, 224, 64
 
 
-def main():
-    """Print a table: one row a reader, images per second in the first and in later epochs."""
+def measure(quick):
+    """Give a table: a row a reader, images a second in the first and in later epochs."""
+    n_files = 40 if quick else N_FILES
     with tempfile.TemporaryDirectory() as folder:
-        write_crops(Path(folder) / "crops")
-        # Both import their decoders when first used, which is no part of an epoch.
-        time_sklcnn(folder, n_jobs=1)
-        time_torchvision(folder, num_workers=0)
-        print(f"{'images per second':<36}{'first epoch':>12}{'later':>12}")
-        for n_jobs in (1, 2):
-            print_row(f"sklcnn, n_jobs={n_jobs}", best(time_sklcnn, folder, n_jobs))
-        for num_workers in (0, 1, 2):
-            print_row(f"ImageFolder, num_workers={num_workers}", best(time_torchvision, folder, num_workers))
+        write_crops(Path(folder) / "crops", n_files)
+        readers = {f"sklcnn, n_jobs={n}": lambda n=n: read_by_sklcnn(folder, n) for n in (1, 2)}
+        readers |= {f"ImageFolder, num_workers={n}": lambda n=n: read_by_torchvision(folder, n) for n in (0, 1, 2)}
+
+        def rates(name):
+            first, later = readers[name]()
+            return {f"{name}, first": n_files / first, f"{name}, later": n_files / later}
+
+        rounds = in_turn({name: lambda name=name: rates(name) for name in readers}, 1 if quick else 3)
+    rows = [[name, *(spread(rounds[f"{name}, {epoch}"], 0) for epoch in ("first", "later"))] for name in readers]
+    return table(["images a second", "first epoch", "later"], rows)
 
 
-def write_crops(folder):
+def write_crops(folder, n_files):
     """Write crops of photographs that ship with scikit-learn and scikit-image."""
     rng = np.random.default_rng(0)
     photographs = [*load_sample_images().images, skimage.data.astronaut(), skimage.data.chelsea()]
     folder.mkdir()
-    for i in range(N_FILES):
+    for i in range(n_files):
         photograph = photographs[i % len(photographs)]
         top, left = (rng.integers(0, size - SIDE) for size in photograph.shape[:2])
         crop = photograph[top : top + SIDE, left : left + SIDE]
         Image.fromarray(crop).save(folder / f"{i:03d}.jpg", quality=90)
 
 
-def time_sklcnn(folder, n_jobs):
+def read_by_sklcnn(folder, n_jobs):
     """Time a store from the paths on: the first epoch includes the reading of all headers."""
     IMAGE_CACHE.clear()
     start = time.perf_counter()
@@ -61,7 +67,7 @@ def time_sklcnn(folder, n_jobs):
     return first, seconds_of(epoch())
 
 
-def time_torchvision(folder, num_workers):
+def read_by_torchvision(folder, num_workers):
     """Time the tutorial's loader, workers kept from the first epoch to the second."""
     start = time.perf_counter()
     dataset = ImageFolder(folder, v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32)]))
@@ -78,18 +84,3 @@ def seconds_of(batches, start=None):
     for _ in batches:
         pass
     return time.perf_counter() - start
-
-
-def best(time_reader, *arguments):
-    """Keep the fastest first and the fastest later epoch."""
-    return np.min([time_reader(*arguments) for _ in range(N_REPEATS)], axis=0)
-
-
-def print_row(name, seconds):
-    """Print one reader's images per second."""
-    first, later = N_FILES / seconds
-    print(f"{name:<36}{first:>12,.0f}{later:>12,.0f}")
-
-
-if __name__ == "__main__":
-    main()

@@ -20,6 +20,7 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, validate_dat
 
 from sklcnn.constraints import is_sequence
 from sklcnn.data.batches import Rows
+from sklcnn.data.images import image_sources
 from sklcnn.data.inputs import FeatureStore, InputSpec, channel_statistics, read_again, read_inputs
 from sklcnn.data.split import split_rows
 from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, check_weights
@@ -272,7 +273,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             raise ValueError(f"{self._owner}: y_val and sample_weight_val go with X_val, which is None.")
         seed = draw_seed(self.random_state)
         goes_on = self.warm_start and hasattr(self, "net_")
-        store, reading = self._read(X, goes_on)
+        store, reading = self._read(X, goes_on, sample_weight)
         given_y = y
         rows, y, weights, groups = self._kept_rows(store, y, sample_weight, groups)
         draft = self._known_encoding(y) if goes_on else self._draft_encoding(y)
@@ -281,7 +282,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         data, by_class = self._encode(encoding, store, rows, y, weights, train)
         train_rows = data(train)
         if valid is None:
-            valid_rows, valid_data = self._validation_rows(encoding, reading, validation, by_class)
+            valid_rows, valid_data = self._validation_rows(X, encoding, reading, validation, by_class)
         else:
             valid_rows, valid_data = data(valid), _scored_data(X, y, rows[valid], valid)
         self._check_validation_weights(valid_rows)
@@ -294,28 +295,31 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             outcome = self._train(net, train_rows, valid_rows, watch, seed)
         history = net.history
         if self.refit_full and self.early_stopping and outcome.interrupt is None:
-            everything = np.arange(len(rows))
-            encoding = self._finish_encoding(draft, y, everything, weights)
-            data, _ = self._encode(encoding, store, rows, y, weights, everything)
-            all_rows = data(everything)
-            net = self._refit(spec, encoding, reading, all_rows, outcome, seed)
+            try:
+                net, encoding = self._refit(spec, draft, reading, (store, rows, y, weights), outcome, seed)
+            except KeyboardInterrupt as interrupt:
+                outcome.interrupt = interrupt  # the first run's network stands
         self._remember(X, net, encoding, reading, outcome, history)
         task.end(lambda: {})
         if outcome.interrupt is not None:
             raise outcome.interrupt
 
-    def _refit(self, spec, encoding, reading, rows, outcome, seed):
+    def _refit(self, spec, draft, reading, data, outcome, seed):
         """Train anew on all rows, for as long as was best, as the first run went."""
+        store, rows, y, weights = data
+        everything = np.arange(len(rows))
+        encoding = self._finish_encoding(draft, y, everything, weights)
+        all_rows = self._encode(encoding, store, rows, y, weights, everything)[0](everything)
         with seeded(seed):
-            net = self._new_net(replace(spec, patience=None), encoding, reading, rows)
+            net = self._new_net(replace(spec, patience=None), encoding, reading, all_rows)
             by_epoch = outcome.rates if spec.schedule == "reduce_on_plateau" else None
             again = self._train(
-                net, rows, None, self._watch(net, encoding, reading, rows, None, None), seed,
+                net, all_rows, None, self._watch(net, encoding, reading, all_rows, None, None), seed,
                 epochs=outcome.best_epoch, horizon=spec.max_epochs, rates=by_epoch,
             )  # fmt: skip
         if again.interrupt is not None:
             raise again.interrupt
-        return net
+        return net, encoding
 
     def _seeded(self, seed, goes_on):
         """Seed what a fit draws; a fit that goes on draws anew, not what the last one drew."""
@@ -325,11 +329,11 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         """Give the last fit's encoding, for more targets of its kind."""
         return self._encoding
 
-    def _read(self, X, goes_on):
+    def _read(self, X, goes_on, sample_weight):
         if goes_on:
             self._check_features(X)
-            return read_again(X, self._reading, self.n_jobs), self._reading
-        return read_inputs(X, self._input_spec())
+            return read_again(X, self._reading, self.n_jobs, sample_weight), self._reading
+        return read_inputs(X, self._input_spec(), sample_weight)
 
     def _kept_rows(self, store, y, sample_weight, groups):
         """Drop the rows of zero weight; give the rest with y, weights and groups beside them."""
@@ -412,7 +416,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
                 "on other rows."
             )
 
-    def _validation_rows(self, encoding, reading, validation, by_class):
+    def _validation_rows(self, X_train, encoding, reading, validation, by_class):
         """Read the user's validation rows, for the loss and for a scorer."""
         X, y, sample_weight = validation
         if X is None:
@@ -424,7 +428,10 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
                 f"{self._owner}: refit_full trains on the rows that early_stopping held out, but X_val is given and "
                 "nothing is held out. Leave out X_val, or set refit_full=False."
             )
-        store = read_again(X, reading, self.n_jobs)
+        view = copy.copy(self)
+        view._remember_features(X_train, reading)
+        view._check_features(X)
+        store = read_again(X, reading, self.n_jobs, sample_weight)
         rows, y, weights, _ = self._kept_rows(store, y, sample_weight, None)
         places = np.arange(len(rows))
         data, _ = self._encode(encoding, store, rows, y, weights, places, rescale=False, by_class=by_class)
@@ -555,7 +562,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
     def _partial_fit(self, X, y, sample_weight, draft=None):
         seed = draw_seed(self.random_state)
         goes_on = hasattr(self, "net_")
-        store, reading = self._read(X, goes_on)
+        store, reading = self._read(X, goes_on, sample_weight)
         rows, y, weights, _ = self._kept_rows(store, y, sample_weight, None)
         draft = self._encoding if goes_on else draft or self._draft_encoding(y)
         train = np.arange(len(rows))
@@ -651,13 +658,19 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         self.sample_shape_ = reading.sample_shape
         self.n_outputs_ = encoding.n_outputs
 
-    def _remember(self, X, net, encoding, reading, outcome, history):
-        """Set the fitted attributes."""
-        for name in ("n_features_in_", "feature_names_in_", "_known_outputs"):
+    def _remember_features(self, X, reading):
+        """Set how X was read, and the number and names of a table's columns."""
+        for name in ("n_features_in_", "feature_names_in_"):
             vars(self).pop(name, None)
-        self._remember_network(net, encoding, reading)
+        self._reading = reading
         if reading.flat or hasattr(X, "columns"):
             validate_data(self, X, reset=True, skip_check_array=True)
+
+    def _remember(self, X, net, encoding, reading, outcome, history):
+        """Set the fitted attributes."""
+        vars(self).pop("_known_outputs", None)
+        self._remember_network(net, encoding, reading)
+        self._remember_features(X, reading)
         self.n_iter_ = len(history)
         self.best_epoch_ = outcome.best_epoch
         self._history = [{name: row[name] for name in HISTORY_COLUMNS} for row in history]
@@ -711,10 +724,13 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         return TORCH_FLOATS[self.net_.spec.precision]
 
     def _check_features(self, X):
-        """Check a table's column names and number, as scikit-learn does."""
+        """Check a table's column names and number, as scikit-learn does, if `fit` was given a table of its kind."""
         # `read_again` counts the columns of a nameless table itself, and says the same.
-        if hasattr(X, "columns") or (hasattr(self, "feature_names_in_") and getattr(X, "ndim", 0) == 2):
-            validate_data(self, X, reset=False, skip_check_array=True)
+        fitted_on_table = hasattr(self, "n_features_in_")
+        if fitted_on_table and (hasattr(X, "columns") or (hasattr(self, "feature_names_in_") and getattr(X, "ndim", 0) == 2)):
+            has_pictures = image_sources(X) is not None
+            if has_pictures == (self._reading.mode is not None):
+                validate_data(self, X, reset=False, skip_check_array=True)
 
     def _outputs(self, X):
         """Give the network's raw outputs, an ndarray (n, n_outputs_)."""

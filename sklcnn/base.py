@@ -726,8 +726,9 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
     def _check_features(self, X):
         """Check a table's column names and number, as scikit-learn does, if `fit` was given a table of its kind."""
         # `read_again` counts the columns of a nameless table itself, and says the same.
-        fitted_on_table = hasattr(self, "n_features_in_")
-        if fitted_on_table and (hasattr(X, "columns") or (hasattr(self, "feature_names_in_") and getattr(X, "ndim", 0) == 2)):
+        if not hasattr(self, "n_features_in_"):
+            return
+        if hasattr(X, "columns") or (hasattr(self, "feature_names_in_") and getattr(X, "ndim", 0) == 2):
             has_pictures = image_sources(X) is not None
             if has_pictures == (self._reading.mode is not None):
                 validate_data(self, X, reset=False, skip_check_array=True)

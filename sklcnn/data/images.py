@@ -26,13 +26,15 @@ HEADERS_PER_TASK = 32
 NUMPY_DTYPES = {torch.uint8: np.uint8, torch.float32: np.float32, torch.float64: np.float64}
 
 
-def image_sources(X):
+def image_sources(X, stack=True):
     """List the images in X, if X is one of the forms that hold images one by one.
 
     Parameters
     ----------
     X : object
         What the user passed.
+    stack : bool
+        Whether a list of arrays of one size is an array of numbers, rather than images one by one.
 
     Returns
     -------
@@ -60,7 +62,7 @@ def image_sources(X):
         raise ValueError(f"X misses the image of row {row}: it is {values[row]!r}. Leave such rows out.")
     if len(kinds) > 1:
         raise mixed_kinds_error(values)
-    if isinstance(X, (list, tuple)) and kinds == {"arrays"} and of_one_shape(values):
+    if stack and isinstance(X, (list, tuple)) and kinds == {"arrays"} and of_one_shape(values):
         return None
     return values
 
@@ -204,6 +206,8 @@ class ImageStore:
     n_jobs : int, default=None
         Threads that read and decode. None: torch's number of threads; -1: all cores. Batches do
         not depend on it.
+    rows : ndarray of int, default=None
+        The rows that will be asked for: others are not looked at, and may be broken. None: all.
 
     Attributes
     ----------
@@ -223,13 +227,15 @@ class ImageStore:
         `image_size`.
     """
 
-    def __init__(self, sources, *, image_size=None, mode=None, n_jobs=None):
+    def __init__(self, sources, *, image_size=None, mode=None, n_jobs=None, rows=None):
         self.n_jobs = n_jobs
+        self._sources = [image_source(image) for image in sources]
+        rows = range(len(sources)) if rows is None else rows.tolist()
         with PILLOW_SILENCE, ThreadPoolExecutor(n_threads(n_jobs)) as pool:
-            self._sources, self._headers = read_headers(sources, pool)
-        self.integer = pixels_are_integer(self._sources)
+            self._headers = read_headers(self._sources, rows, pool)
+        self.integer = pixels_are_integer(self._sources, rows)
         self.image_size = image_size
-        self.mode = mode or ("L" if all(header.grey for header in self._headers) else "RGB")
+        self.mode = mode or ("L" if all(header.grey for header in self._headers.values()) else "RGB")
         height, width = image_size or common_size(self._headers)
         self.sample_shape = (1 if self.mode == "L" else 3, height, width)
 
@@ -383,17 +389,18 @@ def n_threads(n_jobs):
     return n_jobs if n_jobs > 0 else max(1, cpu_count() + 1 + n_jobs)
 
 
-def read_headers(images, pool):
-    """Wrap images and read their headers.
+def read_headers(sources, rows, pool):
+    """Read the headers of some images.
 
     Parameters
     ----------
-    images : list
+    sources : list of ImageSource
+    rows : sequence of int
     pool : concurrent.futures.Executor
 
     Returns
     -------
-    sources, headers : list
+    headers : {row: Header}
 
     Raises
     ------
@@ -402,25 +409,23 @@ def read_headers(images, pool):
     """
 
     def read_some(start):
-        return [read_header(row, images[row]) for row in range(len(images))[start : start + HEADERS_PER_TASK]]
+        return [(row, read_header(row, sources[row])) for row in rows[start : start + HEADERS_PER_TASK]]
 
-    parts = pool.map(read_some, range(0, len(images), HEADERS_PER_TASK))
-    sources, headers = zip(*(pair for part in parts for pair in part), strict=True)
-    return list(sources), list(headers)
+    parts = pool.map(read_some, range(0, len(rows), HEADERS_PER_TASK))
+    return dict(pair for part in parts for pair in part)
 
 
-def read_header(row, image):
-    """Wrap an image and read its header, unless another store has read it."""
-    source = image_source(image)
+def read_header(row, source):
+    """Read an image's header, unless another store has read it."""
     with naming(row, source):
         if not source.encoded:
-            return source, source.header()
+            return source.header()
         key = ("header", source.identity())
         [header] = IMAGE_CACHE.get([key])
         if header is None:
             header = source.header()
             IMAGE_CACHE.put(key, header)
-        return source, header
+        return header
 
 
 @contextmanager
@@ -432,24 +437,24 @@ def naming(row, source):
         raise ValueError(f"X has in row {row} {source.name}, {error}.") from error
 
 
-def pixels_are_integer(sources):
-    """Whether all images are 8-bit; arrays of floats among them are an error."""
-    integer = [source.integer for source in sources]
+def pixels_are_integer(sources, rows):
+    """Whether all images of some rows are 8-bit; arrays of floats among them are an error."""
+    integer = [sources[row].integer for row in rows]
     if any(integer) and not all(integer):
         raise ValueError(
-            f"X must hold arrays of uint8 (0 to 255) or of floats, but row {integer.index(True)} is "
-            f"uint8 and row {integer.index(False)} is not. Convert them to one dtype."
+            f"X must hold arrays of uint8 (0 to 255) or of floats, but row {rows[integer.index(True)]} is "
+            f"uint8 and row {rows[integer.index(False)]} is not. Convert them to one dtype."
         )
     return integer[0]
 
 
 def common_size(headers):
     """Return the height and width that all images share, or name two that differ."""
-    first = headers[0]
-    for row, header in enumerate(headers):
+    first_row, first = next(iter(headers.items()))
+    for row, header in headers.items():
         if (header.height, header.width) != (first.height, first.width):
             raise ValueError(
-                f"X must hold images of one size unless image_size is set, but row 0 has {first.height} x "
+                f"X must hold images of one size unless image_size is set, but row {first_row} has {first.height} x "
                 f"{first.width} pixels (height x width) and row {row} has {header.height} x {header.width}. "
                 f"Pass image_size, such as image_size=({first.height}, {first.width})."
             )

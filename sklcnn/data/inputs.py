@@ -318,7 +318,7 @@ def _understand(array, spec):
             )
     else:
         shape = array.shape[1:]
-        if spec.input_shape is not None and tuple(spec.input_shape) != shape:
+        if spec.input_shape not in (None, shape) and not _are_one_sample(shape, spec.input_shape, spec):
             raise ValueError(
                 f"{spec.owner}: a sample of X has shape {shape}, but input_shape={tuple(spec.input_shape)}. "
                 "input_shape is only needed where X is a table of flat rows."
@@ -338,6 +338,13 @@ def _understand(array, spec):
             )
         sample_shape = (sample_shape[0], *spec.image_size)
     return Reading(spec, sample_shape, shape, channel_axis, flat)
+
+
+def _are_one_sample(shape, other, spec):
+    """Whether two shapes differ only in where, and whether, they have a channel axis."""
+    if math.prod(shape) != math.prod(other):
+        return False
+    return len({_channels_first(one, find_channels(one, spec)) for one in (shape, other)}) == 1
 
 
 def _channels_first(shape, channel_axis):

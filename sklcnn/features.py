@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
@@ -88,16 +89,19 @@ class CNNFeatures(
             bad=(None, 7.5, "no such network"),
         ),
         """Network whose features are given: a name, an `nn.Module` or a factory as for CNNClassifier; or a fitted
-        CNNClassifier or CNNRegressor, whose features are those that its dense layers get.""",
+        CNNClassifier or CNNRegressor, whose features are those that its dense layers get, and which says how X is read
+        and with what precision. Among the candidates of a search, which unfits estimators, wrap it in scikit-learn's
+        `FrozenEstimator`.""",
     )
 
     def __sklearn_clone__(self):
         # Cloning would unfit an estimator that is here for what it has learnt, and copy a module for nothing.
-        parameters = {name: clone(value, safe=False) for name, value in self.get_params(deep=False).items() if name != "backbone"}
-        copied = type(self)(**parameters, backbone=self.backbone)
+        parameters = self.get_params(deep=False)
+        backbone = parameters.pop("backbone")
+        copied = type(self)(**copy.deepcopy(parameters), backbone=backbone)
         for name in ("_sklearn_output_config", "_metadata_request"):
             if name in vars(self):
-                setattr(copied, name, vars(self)[name].copy() if isinstance(vars(self)[name], dict) else vars(self)[name])
+                setattr(copied, name, copy.deepcopy(vars(self)[name]))
         return copied
 
     def fit(self, X: Any, y: Any = None) -> CNNFeatures:
@@ -122,7 +126,7 @@ class CNNFeatures(
             self._read(X)
         return self
 
-    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> np.ndarray:
+    def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
         """Fit, and give the features of X, reading it once.
 
         Parameters
@@ -206,9 +210,10 @@ class CNNFeatures(
         features : ndarray of shape (n, d)
         """
         check_is_fitted(self)
-        if hasattr(X, "columns") and hasattr(self, "n_features_in_"):
-            validate_data(self, X, reset=False, skip_check_array=True)
+        self._check_features(X)
         return self._features(read_again(X, self._reading, self.n_jobs))
+
+    _check_features = BaseCNN._check_features
 
     def __sklearn_is_fitted__(self):
         return "backbone_" in vars(self)
@@ -223,12 +228,12 @@ class CNNFeatures(
 
 
 def _features_of(network):
-    """Give the part of a fitted estimator's network that makes features."""
+    """Copy the part of a fitted estimator's network that makes features: the estimator may train on."""
     module = network.module_
     if hasattr(module, "backbone"):
-        return module.backbone
+        return copy.deepcopy(module.backbone).freeze()
     names = [name for name, _ in module.named_children()]
-    return nn.Sequential(*list(module.children())[: names.index("features") + 1])
+    return copy.deepcopy(nn.Sequential(*list(module.children())[: names.index("features") + 1])).eval()
 
 
 @torch.no_grad()

@@ -240,7 +240,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         X : array-like
             Signals `(n, length)` or `(n, length, channels)`, images `(n, height, width)` or
             `(n, height, width, channels)`, volumes, with channels first or last; or flat rows with `input_shape`.
-            NumPy arrays, memory maps, torch tensors and DataFrames of numbers.
+            NumPy arrays, memory maps, torch tensors and DataFrames of numbers. Or pictures one by one: a list, Series
+            or one-column DataFrame of paths or of encoded `bytes`, a list of PIL images or of arrays of several sizes.
         y : array-like of shape (n,) or (n, n_outputs)
             Labels or an indicator matrix for a classifier; one or several values a row for a regressor.
         sample_weight : array-like of shape (n,), default=None

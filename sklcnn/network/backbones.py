@@ -503,6 +503,7 @@ class _Pristine:
     network: nn.Module
     trainable: frozenset[str]  # parameters that train once the network is no longer frozen
     n_features: dict[tuple[int, ...], int] = field(default_factory=dict)  # by sample shape
+    digests: dict[float, tuple[list, str]] = field(default_factory=dict)  # of the weights, by scale
 
 
 _networks: OrderedDict[tuple, _Pristine] = OrderedDict()
@@ -617,10 +618,10 @@ def _load_named(name, weights, sample_shape, scale, frozen):
     recipe = _recipe(name)
     if weights is None:
         network = recipe.build().to(memory_format=torch.channels_last)
-        trainable, widths, shared = _trainable_names(network), {}, False
+        trainable, widths, digests = _trainable_names(network), {}, None
     else:
         pristine = _pristine(name, weights)
-        trainable, widths, shared = pristine.trainable, pristine.n_features, frozen
+        trainable, widths, digests = pristine.trainable, pristine.n_features, pristine.digests if frozen else None
         network = pristine.network if frozen else copy.deepcopy(pristine.network)
     made = Backbone(
         network,
@@ -630,7 +631,7 @@ def _load_named(name, weights, sample_shape, scale, frozen):
         scale=scale,
         trainable=trainable,
         loaded=weights is not None,
-        shared=shared,
+        shared=digests,
     )
     if sample_shape not in widths:
         with _explained(f"backbone={name!r}", sample_shape, f"Pass image_size={recipe.image_size}."):
@@ -720,8 +721,10 @@ class Backbone(nn.Module):
         Of each channel of images in 0..1; None for the user's own, which see images as they come.
     trainable : frozenset of str
         The parameters that train when it is not frozen.
-    loaded, shared : bool, default=False
-        Whether weights were read from a file, and whether the network is the process's.
+    loaded : bool, default=False
+        Whether weights were read from a file.
+    shared : dict or None
+        None where the network is its own; otherwise what all that share the network remember of it together.
 
     Attributes
     ----------
@@ -744,7 +747,7 @@ class Backbone(nn.Module):
         std=None,
         trainable=frozenset(),
         loaded=False,
-        shared=False,
+        shared=None,
     ):
         super().__init__()
         self.network = network
@@ -755,8 +758,9 @@ class Backbone(nn.Module):
         self.shareable = name is not None
         self.frozen = False
         self._trainable = trainable
-        self._shared = shared
-        self._digest = None  # of the weights, and the versions of the tensors it was taken from
+        self._shared = shared is not None
+        # By scale: the versions of the network's tensors, and the digest that was taken of them.
+        self._digests = shared if self._shared else {}
         self.register_buffer("mean", _per_channel(mean))
         self.register_buffer("std", _per_channel(std))
 
@@ -773,10 +777,11 @@ class Backbone(nn.Module):
     def freeze(self):
         """Stop training: no gradients, and eval mode until `unfreeze`."""
         self.frozen = True
-        self._digest = None  # an optimiser may have changed weights behind their version
         if not self._shared:
+            self._digests = {}  # an optimiser may have changed weights behind their version
             self.network.requires_grad_(False)
-        return self.eval()
+        super().train(False)
+        return self
 
     def unfreeze(self):
         """Start training. The parameters may be new ones: make the optimiser afterwards."""
@@ -788,7 +793,7 @@ class Backbone(nn.Module):
 
     def train(self, mode=True):
         """Set the training mode; a frozen backbone stays in eval mode."""
-        return super().train(mode and not self.frozen)
+        return self if self.frozen else super().train(mode)
 
     @property
     def fingerprint(self):
@@ -798,15 +803,19 @@ class Backbone(nn.Module):
         inputs. For the user's own: all that its pickle would hold, with this process's classes and
         functions by identity, so that it means nothing in another process.
         """
-        versions = [tensor._version for tensor in self.state_dict().values()]
-        if self.shareable and self._digest is not None and self._digest[0] == versions:
-            return self._digest[1]
+        versions = [tensor._version for tensor in self.network.state_dict().values()]
+        if self.mean is not None:  # not the network's, and so not shared
+            versions += [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
+        # Only a frozen backbone remembers: an optimiser may change weights behind their version.
+        known_versions, known = self._digests.get(self.scale, (None, None))
+        if self.frozen and self.shareable and known_versions == versions:
+            return known
         if self.shareable:
             fingerprint = _digest_state(self.state_dict(), f"{self.name} {self.scale!r}")
         else:
             fingerprint = _digest_module(self.network, repr(self.scale))
-        # Only a frozen backbone remembers: an optimiser may change weights behind their version.
-        self._digest = (versions, fingerprint) if self.frozen else None
+        if self.frozen:
+            self._digests[self.scale] = versions, fingerprint
         return fingerprint
 
     def _own(self):
@@ -814,13 +823,13 @@ class Backbone(nn.Module):
         if self._shared:
             self.network = copy.deepcopy(self.network)
             self._shared = False
-            self._digest = None  # the copy's tensors count their versions anew
+            self._digests = {}  # the copy's tensors count their versions anew
 
     def _apply(self, fn, recurse=True):
         if self._shared and _leaves_alone(fn, self.network.state_dict().values()):
             return super()._apply(fn, recurse=False)
         self._own()
-        self._digest = None
+        self._digests = {}
         return super()._apply(fn, recurse)
 
     def _load_from_state_dict(self, *args, **kwargs):
@@ -830,7 +839,7 @@ class Backbone(nn.Module):
 
     def __getstate__(self):
         """Leave out what holds in this process only: a copy has a network of its own."""
-        return {**self.__dict__, "_shared": False, "_digest": None}
+        return {**self.__dict__, "_shared": False, "_digests": {}}
 
 
 def _per_channel(values):

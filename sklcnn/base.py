@@ -250,7 +250,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             Rows of one group are held out together by `early_stopping`.
         X_val, y_val, sample_weight_val : default=None
             Validation rows of the user's: recorded in `history_`, and watched by `early_stopping` instead of a
-            hold-out.
+            hold-out. `X_val` may be of another form than X.
 
         Returns
         -------
@@ -482,7 +482,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         """Give the last fit's net, set to the hyper-parameters of now."""
         from sklcnn.training.callbacks import user_callbacks
 
-        net = self.net_
+        # With refit_full this net is not the last word, and an error on the way to that must leave the old one.
+        net = copy.deepcopy(self.net_) if self.refit_full and self.early_stopping else self.net_
         for name in ("precision", "device"):
             old, new = getattr(net.spec, name), getattr(spec, name)
             if TORCH_FLOATS.get(old, old) != TORCH_FLOATS.get(new, new):

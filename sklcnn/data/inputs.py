@@ -542,9 +542,13 @@ class ArrayStore:
 
     def keys(self, rows: torch.Tensor | slice) -> list[bytes]:
         """Give a digest of each sample's content."""
-        part = np.ascontiguousarray(self._gather(rows))
-        head = f"{part.dtype.str}{part.shape[1:]}".encode()
-        return [hashlib.blake2b(head + sample.tobytes(), digest_size=16).digest() for sample in part]
+        rows = torch.arange(len(self))[rows] if isinstance(rows, slice) else rows
+        keys = []
+        for some in rows.split(max(1, CHUNK_VALUES // math.prod(self._shape))):  # gathering copies
+            part = np.ascontiguousarray(self._gather(some))
+            head = f"{part.dtype.str}{part.shape[1:]}".encode()
+            keys += [hashlib.blake2b(head + sample.tobytes(), digest_size=16).digest() for sample in part]
+        return keys
 
     def original(self, row: int) -> tuple[np.ndarray, str | None]:
         """Give a sample as it came, (*spatial, c), and the path of its file: None."""

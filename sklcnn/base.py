@@ -598,7 +598,10 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             from sklcnn.data.augmentation import build_augmentation
 
             watch.augment = build_augmentation(
-                self.augmentation, spatial_dims=reading.spatial_dims, sample_shape=reading.sample_shape
+                self.augmentation,
+                spatial_dims=reading.spatial_dims,
+                sample_shape=reading.sample_shape,
+                unit=255 if reading.integer else 1,
             )
         if valid_rows is not None:
             watch.valid_score = default_score(valid_rows)

@@ -288,7 +288,8 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
         ),
         """Random changes of training batches, a draw for each sample: "flip", "vertical_flip", "crop", "shift",
         "rotate", "zoom", "color", "trivial_augment", "scale", "noise", "erase", "mixup", "cutmix"; a tuple of them;
-        `{name: strength}`; or a callable on a batch (n, c, h, w).""",
+        `{name: strength}`; or a callable on a batch (n, c, h, w), such as a module of kornia or a transform of
+        torchvision, to which integer pixels 0..255 come as floats 0..1.""",
     )
     freeze_epochs: int | None = parameter(
         None,

@@ -57,7 +57,7 @@ def check_augmentation(augmentation):
         _check_strength(name, strength)
 
 
-def build_augmentation(augmentation, *, spatial_dims, sample_shape=None):
+def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1):
     """Turn the `augmentation` hyper-parameter into a function on training batches.
 
     Parameters
@@ -69,6 +69,8 @@ def build_augmentation(augmentation, *, spatial_dims, sample_shape=None):
         Signals, images or volumes.
     sample_shape : tuple of int, optional
         ``(channels, *spatial)``. Where given, moves of less than half a pixel are refused.
+    unit : float, default=1
+        What a callable is given as 1: 255 for integer pixels, since other libraries take 0..1 for granted.
 
     Returns
     -------
@@ -84,7 +86,7 @@ def build_augmentation(augmentation, *, spatial_dims, sample_shape=None):
     if _is_function(augmentation):
         # A module may keep its last draws on itself: the user's own must stay as it was.
         owned = copy.deepcopy(augmentation) if isinstance(augmentation, torch.nn.Module) else augmentation
-        return Augmentation([partial(_call_function, function=owned)])
+        return Augmentation([partial(_call_function, function=owned, unit=unit)])
 
     strengths = _strengths(augmentation)
     for name in strengths:
@@ -248,13 +250,13 @@ def _listed(names):
     return ", ".join(repr(name) for name in names)
 
 
-def _call_function(images, function):
-    # Cloned: the batch may be a view of the user's array, and a callable may write in place.
-    batch = images.clone().movedim(-1, 1)  # (n, c, *spatial)
+def _call_function(images, function, unit):
+    # A copy: the batch may be a view of the user's array, and a callable may write in place.
+    batch = (images / unit).movedim(-1, 1)  # (n, c, *spatial)
     # A batch of one at a time where a call draws only once: each sample gets its own draw.
     pieces = batch.split(1) if _draws_once(function) else (batch,)
     changed = [_check_result(function(piece), piece) for piece in pieces]
-    return torch.cat(changed).to(images.dtype).movedim(1, -1).contiguous()
+    return (torch.cat(changed).to(images.dtype) * unit).movedim(1, -1).contiguous()
 
 
 def _draws_once(function):

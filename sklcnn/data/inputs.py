@@ -114,7 +114,7 @@ def read_inputs(X: Any, spec: InputSpec, sample_weight: Any = None) -> tuple[Sto
         return store, Reading(spec, store.sample_shape, integer=store.integer, mode=store.mode)
     array = _numeric_array(X, spec.owner)
     reading = _understand(array, spec)
-    if spec.image_size is not None or spec.pixels:
+    if spec.pixels or reading.spatial_dims == 2:
         reading = replace(reading, integer=_check_pixels(array, spec))
     return _array_store(array, reading), reading
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from sklcnn.data.targets import ValueEncoding
 from sklcnn.inspection._network import OpenNetwork, as_numpy
 
 PATCHES = 5  # a covered patch's side is so small a part of the sample's, unless patch_size says otherwise
-BATCH_ROWS = 64  # rows that go through the network at once
 N_STEPS = 50  # of integrated gradients
 INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -51,6 +50,12 @@ class Question:
     inputs: torch.Tensor
     codes: torch.Tensor
     baseline: torch.Tensor
+
+    def parts(self) -> Iterator[Question]:
+        """Give questions on no more samples than should go through the network at once."""
+        n = self.network.max_rows
+        for inputs, codes in zip(self.inputs.split(n), self.codes.split(n), strict=True):
+            yield replace(self, inputs=inputs, codes=codes)
 
     def score(self, inputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Give what gradients are taken of, (n,): a value in the units of y, or a logit.
@@ -177,7 +182,7 @@ def _integrated_gradients(question, n_steps=N_STEPS):
         question.baseline,
         additional_forward_args=question.codes,
         n_steps=n_steps,
-        internal_batch_size=max(BATCH_ROWS, len(question.inputs)),
+        internal_batch_size=question.network.max_rows,
     )
     return {"attributions": as_numpy(maps.sum(1))}
 
@@ -229,7 +234,7 @@ def _cover(question, patch, stride, counts):
             strides=(n_channels, *stride),
             baselines=question.baseline,
             additional_forward_args=question.codes,
-            perturbations_per_eval=max(1, BATCH_ROWS // n),
+            perturbations_per_eval=question.network.max_rows // n,
         )
     )
     # First come the samples as they are; then patches, with the first axis running fastest.
@@ -291,6 +296,21 @@ METHODS = {
     ),
     "saliency": Method(_saliency, (), "Saliency", "|gradient|, share of the largest"),
 }
+
+
+def explain(question: Question, method: str, **parameters: Any) -> dict[str, Any]:
+    """Compute what a method finds, as arguments of the display.
+
+    Parameters
+    ----------
+    question : Question
+    method : str
+    **parameters
+        Those that the method takes; others keep their defaults.
+    """
+    parts = [METHODS[method].compute(part, **parameters) for part in question.parts()]
+    by_sample = ("attributions", "probabilities", "patch_predictions")
+    return parts[0] | {name: np.concatenate([part[name] for part in parts]) for name in by_sample if name in parts[0]}
 
 
 def check_method(method: Any, parameters: dict[str, Any]) -> None:

@@ -18,6 +18,10 @@ from sklcnn.network.cnn import ConvBlock
 from sklcnn.training.net import autocast
 
 MAX_NAMES = 40  # layers that an error lists
+# Values of samples that go through a network at once: what a backbone keeps for its gradients takes some hundred
+# times their memory.
+VALUES = 2**21
+MAX_ROWS = 256
 
 
 class OpenNetwork:
@@ -29,6 +33,12 @@ class OpenNetwork:
     ----------
     cnn : BaseCNN
         Fitted.
+
+    Attributes
+    ----------
+    module : torch.nn.Module
+    max_rows : int
+        How many samples should go through at once.
     """
 
     def __init__(self, cnn: BaseCNN):
@@ -37,6 +47,7 @@ class OpenNetwork:
         self.module = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()
         self.dtype = cnn._dtype
         self._precision, self._device = cnn.net_.spec.precision, cnn.net_.torch_device_
+        self.max_rows = min(max(VALUES // math.prod(cnn.sample_shape_), 1), MAX_ROWS)
         for layer in self.module.modules():
             if isinstance(layer, ConvBlock):
                 layer.pool_first = False
@@ -45,6 +56,11 @@ class OpenNetwork:
         """Map samples (n, c, *spatial) to raw outputs (n, k), as `predict` does but with gradients."""
         with autocast(self._precision, self._device):
             return self.module(inputs).to(self.dtype)
+
+    @torch.no_grad()
+    def predictions(self, inputs: torch.Tensor) -> Any:
+        """Map samples (n, c, *spatial) to raw outputs, an ndarray (n, k)."""
+        return as_numpy(torch.cat([self.outputs(part) for part in inputs.split(self.max_rows)]))
 
     def map_layers(self) -> list[str]:
         """List the layers that integers count: the blocks, or the convolutions of a network without blocks."""
@@ -138,9 +154,13 @@ class OpenNetwork:
             # A clone, because the next layer may change it in place.
             seen.append(output.clone() if isinstance(output, torch.Tensor) else output)
 
-        with hooked([layer], note):
-            self.outputs(inputs)
-        return self.check_maps(name, seen[-1] if seen else None, inputs.ndim)
+        maps = []
+        for part in inputs.split(self.max_rows):
+            with hooked([layer], note):
+                self.outputs(part)
+            maps.append(self.check_maps(name, seen[-1] if seen else None, inputs.ndim))
+            seen.clear()
+        return torch.cat(maps)
 
     @torch.no_grad()
     def last_map_layer(self, inputs: torch.Tensor) -> str:

@@ -14,6 +14,7 @@ from sklcnn.inspection._attribution import (
     METHODS,
     Question,
     check_method,
+    explain,
     find_baseline,
     find_targets,
     import_captum,
@@ -38,7 +39,7 @@ from sklcnn.inspection._drawing import (
     short,
     value_range,
 )
-from sklcnn.inspection._network import OpenNetwork, as_numpy
+from sklcnn.inspection._network import OpenNetwork
 from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read_store
 
 N_SAMPLES = 4  # shown unless others are chosen
@@ -210,8 +211,7 @@ class SaliencyDisplay:
         store = read_store(cnn, X)
         chosen = read_samples(cnn, store, choose_rows(samples, len(store), N_SAMPLES))
         network, encoding = OpenNetwork(cnn), cnn._encoding
-        with torch.no_grad():
-            outputs = as_numpy(network.outputs(chosen.inputs))
+        outputs = network.predictions(chosen.inputs)
         targets, codes = find_targets(encoding, target, outputs, chosen.rows, len(store))
         question = Question(
             network=network,
@@ -229,7 +229,7 @@ class SaliencyDisplay:
             pictures=chosen.pictures,
             names=chosen.names,
             kind="values" if isinstance(encoding, ValueEncoding) else "labels" if encoding.multilabel else "classes",
-            **METHODS[method].compute(question, **own),
+            **explain(question, method, **own),
         )
         return display.plot(ax=ax, alpha=alpha, slice_index=slice_index) if draw else display
 

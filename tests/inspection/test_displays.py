@@ -5,6 +5,7 @@ import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -13,7 +14,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.inspection import FeatureMapDisplay, MistakesDisplay, SaliencyDisplay, TrainingCurveDisplay
+from sklcnn.inspection import FeatureMapDisplay, MistakesDisplay, SaliencyDisplay, TrainingCurveDisplay, _network
 
 KINDS = ["signals", "signals of three channels", "grey", "colour", "volumes", "flat rows", "files"]
 DISPLAYS = {
@@ -107,6 +108,38 @@ def test_looking_leaves_estimator_and_generators_as_they_were(display, cases, de
     before = describe_state(case.cnn)
     display(case.cnn, case.X, case.y)
     assert describe_state(case.cnn) == before
+
+
+@looker
+def test_a_network_in_training_mode_is_shown_as_it_predicts_and_stays_in_it(display, cases, describe_state):
+    case = cases["grey"]
+    cnn = CNNClassifier(**(case.cnn.get_params() | {"dropout": 0.9, "conv_dropout": 0.5})).fit(case.X, case.y)
+    predicting = display(cnn, case.X, case.y, draw=False)
+    cnn.module_.train()
+    before = describe_state(cnn)
+    shown = display(cnn, case.X, case.y, draw=False)
+    if not isinstance(shown, MistakesDisplay):  # which predicts
+        assert describe_state(cnn) == before
+    assert_same(shown, predicting)
+
+
+@looker
+def test_however_many_samples_go_through_at_once_the_same_is_shown(display, cases, monkeypatch):
+    case = cases["colour"]
+    options = {} if display is DISPLAYS["mistakes"] else {"samples": range(7)}
+    together = display(case.cnn, case.X, case.y, draw=False, **options)
+    monkeypatch.setattr(_network, "MAX_ROWS", 3)
+    assert_same(display(case.cnn, case.X, case.y, draw=False, **options), together)
+
+
+@looker
+def test_columns_of_a_table_are_checked(display, cases):
+    rows, y = cases["flat rows"].X, cases["flat rows"].y
+    frame = pd.DataFrame(rows, columns=[f"pixel {i}" for i in range(144)])
+    cnn = CNNClassifier(**cases["flat rows"].cnn.get_params()).fit(frame, y)
+    assert_same(display(cnn, frame, y, draw=False), display(cases["flat rows"].cnn, rows, y, draw=False))
+    with pytest.raises(ValueError, match="feature names"):
+        display(cnn, frame.rename(columns={"pixel 3": "pixel three"}), y)
 
 
 @looker

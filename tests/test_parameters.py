@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.utils import get_tags
 from skorch.callbacks import EarlyStopping
 
-from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
 from sklcnn.parameters import declared_parameters
 
 ESTIMATORS = [CNNClassifier, CNNRegressor]
@@ -259,3 +259,19 @@ def test_a_subclass_may_override_a_default(estimator_class):
         filters: tuple = (2, 3, 4)
 
     assert clone(Deep(dropout=0.5)).get_params()["filters"] == (2, 3, 4)
+
+
+FEATURE_BAD_VALUES = [
+    pytest.param(name, field.metadata["constraint"], value, id=f"{name}-{number}")
+    for name, field in declared_parameters(CNNFeatures).items()
+    for number, value in enumerate(field.metadata["constraint"].bad_values())
+]
+
+
+@pytest.mark.parametrize("name, constraint, value", FEATURE_BAD_VALUES)
+def test_a_bad_value_of_the_transformer_is_refused_by_name(name, constraint, value, refuses):
+    transformer = CNNFeatures(**{name: value})
+    kind = ValueError if constraint.accepts_kind(value) else TypeError
+    with refuses(transformer, rf"^CNNFeatures: {name}\b", kinds=(kind,)) as caught:
+        transformer.fit(np.zeros((2, 6, 5, 3)))
+    assert any(repr(part) in str(caught.value) for part in parts(value))

@@ -28,6 +28,7 @@ from sklcnn.network.cnn import NetworkSpec, build_network
 from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
 from sklcnn.scikit_callbacks import CALLBACK_ATTRIBUTES, CallbackSupportMixin, FitTask, with_callbacks
+from sklcnn.scores import RunningScore, Score
 from sklcnn.training.seeding import draw_seed, seeded
 
 if TYPE_CHECKING:
@@ -154,8 +155,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         """Build the loss."""
         raise NotImplementedError
 
-    def _default_score(self, encoding: Any, outputs: Any, targets: Any, weights: Any) -> float:
-        """Compute what `score` computes, from raw outputs."""
+    def _default_score(self, encoding: Any) -> Score:
+        """Give what `score` computes, from raw outputs."""
         raise NotImplementedError
 
     def _class_weights(self, encoding: Any, targets: torch.Tensor, weights: np.ndarray) -> np.ndarray | None:
@@ -516,7 +517,6 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         backbone = getattr(net.module_, "backbone", None)
         if backbone is None or net.spec.freeze_epochs <= len(net.history):
             return None
-        backbone.freeze()
 
         def features(rows):
             found = self._features(net, rows.store, rows.rows)
@@ -584,16 +584,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         """Set up what is computed while the network trains."""
         from sklcnn.training.net import Watch
 
-        def default_score(rows):
-            def score(outputs, places):
-                targets, weights = rows.targets, rows.score_weights
-                if places is not None:
-                    targets, weights = targets[places], None if weights is None else weights[places]
-                return self._default_score(encoding, outputs, targets, weights)
-
-            return score
-
-        watch = Watch(train_score=default_score(train_rows))
+        score = self._default_score(encoding)
+        watch = Watch(train_score=RunningScore(score, train_rows.targets, train_rows.score_weights))
         if self.augmentation is not None:
             from sklcnn.data.augmentation import build_augmentation
 
@@ -604,7 +596,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
                 unit=255 if reading.integer else 1,
             )
         if valid_rows is not None:
-            watch.valid_score = default_score(valid_rows)
+            watch.valid_score = RunningScore(score, valid_rows.targets, valid_rows.score_weights).of_all
         if self.scoring != "loss":
             self._watch_scorer(watch, net, encoding, reading, valid_rows, valid_data)
         return watch
@@ -636,7 +628,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if valid_rows.score_weights is not None and _takes_weights(scorer):
             arguments["sample_weight"] = valid_rows.score_weights.numpy()
 
-        def score(outputs, _):
+        def score(outputs):
             known[1] = outputs
             try:
                 value = float(scorer(view, X, y, **arguments))

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 from sklearn.utils.metaestimators import available_if
 
 from sklcnn.base import BaseCNN, offers_partial_fit, unchanged_on_error
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
-from sklcnn.data.targets import ClassEncoding, class_weights, learn_labels
+from sklcnn.data.targets import class_weights, learn_labels
 from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
 from sklcnn.parameters import CALLABLE_LOSS, parameter
+from sklcnn.scores import ACCURACY, LABEL_SET_ACCURACY
 
 
 class CNNClassifier(ClassifierMixin, BaseCNN):
@@ -104,14 +104,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             )
         return class_weights(self.class_weight, encoding, targets.numpy(), weights, self._owner)
 
-    def _default_score(self, encoding, outputs, targets, weights):
-        targets = targets.to(outputs.device)
-        if encoding.multilabel:
-            right = ((outputs > 0) == (targets > 0.5)).all(1)
-        else:
-            right = outputs.argmax(1) == targets
-        right = right.double().cpu()
-        return float(right.mean() if weights is None else (right * weights).sum() / weights.sum())
+    def _default_score(self, encoding):
+        return LABEL_SET_ACCURACY if encoding.multilabel else ACCURACY
 
     @available_if(offers_partial_fit)
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> CNNClassifier:

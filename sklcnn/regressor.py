@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import RegressorMixin
 
 from sklcnn.base import BaseCNN
@@ -13,6 +12,7 @@ from sklcnn.constraints import Choice, OneOf
 from sklcnn.data.targets import check_values, learn_values
 from sklcnn.network.losses import REGRESSION_LOSSES, RowLoss
 from sklcnn.parameters import CALLABLE_LOSS, parameter
+from sklcnn.scores import R2
 
 
 class CNNRegressor(RegressorMixin, BaseCNN):
@@ -70,16 +70,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     def _make_loss(self, encoding):
         return RowLoss(self.loss, encoding.n_outputs, "values", owner=self._owner)
 
-    def _default_score(self, encoding, outputs, targets, weights):
-        targets = targets.to(outputs.device)
-        weights = torch.ones(len(targets)) if weights is None else weights
-        share = (weights / weights.sum()).to(outputs)[:, None]
-        spread = (share * (targets - (share * targets).sum(0)) ** 2).sum(0)
-        error = (share * (targets - outputs) ** 2).sum(0)
-        if len(targets) < 2:
-            return np.nan
-        perfect = torch.where(error == 0, 1.0, 0.0)  # as scikit-learn scores a constant target
-        return float(torch.where(spread > 0, 1 - error / spread, perfect).mean())
+    def _default_score(self, encoding):
+        return R2
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

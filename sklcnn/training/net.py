@@ -24,6 +24,7 @@ from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.cnn import flat
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.penalties import add_penalty_gradients, penalised_weights, weight_penalty
+from sklcnn.scores import RunningScore
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.progress import make_progress
 from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_WAIT, SCHEDULES
@@ -32,6 +33,7 @@ from sklcnn.training.snapshots import Snapshot, state_tensors
 # OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
 os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
+SCORED_ROWS = 8192  # whose outputs wait to be scored together
 DEVICE_SHARE = 3  # a GPU's free memory over what the rows may take of it: the rest is for the network
 EVALUATION_BATCH = 512  # rows a forward pass without gradients, at most
 EVALUATION_VALUES = 2**22  # values of input in such a pass, about
@@ -79,8 +81,10 @@ class Watch:
 
     Attributes
     ----------
-    train_score, valid_score : callable of (outputs, places) -> float
-        `outputs` is a tensor (n, k), `places` says which rows they belong to, in order.
+    train_score : RunningScore or None
+        Takes in the outputs of training batches.
+    valid_score : callable of (outputs) -> float
+        Scores the outputs (n, k) of all validation rows.
     before_epoch : callable of ()
     after_epoch : callable of (row) -> bool
         Whether to stop; `row` is the epoch's line of the history.
@@ -88,7 +92,7 @@ class Watch:
         Maps inputs and targets of a training batch to others.
     """
 
-    train_score: Callable | None = None
+    train_score: RunningScore | None = None
     valid_score: Callable | None = None
     before_epoch: Callable | None = None
     after_epoch: Callable | None = None
@@ -535,7 +539,7 @@ class _Run:
         sizes = batch_sizes(len(rows), self.spec.batch_size, self.join_last)
         self._set_training_mode()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
-        outputs = []
+        scored = _Scored(self.watch.train_score, order)
         for batch in rows.batches(order, sizes, self.dtype, self.device):
             if self.table is not None:
                 self._set_rate(self.table[self.update])
@@ -543,17 +547,14 @@ class _Run:
                 net.notify("on_batch_begin", batch=(batch.inputs, batch.targets), training=True)
             loss, output = self._step(batch)
             total.add_(loss, alpha=len(output))
-            outputs.append(output)
+            scored.add(output)
             self.update += 1
             self.progress.advance()
             if self.hooks:
                 self._after_batch(batch, loss, output)
         if not self.hooks:
             net.history.new_batch()  # which skorch's Checkpoint looks up, whatever it holds
-        score = np.nan
-        if self.watch.train_score is not None:
-            score = self.watch.train_score(torch.cat(outputs), order)
-        return float(total) / len(rows), score
+        return float(total) / len(rows), scored.score()
 
     def _after_batch(self, batch, loss, output):
         """Tell skorch's batch callbacks what they expect to hear."""
@@ -628,7 +629,7 @@ class _Run:
         loss = float(np.average(losses.numpy(), weights=None if rows.weights is None else rows.weights.cpu().numpy()))
         score = np.nan
         if self.watch.valid_score is not None:
-            score = self.watch.valid_score(outputs, None)
+            score = self.watch.valid_score(outputs)
         return loss, score
 
     def _tell_validation(self, inputs, outputs, start):
@@ -641,6 +642,31 @@ class _Run:
         net.history.record_batch("valid_loss", float(loss))
         net.history.record_batch("valid_batch_size", len(outputs))
         net.notify("on_batch_end", batch=(inputs, targets), training=False, loss=loss, y_pred=outputs)
+
+
+class _Scored:
+    """The outputs of an epoch's batches on their way into a score: a few thousand rows together, no more at a time."""
+
+    def __init__(self, running, order):
+        self._running, self._order = running, order
+        self._outputs, self._n_waiting, self._n_scored = [], 0, 0
+
+    def add(self, output):
+        self._outputs.append(output)
+        self._n_waiting += len(output)
+        if self._n_waiting >= SCORED_ROWS:
+            self._score()
+
+    def _score(self):
+        if self._running is not None and self._outputs:
+            done = self._n_scored + self._n_waiting
+            self._running.add(torch.cat(self._outputs), self._order[self._n_scored : done])
+            self._n_scored = done
+        self._outputs, self._n_waiting = [], 0
+
+    def score(self):
+        self._score()
+        return np.nan if self._running is None else self._running.take()
 
 
 def cb_hook(callback):

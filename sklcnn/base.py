@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-import inspect
+import functools
 import math
+import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,23 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.metrics import get_scorer
-from sklearn.metrics._scorer import _BaseScorer
-from sklearn.utils import _safe_indexing, check_array, check_consistent_length
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from sklcnn.constraints import is_sequence
 from sklcnn.data.batches import Rows
 from sklcnn.data.images import image_sources
-from sklcnn.data.inputs import FeatureStore, InputSpec, channel_statistics, read_again, read_inputs
+from sklcnn.data.inputs import FeatureStore, channel_statistics, read_again, read_inputs
+from sklcnn.data.rows import keep_rows, weight_unit
 from sklcnn.data.split import split_rows
-from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, check_weights
-from sklcnn.network.cnn import NetworkSpec, build_network
+from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding
+from sklcnn.network.cnn import build_network
 from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
 from sklcnn.scikit_callbacks import CALLBACK_ATTRIBUTES, CallbackSupportMixin, FitTask, with_callbacks
+from sklcnn.scorers import checked_score, find_scorer, is_scikit_learns, scored_data, takes_weights
 from sklcnn.scores import RunningScore, Score
+from sklcnn.specs import input_spec, network_spec, training_spec
+from sklcnn.training.run import FrozenStage, Watch
 from sklcnn.training.seeding import draw_seed, seeded
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ HISTORY_COLUMNS = (
     "train_score",
     "val_score",
 )
-# "auto" for max_epochs: about so many updates, in no fewer and no more epochs than these.
-AUTO_UPDATES, AUTO_MIN_EPOCHS, AUTO_MAX_EPOCHS = 1000, 10, 200
-
 EVALUATION_ROWS = 32  # images that a frozen backbone is given at once: of 224 pixels, what fits a cache best
 
 
@@ -69,73 +66,27 @@ def unchanged_on_error(estimator: Any) -> Iterator[None]:
         raise
 
 
-def auto_epochs(n_rows: int, batch_size: int) -> int:
-    """Choose a number of epochs that gives about 1,000 updates."""
-    updates = math.ceil(n_rows / batch_size)
-    return min(max(round(AUTO_UPDATES / updates), AUTO_MIN_EPOCHS), AUTO_MAX_EPOCHS)
+class NotOfferedError(AttributeError, ValueError):
+    """A method is not there because of a hyper-parameter's value: `hasattr` says no, and a call says why."""
 
 
-def find_image_size(image_size: Any, backbone: Any) -> tuple[int, int] | None:
-    """Give the (height, width) that images are resized to: the user's, or what a named backbone was trained on."""
-    if image_size is not None:
-        return tuple(map(int, image_size)) if is_sequence(image_size) else (int(image_size),) * 2
-    if backbone is None:
-        return None
-    from sklcnn.network.backbones import default_image_size
+class OneEpochAtATime:
+    """Decorator of `partial_fit`, which an estimator with early stopping does not offer."""
 
-    return default_image_size(backbone)
+    def __init__(self, method: Callable):
+        functools.update_wrapper(self, method)
+        self._method = method
 
-
-def resolve_device(device: str, precision: str, owner: str) -> str:
-    """Find the device to run on.
-
-    Raises
-    ------
-    ValueError
-        If there is no such device on this machine.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        usable = torch.backends.mps.is_available() and precision != "float64"  # which Apple's GPUs lack
-        return "mps" if usable else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{owner}: device={device!r} is not available here: {reason}. Use device=\"auto\"."
-        ) from None
-    return device
-
-
-def find_scorer(scoring: Any, owner: str) -> Callable:
-    """Give the scorer that a hyper-parameter names, or is.
-
-    Raises
-    ------
-    ValueError
-        If there is no scorer of that name.
-    """
-    if not isinstance(scoring, str):
-        return scoring
-    try:
-        return get_scorer(scoring)
-    except ValueError:
-        raise ValueError(
-            f"{owner}: scoring must be \"loss\", a scorer's name or a callable; got {scoring!r}. "
-            "sklearn.metrics.get_scorer_names() lists the names."
-        ) from None
-
-
-def offers_partial_fit(estimator: Any) -> bool:
-    """Tell whether an estimator has `partial_fit`; say why not."""
-    if estimator.early_stopping:
-        raise ValueError(
-            f"{type(estimator).__name__}: partial_fit trains for one epoch and cannot stop early. "
-            "Set early_stopping=False."
-        )
-    return True
+    def __get__(self, estimator: Any, cls: type | None = None) -> Callable:
+        """Bind the method to an estimator."""
+        if estimator is None:
+            return self._method
+        if estimator.early_stopping:
+            raise NotOfferedError(
+                f"{type(estimator).__name__}: partial_fit trains for one epoch and cannot stop early. "
+                "Set early_stopping=False."
+            )
+        return types.MethodType(self._method, estimator)
 
 
 class BaseCNN(CallbackSupportMixin, CNNParameters):
@@ -168,57 +119,6 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
     @property
     def _owner(self):
         return type(self).__name__
-
-    def _input_spec(self):
-        shape = None if self.input_shape is None else tuple(int(size) for size in self.input_shape)
-        return InputSpec(
-            self._owner,
-            shape,
-            self.spatial_dims,
-            self.data_format,
-            image_size=find_image_size(self.image_size, self.backbone),
-            n_jobs=self.n_jobs,
-            pixels=self.backbone is not None,
-        )
-
-    def _network_spec_now(self):
-        def as_tuple(units):
-            return tuple(int(n) for n in units) if is_sequence(units) else (int(units),)
-
-        return NetworkSpec(
-            owner=self._owner,
-            filters=as_tuple(self.filters),
-            dense_units=as_tuple(self.dense_units),
-            **{
-                name: getattr(self, name)
-                for name in (
-                    "kernel_size", "stride", "padding", "pooling", "pool_size", "global_pooling", "activation",
-                    "batch_norm", "dropout", "conv_dropout",
-                )
-            },
-        )  # fmt: skip
-
-    def _training_spec(self, n_rows):
-        from sklcnn.training.net import TrainingSpec
-
-        schedule = self.lr_schedule
-        if schedule == "auto":
-            schedule = "reduce_on_plateau" if self.early_stopping else "one_cycle"
-        return TrainingSpec(
-            owner=self._owner,
-            schedule=schedule,
-            max_epochs=auto_epochs(n_rows, self.batch_size) if self.max_epochs == "auto" else int(self.max_epochs),
-            patience=int(self.patience) if self.early_stopping else None,
-            device=resolve_device(self.device, self.precision, self._owner),
-            freeze_epochs=math.inf if self.freeze_epochs is None else int(self.freeze_epochs),
-            **{
-                name: getattr(self, name)
-                for name in (
-                    "optimizer", "learning_rate", "optimizer_params", "batch_size", "l1", "l2", "scoring", "precision",
-                    "verbose", "backbone_lr_factor",
-                )
-            },
-        )  # fmt: skip
 
     # Fitting.
 
@@ -276,29 +176,28 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         seed = draw_seed(self.random_state)
         goes_on = self.warm_start and hasattr(self, "net_")
         store, reading = self._read(X, goes_on, sample_weight)
-        given_y = y
-        rows, y, weights, groups = self._kept_rows(store, y, sample_weight, groups)
-        draft = self._known_encoding(y) if goes_on else self._draft_encoding(y)
-        train, valid = self._split(draft, y, rows, groups, validation, seed)
-        encoding = self._finish_encoding(draft, y, train, weights[train])
-        data, by_class = self._encode(encoding, store, rows, y, weights, train)
-        train_rows = data(train)
+        kept = keep_rows(store, y, sample_weight, groups, self._owner)
+        draft = self._known_encoding(kept.y) if goes_on else self._draft_encoding(kept.y)
+        train, valid = self._split(draft, kept, validation, seed)
+        encoding = self._finish_encoding(draft, kept.y, train, kept.weights[train])
+        data, by_class = self._encode(encoding, kept, train)
+        train_rows = data.at(train)
         if valid is None:
             valid_rows, valid_data = self._validation_rows(X, encoding, reading, validation, by_class)
         else:
-            valid_rows, valid_data = data(valid), _scored_data(X, y, rows[valid], valid)
+            valid_rows, valid_data = data.at(valid), scored_data(X, kept.y, kept.rows[valid], valid)
         self._check_validation_weights(valid_rows)
         with self._seeded(seed, goes_on):
-            spec = self._training_spec(len(train_rows))
+            spec = training_spec(self, len(train_rows))
             net = self._continued_net(spec, encoding) if goes_on else self._new_net(spec, encoding, reading, train_rows)
             watch = self._watch(net, encoding, reading, train_rows, valid_rows, valid_data)
-            task = FitTask(self, X, given_y, sample_weight, spec.max_epochs)
+            task = FitTask(self, X, y, sample_weight, spec.max_epochs)
             self._tell_epochs(task, watch, net, encoding, reading)
             outcome = self._train(net, train_rows, valid_rows, watch, seed)
         history = net.history
         if self.refit_full and self.early_stopping and outcome.interrupt is None:
             try:
-                net, encoding = self._refit(spec, draft, reading, (store, rows, y, weights), outcome, seed)
+                net, encoding = self._refit(spec, draft, reading, kept, outcome, seed)
             except KeyboardInterrupt as interrupt:
                 outcome.interrupt = interrupt  # the first run's network stands
         self._remember(X, net, encoding, reading, outcome, history)
@@ -306,17 +205,15 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if outcome.interrupt is not None:
             raise outcome.interrupt
 
-    def _refit(self, spec, draft, reading, data, outcome, seed):
+    def _refit(self, spec, draft, reading, kept, outcome, seed):
         """Train anew on all rows, for as long as was best, as the first run went."""
-        store, rows, y, weights = data
-        everything = np.arange(len(rows))
-        encoding = self._finish_encoding(draft, y, everything, weights)
-        all_rows = self._encode(encoding, store, rows, y, weights, everything)[0](everything)
+        encoding = self._finish_encoding(draft, kept.y, kept.places, kept.weights)
+        rows, _ = self._encode(encoding, kept, kept.places)
         with seeded(seed):
-            net = self._new_net(replace(spec, patience=None), encoding, reading, all_rows)
+            net = self._new_net(replace(spec, patience=None), encoding, reading, rows)
             by_epoch = outcome.rates if spec.schedule == "reduce_on_plateau" else None
             again = self._train(
-                net, all_rows, None, self._watch(net, encoding, reading, all_rows, None, None), seed,
+                net, rows, None, self._watch(net, encoding, reading, rows, None, None), seed,
                 epochs=outcome.best_epoch, horizon=spec.max_epochs, rates=by_epoch,
             )  # fmt: skip
         if again.interrupt is not None:
@@ -335,81 +232,38 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if goes_on:
             self._check_features(X)
             return read_again(X, self._reading, self.n_jobs, sample_weight), self._reading
-        return read_inputs(X, self._input_spec(), sample_weight)
+        return read_inputs(X, input_spec(self), sample_weight)
 
-    def _kept_rows(self, store, y, sample_weight, groups):
-        """Drop the rows of zero weight; give the rest with y, weights and groups beside them."""
-        if y is None:
-            raise ValueError(
-                f"{self._owner}: requires y to be passed, but the target y is None. Pass one target a row."
-            )
-        weights = check_weights(sample_weight, len(store), self._owner)
-        y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
-        y = y if hasattr(y, "shape") or isinstance(y, (list, tuple)) else np.asarray(y)
-        if getattr(y, "shape", None) == ():
-            raise TypeError(f"{self._owner}: y must hold one target a row; got the one value {y.tolist()!r}.")
-        if len(store) != (n_targets := _num_samples(y)):
-            raise ValueError(
-                f"Found input variables with inconsistent numbers of samples: {self._owner} got {len(store)} rows in X "
-                f"but {n_targets} in y. Pass one target a row."
-            )
-        if groups is not None:
-            groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
-            check_consistent_length(y, groups)
-        rows = np.arange(len(store))
-        if weights is None:
-            return rows, y, np.ones(len(store)), groups
-        rows = np.flatnonzero(weights > 0)
-        if len(rows) < len(store):
-            y = _safe_indexing(y, rows)
-            groups = None if groups is None else groups[rows]
-        return rows, y, weights[rows], groups
-
-    def _split(self, draft, y, rows, groups, validation, seed):
-        """Give places (in `rows`) to train on, and to validate on or None."""
-        places = np.arange(len(rows))
+    def _split(self, draft, kept, validation, seed):
+        """Give places (in the rows kept) to train on, and to validate on or None."""
         if not self.early_stopping or validation[0] is not None:
-            return places, None
+            return kept.places, None
         codes = labels = None
         if isinstance(draft, ClassEncoding):
-            codes, labels = draft.encode(y, self._owner, torch.float32).numpy(), draft.classes
+            codes, labels = draft.encode(kept.y, self._owner, torch.float32).numpy(), draft.classes
         return split_rows(
-            places, fraction=self.validation_fraction, codes=codes, groups=groups, labels=labels, seed=seed,
+            kept.places, fraction=self.validation_fraction, codes=codes, groups=kept.groups, labels=labels, seed=seed,
             owner=self._owner,
         )  # fmt: skip
 
-    def _encode(self, encoding, store, rows, y, weights, train, *, rescale=True, by_class=None):
-        """Give a function from places (in `rows`) to their data; and the class weights, found here or given."""
+    def _encode(self, encoding, kept, train, *, rescale=True, by_class=None):
+        """Give the data of the rows that were kept, and the class weights, found here or given."""
         dtype = TORCH_FLOATS[self.precision]
-        targets = encoding.encode(y, self._owner, dtype)
-        score_weights = None if np.all(weights == weights[0]) else torch.from_numpy(weights)
+        targets = encoding.encode(kept.y, self._owner, dtype)
+        weights = kept.weights
         if by_class is None:
             by_class = self._class_weights(encoding, targets[train], weights[train])
         if by_class is not None:
             weights = weights * by_class[targets.numpy()]
         if rescale:
-            weights = weights / self._weight_unit(weights[train])
-        row_weights = None if np.all(weights == 1) else torch.from_numpy(weights).to(dtype)
-        numbers = torch.from_numpy(rows)
-
-        def data(places):
-            places = torch.from_numpy(places)
-            return Rows(
-                store,
-                numbers[places],
-                targets[places],
-                None if row_weights is None else row_weights[places],
-                None if score_weights is None else score_weights[places],
-            )
-
-        return data, by_class
-
-    def _weight_unit(self, train_weights):
-        """Give what weights are divided by: their mean over the training rows."""
-        if not np.any(train_weights > 0):
-            raise ValueError(f"{self._owner}: class_weight leaves every training row with weight 0. Raise a weight.")
-        low, high = train_weights.min(), train_weights.max()
-        return low if low == high else train_weights.mean()  # equal weights are no weights, to the last bit
+            weights = weights / weight_unit(weights[train], self._owner)
+        return Rows(
+            kept.store,
+            torch.from_numpy(kept.rows),
+            targets,
+            None if np.all(weights == 1) else torch.from_numpy(weights).to(dtype),
+            None if np.all(kept.weights == kept.weights[0]) else torch.from_numpy(kept.weights),
+        ), by_class
 
     def _check_validation_weights(self, valid_rows):
         if valid_rows is not None and valid_rows.weights is not None and not valid_rows.weights.any():
@@ -434,10 +288,9 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         view._remember_features(X_train, reading)
         view._check_features(X)
         store = read_again(X, reading, self.n_jobs, sample_weight)
-        rows, y, weights, _ = self._kept_rows(store, y, sample_weight, None)
-        places = np.arange(len(rows))
-        data, _ = self._encode(encoding, store, rows, y, weights, places, rescale=False, by_class=by_class)
-        return data(places), _scored_data(X, y, rows, places)
+        kept = keep_rows(store, y, sample_weight, None, self._owner)
+        data, _ = self._encode(encoding, kept, kept.places, rescale=False, by_class=by_class)
+        return data, scored_data(X, kept.y, kept.rows, kept.places)
 
     def _new_net(self, spec, encoding, reading, train_rows):
         """Build a network and the skorch net around it."""
@@ -459,7 +312,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if self.standardize:
             weights = torch.ones(len(train_rows)) if train_rows.weights is None else train_rows.weights
             statistics = channel_statistics(train_rows.store, train_rows.rows, weights)
-        return build_network(self._network_spec_now(), reading.sample_shape, encoding.n_outputs, statistics)
+        return build_network(network_spec(self), reading.sample_shape, encoding.n_outputs, statistics)
 
     def _build_on_backbone(self, encoding, reading, spec):
         """Build a network on a backbone; give it with the spec, which now knows how long the backbone is frozen."""
@@ -477,7 +330,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             scale=scale,
             frozen=spec.freeze_epochs > 0,
         )
-        return build_on_backbone(self._network_spec_now(), backbone, encoding.n_outputs), spec
+        return build_on_backbone(network_spec(self), backbone, encoding.n_outputs), spec
 
     def _continued_net(self, spec, encoding):
         """Give the last fit's net, set to the hyper-parameters of now."""
@@ -512,8 +365,6 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     def _frozen_stage(self, net, train_rows, valid_rows, augment):
         """Compute a frozen backbone's features, once for all epochs that train on them."""
-        from sklcnn.training.net import FrozenStage
-
         backbone = getattr(net.module_, "backbone", None)
         if backbone is None or net.spec.freeze_epochs <= len(net.history):
             return None
@@ -542,7 +393,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             image_size=store.sample_shape[1:],
         )
 
-    @available_if(offers_partial_fit)
+    @OneEpochAtATime
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseCNN:
         """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
 
@@ -565,14 +416,12 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         seed = draw_seed(self.random_state)
         goes_on = hasattr(self, "net_")
         store, reading = self._read(X, goes_on, sample_weight)
-        rows, y, weights, _ = self._kept_rows(store, y, sample_weight, None)
-        draft = self._encoding if goes_on else draft or self._draft_encoding(y)
-        train = np.arange(len(rows))
-        encoding = self._finish_encoding(draft, y, train, weights)
-        data, _ = self._encode(encoding, store, rows, y, weights, train, rescale=False)
-        train_rows = data(train)
+        kept = keep_rows(store, y, sample_weight, None, self._owner)
+        draft = self._encoding if goes_on else draft or self._draft_encoding(kept.y)
+        encoding = self._finish_encoding(draft, kept.y, kept.places, kept.weights)
+        train_rows, _ = self._encode(encoding, kept, kept.places, rescale=False)
         with self._seeded(seed, goes_on):
-            spec = replace(self._training_spec(len(train_rows)), schedule=None, patience=None, max_epochs=1)
+            spec = replace(training_spec(self, len(train_rows)), schedule=None, patience=None, max_epochs=1)
             net = self._continued_net(spec, encoding) if goes_on else self._new_net(spec, encoding, reading, train_rows)
             watch = self._watch(net, encoding, reading, train_rows, None, None)
             outcome = self._train(net, train_rows, None, watch, seed)
@@ -582,8 +431,6 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     def _watch(self, net, encoding, reading, train_rows, valid_rows, valid_data):
         """Set up what is computed while the network trains."""
-        from sklcnn.training.net import Watch
-
         score = self._default_score(encoding)
         watch = Watch(train_score=RunningScore(score, train_rows.targets, train_rows.score_weights))
         if self.augmentation is not None:
@@ -622,27 +469,15 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             return
         view = copy.copy(self)
         view._remember_network(net, encoding, reading)
-        X, y = valid_data(isinstance(scorer, _BaseScorer))
+        X, y = valid_data(is_scikit_learns(scorer))
         view._known_outputs = known = [X, None]
         arguments = {}
-        if valid_rows.score_weights is not None and _takes_weights(scorer):
+        if valid_rows.score_weights is not None and takes_weights(scorer):
             arguments["sample_weight"] = valid_rows.score_weights.numpy()
 
         def score(outputs):
             known[1] = outputs
-            try:
-                value = float(scorer(view, X, y, **arguments))
-            except (TypeError, ValueError) as error:
-                raise type(error)(
-                    f"{self._owner}: scoring={self.scoring!r} failed on the {len(valid_rows)} validation rows: {error} "
-                    "Hold out more rows, or watch another score."
-                ) from error
-            if not np.isfinite(value):
-                raise ValueError(
-                    f"{self._owner}: scoring={self.scoring!r} gave {value} on the {len(valid_rows)} validation rows. "
-                    "Hold out more rows, or watch another score."
-                )
-            return value
+            return checked_score(scorer, view, X, y, arguments, self.scoring)
 
         watch.valid_score = score
 
@@ -759,30 +594,3 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         state = super().__getstate__()
         state.pop("_known_outputs", None)
         return state
-
-
-def _takes_weights(scorer):
-    """Tell whether a scorer's metric weighs rows."""
-    if not isinstance(scorer, _BaseScorer):
-        return False
-    try:
-        return "sample_weight" in inspect.signature(scorer._score_func).parameters
-    except (TypeError, ValueError):
-        return False
-
-
-def _scored_data(X, y, rows, places):
-    """Give a function that makes the X (its `rows`) and y (its `places`) a scorer is called with.
-
-    scikit-learn's own scorers only hand X on to `predict`, which knows the outputs already: for them X is a stand-in,
-    so that no row of it is copied.
-    """
-
-    def data(stand_in):
-        if stand_in:
-            given = np.empty((len(rows), 0))
-        else:
-            given = X if len(rows) == _num_samples(X) else _safe_indexing(X, rows)
-        return given, _safe_indexing(y, places)
-
-    return data

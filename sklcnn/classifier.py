@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
-from sklearn.utils.metaestimators import available_if
 
-from sklcnn.base import BaseCNN, offers_partial_fit, unchanged_on_error
+from sklcnn.base import BaseCNN, OneEpochAtATime, unchanged_on_error
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
 from sklcnn.data.targets import class_weights, learn_labels
 from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
@@ -107,7 +106,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     def _default_score(self, encoding):
         return LABEL_SET_ACCURACY if encoding.multilabel else ACCURACY
 
-    @available_if(offers_partial_fit)
+    @OneEpochAtATime
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> CNNClassifier:
         """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
 

@@ -12,13 +12,14 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from sklcnn.base import EVALUATION_ROWS, BaseCNN, find_image_size, resolve_device, unchanged_on_error
+from sklcnn.base import EVALUATION_ROWS, BaseCNN, unchanged_on_error
 from sklcnn.constraints import Checked
 from sklcnn.data.inputs import InputSpec, read_again, read_inputs
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.backbones import check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import BackboneParameters, ComputeParameters, InputParameters, parameter
+from sklcnn.specs import find_image_size, resolve_device
 
 
 def _fitted_network(backbone):

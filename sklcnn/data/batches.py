@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from sklcnn.data.inputs import DeviceStore, Store
@@ -63,6 +64,12 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def at(self, places: np.ndarray) -> Rows:
+        """Give the rows at some places."""
+        chosen = torch.from_numpy(places)
+        tensors = (self.rows, self.targets, self.weights, self.score_weights)
+        return Rows(self.store, *(None if tensor is None else tensor[chosen] for tensor in tensors))
 
     def on_device(self, device: torch.device, free_bytes: int) -> Rows:
         """Give these rows kept on a device, whole, so that a batch crosses no bus; as they are if they do not fit.

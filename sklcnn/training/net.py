@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,15 @@ from skorch.history import History
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from sklcnn.data.batches import Rows, batch_sizes
+from sklcnn.data.batches import batch_sizes
 from sklcnn.data.inputs import Store
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.cnn import flat
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.penalties import add_penalty_gradients, penalised_weights, weight_penalty
-from sklcnn.scores import RunningScore
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.progress import make_progress
+from sklcnn.training.run import Outcome, TrainingSpec, Watch
 from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_WAIT, SCHEDULES
 from sklcnn.training.snapshots import Snapshot, state_tensors
 
@@ -37,86 +36,6 @@ SCORED_ROWS = 8192  # whose outputs wait to be scored together
 DEVICE_SHARE = 3  # a GPU's free memory over what the rows may take of it: the rest is for the network
 EVALUATION_BATCH = 512  # rows a forward pass without gradients, at most
 EVALUATION_VALUES = 2**22  # values of input in such a pass, about
-
-
-@dataclass(frozen=True)
-class TrainingSpec:
-    """How a network is trained: the estimator's hyper-parameters of the groups optimisation and early stopping."""
-
-    owner: str
-    optimizer: Any
-    learning_rate: float
-    optimizer_params: dict | None
-    schedule: str | None
-    batch_size: int
-    max_epochs: int
-    l1: float
-    l2: float
-    patience: int | None  # None: no early stopping
-    scoring: Any
-    precision: str
-    device: str
-    verbose: int
-    freeze_epochs: float = math.inf
-    backbone_lr_factor: float = 1.0
-
-
-@dataclass(frozen=True)
-class FrozenStage:
-    """The epochs during which the backbone does not train.
-
-    Attributes
-    ----------
-    train, valid : Rows or None
-        Rows of the backbone's features, on which the head trains; None where images must go through the backbone.
-    """
-
-    train: Rows | None
-    valid: Rows | None
-
-
-@dataclass
-class Watch:
-    """What the estimator computes while its network trains; each may be absent.
-
-    Attributes
-    ----------
-    train_score : RunningScore or None
-        Takes in the outputs of training batches.
-    valid_score : callable of (outputs) -> float
-        Scores the outputs (n, k) of all validation rows.
-    before_epoch : callable of ()
-    after_epoch : callable of (row) -> bool
-        Whether to stop; `row` is the epoch's line of the history.
-    augment : Augmentation or None
-        Maps inputs and targets of a training batch to others.
-    """
-
-    train_score: RunningScore | None = None
-    valid_score: Callable | None = None
-    before_epoch: Callable | None = None
-    after_epoch: Callable | None = None
-    augment: Callable | None = None
-
-
-@dataclass
-class Outcome:
-    """How a training run ended.
-
-    Attributes
-    ----------
-    n_epochs : int
-        Finished, in this run.
-    best_epoch : int
-        The epoch whose weights were kept, counted from 1 over the whole history.
-    interrupt : KeyboardInterrupt or None
-        To be raised once the state has been remembered.
-    """
-
-    n_epochs: int = 0
-    best_epoch: int = 0
-    interrupt: KeyboardInterrupt | None = None
-    rates: list[float] = field(default_factory=list)
 
 
 def evaluation_batch_size(sample_size: int, batch_size: int) -> int:
@@ -701,14 +620,21 @@ def forward_store(
         groups = [slice(start, start + size) for start in range(0, len(store), size)]
     else:
         groups = rows.split(size)
-    outputs, n_done = [], 0
+    n_rows, n_done = len(store) if rows is None else len(rows), 0
+    outputs = torch.empty(0)
     for inputs in store.batches(groups, dtype):
         with autocast(precision, device):
-            outputs.append(module(inputs.to(device)).to(dtype))
+            output = module(inputs.to(device)).to(dtype)
         if tell is not None:
-            tell(inputs, outputs[-1], n_done)
-        n_done += len(inputs)
-    return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+            tell(inputs, output, n_done)
+        if len(output) == n_rows:
+            return output
+        if n_done == 0:
+            # Filled batch by batch: small tensors that stay would break up the memory that the next batch could use.
+            outputs = output.new_empty(n_rows, *output.shape[1:])
+        outputs[n_done : n_done + len(output)] = output
+        n_done += len(output)
+    return outputs
 
 
 def make_net(module: nn.Module, spec: TrainingSpec, criterion: RowLoss, callbacks: list) -> TrainingNet:

@@ -1,0 +1,94 @@
+"""The rows of X that train, with their targets, weights and groups beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import _safe_indexing, check_array, check_consistent_length
+from sklearn.utils.validation import _num_samples
+
+from sklcnn.data.inputs import Store
+from sklcnn.data.targets import check_weights
+
+
+@dataclass(frozen=True)
+class KeptRows:
+    """The rows of positive weight.
+
+    Attributes
+    ----------
+    store : Store
+    rows : ndarray of int of shape (n,)
+        Rows of the store.
+    y : array-like of shape (n,) or (n, k)
+        As the user gave it.
+    weights : float64 ndarray of shape (n,)
+    groups : ndarray of shape (n,) or None
+    """
+
+    store: Store
+    rows: np.ndarray
+    y: Any
+    weights: np.ndarray
+    groups: np.ndarray | None
+
+    @property
+    def places(self) -> np.ndarray:
+        """All places in `rows`."""
+        return np.arange(len(self.rows))
+
+
+def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str) -> KeptRows:
+    """Check targets, weights and groups against X, and drop the rows of zero weight.
+
+    Parameters
+    ----------
+    store : Store
+    y : array-like of shape (n,) or (n, k)
+    sample_weight, groups : array-like of shape (n,) or None
+    owner : str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If y is missing, or lengths differ, or a weight is not usable.
+    """
+    if y is None:
+        raise ValueError(f"{owner}: requires y to be passed, but the target y is None. Pass one target a row.")
+    weights = check_weights(sample_weight, len(store), owner)
+    y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+    y = y if hasattr(y, "shape") or isinstance(y, (list, tuple)) else np.asarray(y)
+    if getattr(y, "shape", None) == ():
+        raise TypeError(f"{owner}: y must hold one target a row; got the one value {y.tolist()!r}.")
+    if len(store) != (n_targets := _num_samples(y)):
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: {owner} got {len(store)} rows in X "
+            f"but {n_targets} in y. Pass one target a row."
+        )
+    if groups is not None:
+        groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
+        check_consistent_length(y, groups)
+    if weights is None:
+        return KeptRows(store, np.arange(len(store)), y, np.ones(len(store)), groups)
+    rows = np.flatnonzero(weights > 0)
+    if len(rows) < len(store):
+        y = _safe_indexing(y, rows)
+        groups = None if groups is None else groups[rows]
+    return KeptRows(store, rows, y, weights[rows], groups)
+
+
+def weight_unit(train_weights: np.ndarray, owner: str) -> float:
+    """Give what weights are divided by: their mean over the training rows.
+
+    Raises
+    ------
+    ValueError
+        If all of them are zero.
+    """
+    if not np.any(train_weights > 0):
+        raise ValueError(f"{owner}: class_weight leaves every training row with weight 0. Raise a weight.")
+    low, high = train_weights.min(), train_weights.max()
+    return low if low == high else train_weights.mean()  # equal weights are no weights, to the last bit

@@ -1,0 +1,125 @@
+"""Hyper-parameters as the small, plain specs that the other rooms are handed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+
+from sklcnn.constraints import is_sequence
+from sklcnn.data.inputs import InputSpec
+from sklcnn.network.cnn import NetworkSpec
+from sklcnn.parameters import CNNParameters
+from sklcnn.training.run import TrainingSpec
+
+# "auto" for max_epochs: about so many updates, in no fewer and no more epochs than these.
+AUTO_UPDATES, AUTO_MIN_EPOCHS, AUTO_MAX_EPOCHS = 1000, 10, 200
+NETWORK_PARAMETERS = (
+    "kernel_size",
+    "stride",
+    "padding",
+    "pooling",
+    "pool_size",
+    "global_pooling",
+    "activation",
+    "batch_norm",
+    "dropout",
+    "conv_dropout",
+)
+TRAINING_PARAMETERS = (
+    "optimizer",
+    "learning_rate",
+    "optimizer_params",
+    "batch_size",
+    "l1",
+    "l2",
+    "scoring",
+    "precision",
+    "verbose",
+    "backbone_lr_factor",
+)
+
+
+def auto_epochs(n_rows: int, batch_size: int) -> int:
+    """Choose a number of epochs that gives about 1,000 updates."""
+    updates = math.ceil(n_rows / batch_size)
+    return min(max(round(AUTO_UPDATES / updates), AUTO_MIN_EPOCHS), AUTO_MAX_EPOCHS)
+
+
+def find_image_size(image_size: Any, backbone: Any) -> tuple[int, int] | None:
+    """Give the (height, width) that images are resized to: the user's, or what a named backbone was trained on."""
+    if image_size is not None:
+        return tuple(map(int, image_size)) if is_sequence(image_size) else (int(image_size),) * 2
+    if backbone is None:
+        return None
+    from sklcnn.network.backbones import default_image_size
+
+    return default_image_size(backbone)
+
+
+def resolve_device(device: str, precision: str, owner: str) -> str:
+    """Find the device to run on.
+
+    Raises
+    ------
+    ValueError
+        If there is no such device on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return "cuda"
+        usable = torch.backends.mps.is_available() and precision != "float64"  # which Apple's GPUs lack
+        return "mps" if usable else "cpu"
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"{owner}: device={device!r} is not available here: {reason}. Use device=\"auto\"."
+        ) from None
+    return device
+
+
+def input_spec(cnn: CNNParameters) -> InputSpec:
+    """Say how X is to be read."""
+    return InputSpec(
+        type(cnn).__name__,
+        None if cnn.input_shape is None else tuple(int(size) for size in cnn.input_shape),
+        cnn.spatial_dims,
+        cnn.data_format,
+        image_size=find_image_size(cnn.image_size, cnn.backbone),
+        n_jobs=cnn.n_jobs,
+        pixels=cnn.backbone is not None,
+    )
+
+
+def _as_tuple(units):
+    return tuple(int(n) for n in units) if is_sequence(units) else (int(units),)
+
+
+def network_spec(cnn: CNNParameters) -> NetworkSpec:
+    """Say what the network is made of."""
+    return NetworkSpec(
+        owner=type(cnn).__name__,
+        filters=_as_tuple(cnn.filters),
+        dense_units=_as_tuple(cnn.dense_units),
+        **{name: getattr(cnn, name) for name in NETWORK_PARAMETERS},
+    )
+
+
+def training_spec(cnn: CNNParameters, n_rows: int) -> TrainingSpec:
+    """Say how the network is to be trained on so many rows."""
+    schedule = cnn.lr_schedule
+    if schedule == "auto":
+        schedule = "reduce_on_plateau" if cnn.early_stopping else "one_cycle"
+    owner = type(cnn).__name__
+    return TrainingSpec(
+        owner=owner,
+        schedule=schedule,
+        max_epochs=auto_epochs(n_rows, cnn.batch_size) if cnn.max_epochs == "auto" else int(cnn.max_epochs),
+        patience=int(cnn.patience) if cnn.early_stopping else None,
+        device=resolve_device(cnn.device, cnn.precision, owner),
+        freeze_epochs=math.inf if cnn.freeze_epochs is None else int(cnn.freeze_epochs),
+        **{name: getattr(cnn, name) for name in TRAINING_PARAMETERS},
+    )

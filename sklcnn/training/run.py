@@ -1,0 +1,91 @@
+"""What a training run is given, and what it gives: plain values, free of skorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sklcnn.data.batches import Rows
+from sklcnn.scores import RunningScore
+
+
+@dataclass(frozen=True)
+class TrainingSpec:
+    """How a network is trained: the estimator's hyper-parameters of the groups optimisation and early stopping."""
+
+    owner: str
+    optimizer: Any
+    learning_rate: float
+    optimizer_params: dict | None
+    schedule: str | None
+    batch_size: int
+    max_epochs: int
+    l1: float
+    l2: float
+    patience: int | None  # None: no early stopping
+    scoring: Any
+    precision: str
+    device: str
+    verbose: int
+    freeze_epochs: float = math.inf
+    backbone_lr_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class FrozenStage:
+    """The epochs during which the backbone does not train.
+
+    Attributes
+    ----------
+    train, valid : Rows or None
+        Rows of the backbone's features, on which the head trains; None where images must go through the backbone.
+    """
+
+    train: Rows | None
+    valid: Rows | None
+
+
+@dataclass
+class Watch:
+    """What the estimator computes while its network trains; each may be absent.
+
+    Attributes
+    ----------
+    train_score : RunningScore or None
+        Takes in the outputs of training batches.
+    valid_score : callable of (outputs) -> float
+        Scores the outputs (n, k) of all validation rows.
+    before_epoch : callable of ()
+    after_epoch : callable of (row) -> bool
+        Whether to stop; `row` is the epoch's line of the history.
+    augment : Augmentation or None
+        Maps inputs and targets of a training batch to others.
+    """
+
+    train_score: RunningScore | None = None
+    valid_score: Callable | None = None
+    before_epoch: Callable | None = None
+    after_epoch: Callable | None = None
+    augment: Callable | None = None
+
+
+@dataclass
+class Outcome:
+    """How a training run ended.
+
+    Attributes
+    ----------
+    n_epochs : int
+        Finished, in this run.
+    best_epoch : int
+        The epoch whose weights were kept, counted from 1 over the whole history.
+    interrupt : KeyboardInterrupt or None
+        To be raised once the state has been remembered.
+    """
+
+    n_epochs: int = 0
+    best_epoch: int = 0
+    interrupt: KeyboardInterrupt | None = None
+    rates: list[float] = field(default_factory=list)

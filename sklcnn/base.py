@@ -26,9 +26,9 @@ from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
 from sklcnn.scikit_callbacks import CALLBACK_ATTRIBUTES, CallbackSupportMixin, FitTask, with_callbacks
 from sklcnn.scorers import checked_score, find_scorer, is_scikit_learns, scored_data, takes_weights
-from sklcnn.scores import RunningScore, Score
 from sklcnn.specs import input_spec, network_spec, training_spec
 from sklcnn.training.run import FrozenStage, Watch
+from sklcnn.training.scores import RunningScore, Score
 from sklcnn.training.seeding import draw_seed, seeded
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
 from sklcnn.data.targets import class_weights, learn_labels
 from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
 from sklcnn.parameters import CALLABLE_LOSS, parameter
-from sklcnn.scores import ACCURACY, LABEL_SET_ACCURACY
+from sklcnn.training.scores import ACCURACY, LABEL_SET_ACCURACY
 
 
 class CNNClassifier(ClassifierMixin, BaseCNN):

@@ -12,7 +12,7 @@ from sklcnn.constraints import Choice, OneOf
 from sklcnn.data.targets import check_values, learn_values
 from sklcnn.network.losses import REGRESSION_LOSSES, RowLoss
 from sklcnn.parameters import CALLABLE_LOSS, parameter
-from sklcnn.scores import R2
+from sklcnn.training.scores import R2
 
 
 class CNNRegressor(RegressorMixin, BaseCNN):

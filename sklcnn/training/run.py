@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sklcnn.data.batches import Rows
-from sklcnn.scores import RunningScore
+from sklcnn.training.scores import RunningScore
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, r2_score
 
-from sklcnn.scores import ACCURACY, LABEL_SET_ACCURACY, R2, RunningScore
+from sklcnn.training.scores import ACCURACY, LABEL_SET_ACCURACY, R2, RunningScore
 
 RANDOM = np.random.RandomState(0)
 N = 50

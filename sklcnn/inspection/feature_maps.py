@@ -33,6 +33,7 @@ N_SAMPLES = 2  # shown unless others are chosen
 # By the number of spatial axes: maps beside each other, and the width of the samples' column as against theirs.
 COLUMNS = {1: 4, 2: 8, 3: 8}
 FIRST_COLUMN = {1: 1.4, 2: 1.0, 3: 1.0}
+MEANINGS = {None: "output", True: "activation", False: "before activation"}  # by `after_activation`
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -223,18 +224,9 @@ class FeatureMapDisplay:
             rows.append(add_panels(start))
             for j, panel in enumerate(rows[-1]):
                 panel.set_title(f"map {j}" if j == 0 or n_axes == 1 else f"{j}", fontsize=SMALL, pad=3)
-        draw_maps(figure, rows, self.maps[:, :n_maps], share, self._meaning())
+        draw_maps(figure, rows, self.maps[:, :n_maps], share, MEANINGS[self.after_activation])
         set_title(figure, ax, self._title(n_maps) + cut_note(self.pictures, share))
         return self
-
-    def _meaning(self):
-        return (
-            "output"
-            if self.after_activation is None
-            else "activation"
-            if self.after_activation
-            else "before activation"
-        )
 
     def _title(self, n_maps):
         total = self.maps.shape[1]

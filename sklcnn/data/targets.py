@@ -17,6 +17,10 @@ from sklearn.utils.validation import _check_sample_weight
 
 TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
+# Deviations of y that float32 can hold with all of its seven digits, and the mean in such deviations that leaves four.
+FLOAT32_RANGE = 1e-30, 1e30
+FLOAT32_DIGITS_TO_SPARE = 1000
+
 
 @dataclass(frozen=True)
 class ClassEncoding:
@@ -125,9 +129,24 @@ class ValueEncoding:
         return torch.from_numpy((columns - self.mean) / self.deviation).to(dtype)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Give outputs (n, k) in the user's units, as float64; (n,) where y was."""
+        """Give outputs (n, k) in the user's units; (n,) where y was.
+
+        In the network's own precision, which says how far they can be trusted, where float32 holds such values
+        without loss; several outputs always in float64, as scikit-learn asks.
+        """
         values = outputs.astype(np.float64) * self.deviation + self.mean
-        return values[:, 0] if self.one_dimensional else values
+        if not self.one_dimensional:
+            return values
+        return values[:, 0].astype(outputs.dtype if self._float32_holds else np.float64)
+
+    @property
+    def _float32_holds(self):
+        """Whether float32 has the range for the values, and digits to spare beside those that the mean takes."""
+        low, high = FLOAT32_RANGE
+        return bool(
+            np.all((self.deviation > low) & (self.deviation < high))
+            and np.all(np.abs(self.mean) <= FLOAT32_DIGITS_TO_SPARE * self.deviation)
+        )
 
 
 Encoding = ClassEncoding | LabelSetEncoding | ValueEncoding

@@ -366,6 +366,17 @@ def test_unusable_class_weights_are_an_error(class_weight, words):
     assert not hasattr(net, "net_")
 
 
+@pytest.mark.parametrize(
+    ("scale", "shift"), [(1, 0), (1, 1e9), (1e-3, 1e6), (1e100, 0), (1e-100, 0), (1e30, 1e37)]
+)
+@pytest.mark.parametrize("n_outputs", [None, 2])
+def test_predictions_move_with_the_unit_and_the_zero_of_y(scale, shift, n_outputs):
+    y = np.random.RandomState(1).randn(*((N,) if n_outputs is None else (N, n_outputs)))
+    plain, moved = (CNNRegressor(**QUICK | {"precision": "float32"}).fit(X, each) for each in (y, scale * y + shift))
+    back = (moved.predict(X).astype(np.float64) - shift) / scale
+    np.testing.assert_allclose(back, plain.predict(X), rtol=0, atol=1e-3)
+
+
 def test_class_weight_with_indicators_is_an_error_that_says_what_to_use():
     with pytest.raises(ValueError, match="sample_weight"):
         classify(INDICATORS, class_weight="balanced")

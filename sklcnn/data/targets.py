@@ -188,8 +188,8 @@ def _indicators(y, owner):
         check_array(y, estimator=owner, input_name="y")
     if y.ndim != 2 or not np.isin(y, (0, 1)).all():
         raise ValueError(
-            f"{owner}: y must be an indicator matrix of zeros and ones here, one column a label; got shape {y.shape} and "
-            f"dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on."
+            f"{owner}: y must be an indicator matrix of zeros and ones here, one column a label; got shape {y.shape} "
+            f"and dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on."
         )
     return y.astype(np.float32)
 
@@ -311,7 +311,8 @@ def class_weights(
         )
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{owner}: class_weight={class_weight!r} does not fit the classes {encoding.classes.tolist()[:10]}: {error}."
+            f"{owner}: class_weight={class_weight!r} does not fit the classes {encoding.classes.tolist()[:10]}: "
+            f"{error}."
         ) from error
     if np.any(weights < 0) or not np.all(np.isfinite(weights)):
         raise ValueError(f"{owner}: class_weight must not be negative or infinite; got {class_weight!r}.")

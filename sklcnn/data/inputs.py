@@ -229,7 +229,7 @@ def _numeric_array(X, owner):
     """Give X as a NumPy array of numbers, without a copy where there is one already."""
     if isinstance(X, torch.Tensor):
         X = _tensor_to_array(X)
-    elif getattr(X, "ndim", 2) == 1 and getattr(X, "dtype", None) == object:
+    elif getattr(X, "ndim", 2) == 1 and str(getattr(X, "dtype", "")) == "object":
         X = list(X)  # an array or a Series of arrays
     if isinstance(X, (list, tuple)):
         _check_equal_lengths(X, owner)

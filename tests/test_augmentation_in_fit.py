@@ -1,7 +1,9 @@
 """Laws of augmentation in a fit: what it touches, whose draws it takes, what becomes of targets and weights."""
 
 import pickle
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,6 +122,16 @@ def test_a_name_stands_for_its_default_strength(estimator):
         for augmentation in (names, list(names), names[::-1], strengths)
     )
     assert all(same_fit(one, other, IMAGES) for other in others)
+
+
+def test_the_documentation_lists_every_name_with_its_strengths():
+    text = (Path(__file__).parents[1] / "docs" / "transfer.md").read_text()
+    rows = re.findall(r'^\| `"(\w+)"` \| [a-z ]+: ([\d.]+), ([\d.]+) \|.*\| ([a-z, ]+) \|$', text, re.MULTILINE)
+    kinds = {(2,): "images", (2, 3): "images, volumes", (1, 2, 3): "all"}
+    assert {(name, float(default), float(greatest), suits) for name, default, greatest, suits in rows} == {
+        (name, technique.default, technique.maximum, kinds[technique.spatial_dims])
+        for name, technique in AUGMENTATIONS.items()
+    }
 
 
 def test_flip_lets_a_network_know_the_mirror_images():

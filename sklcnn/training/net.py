@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -61,9 +61,9 @@ def trained(module: nn.Module) -> list[nn.Parameter]:
 
 
 @torch.no_grad()
-def total_norm(tensors: list[nn.Parameter]) -> float:
+def total_norm(tensors: Sequence[torch.Tensor]) -> float:
     """Sum the norms of tensors; the sum is not finite if one of their values is not."""
-    return float(torch.stack(torch._foreach_norm(tensors)).sum()) if tensors else 0.0
+    return float(torch.stack(torch._foreach_norm(list(tensors))).sum()) if tensors else 0.0
 
 
 def head_of(module: nn.Sequential) -> nn.Module:

@@ -16,9 +16,7 @@ MISFITS = [(name, dims) for name in AUGMENTATIONS for dims in SHAPES if (name, d
 RARER = [name for name, technique in AUGMENTATIONS.items() if technique.unit == "probability"]
 MIXES = [name for name in AUGMENTATIONS if name in ("mixup", "cutmix")]
 # Strong enough to change nearly every sample.
-STRONG = {
-    name: max(technique.default, min(technique.maximum, 1)) for name, technique in AUGMENTATIONS.items()
-}
+STRONG = {name: max(technique.default, min(technique.maximum, 1)) for name, technique in AUGMENTATIONS.items()}
 
 
 def make_batch(n=32, dims=2, dtype=torch.float32, channels=None, seed=0):

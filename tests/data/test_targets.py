@@ -366,9 +366,7 @@ def test_unusable_class_weights_are_an_error(class_weight, words):
     assert not hasattr(net, "net_")
 
 
-@pytest.mark.parametrize(
-    ("scale", "shift"), [(1, 0), (1, 1e9), (1e-3, 1e6), (1e100, 0), (1e-100, 0), (1e30, 1e37)]
-)
+@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (1, 1e9), (1e-3, 1e6), (1e100, 0), (1e-100, 0), (1e30, 1e37)])
 @pytest.mark.parametrize("n_outputs", [None, 2])
 def test_predictions_move_with_the_unit_and_the_zero_of_y(scale, shift, n_outputs):
     y = np.random.RandomState(1).randn(*((N,) if n_outputs is None else (N, n_outputs)))

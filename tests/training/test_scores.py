@@ -13,7 +13,12 @@ OUTPUTS = torch.from_numpy(RANDOM.randn(N, 3))
 WEIGHTS = {"without weights": None, "with weights": torch.from_numpy(RANDOM.rand(N))}
 CASES = {
     "classes": (ACCURACY, torch.from_numpy(RANDOM.randint(0, 3, N)), accuracy_score, OUTPUTS.argmax(1)),
-    "label sets": (LABEL_SET_ACCURACY, (OUTPUTS + torch.randn(N, 3) > 0).double(), accuracy_score, (OUTPUTS > 0).double()),
+    "label sets": (
+        LABEL_SET_ACCURACY,
+        (OUTPUTS + torch.randn(N, 3) > 0).double(),
+        accuracy_score,
+        (OUTPUTS > 0).double(),
+    ),
     "values": (R2, OUTPUTS + torch.from_numpy(RANDOM.randn(N, 3)), r2_score, OUTPUTS),
 }
 

@@ -498,7 +498,12 @@ def test_progress_goes_on_counting_in_a_warm_start(capfd):
 def test_lbfgs_trains_convolutions(digits):
     X, y = digits
     cnn = CNNClassifier(
-        optimizer=torch.optim.LBFGS, learning_rate=0.5, lr_schedule=None, batch_size=len(X), max_epochs=5, random_state=0
+        optimizer=torch.optim.LBFGS,
+        learning_rate=0.5,
+        lr_schedule=None,
+        batch_size=len(X),
+        max_epochs=5,
+        random_state=0,
     ).fit(X.reshape(-1, 8, 8), y)
     losses = cnn.history_["train_loss"]
     assert losses.iloc[-1] < losses.iloc[0] / 2

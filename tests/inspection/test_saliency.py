@@ -94,7 +94,14 @@ def covered(X, starts, size, value):
 def test_occlusion_gives_what_is_predicted_with_each_patch_covered(kind, patch, stride, cases):
     case = cases[kind]
     shown = explain(
-        case.cnn, case.X, "occlusion", samples=[3, 1], patch_size=patch, stride=stride, target="pear", baseline=0.25
+        case.cnn,
+        case.X,
+        "occlusion",
+        samples=[3, 1],
+        patch_size=patch,
+        stride=stride,
+        target=list(case.y),
+        baseline=0.25,
     )
     grid = [len(starts) for starts in shown.patch_positions]
     assert shown.probabilities.shape == (2, *grid)
@@ -102,7 +109,8 @@ def test_occlusion_gives_what_is_predicted_with_each_patch_covered(kind, patch, 
         starts = [axis[i] for axis, i in zip(shown.patch_positions, place, strict=True)]
         X = covered(case.X[[3, 1]], starts, shown.patch_size, 0.25)
         at = (slice(None), *place)
-        np.testing.assert_allclose(shown.probabilities[at], case.cnn.predict_proba(X)[:, 2], rtol=1e-4)
+        probabilities = case.cnn.predict_proba(X)[[0, 1], [0, 2]]  # of an apple and a pear
+        np.testing.assert_allclose(shown.probabilities[at], probabilities, rtol=1e-4)
         np.testing.assert_array_equal(shown.patch_predictions[at], case.cnn.predict(X))
 
 
@@ -244,6 +252,14 @@ def test_pictures_of_any_range_are_drawn_alike(scale, dtype, two_tone):
     drawn = SaliencyDisplay.from_estimator(cnn, X, samples=[0]).axes_[0, 0].images[0].get_array()
     expected = picture[0] if scale > 0 else 1 - picture[0]
     np.testing.assert_allclose(drawn, expected, atol=1 / 255)
+
+
+@pytest.mark.parametrize("top", [1, 255])
+def test_pictures_that_are_neither_black_nor_white_keep_their_brightness(top):
+    X = top * np.random.RandomState(0).uniform(0.2, 0.6, (2, 8, 8, 3))
+    cnn = CNNClassifier(**SMALL).fit(X, [0, 1])
+    drawn = SaliencyDisplay.from_estimator(cnn, X, samples=[0]).axes_[0, 0].images[0].get_array()
+    np.testing.assert_allclose(drawn, X[0] / top)
 
 
 # Backbones.

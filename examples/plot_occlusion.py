@@ -31,7 +31,7 @@ print(f"Accuracy on {len(y_test)} other pictures: {cnn.score(X_test, y_test):.2f
 # %%
 # Cover one patch after another
 # -----------------------------
-# ``method="occlusion"`` moves a patch over the sample, here of 12 x 12 pixels, a fifth of the area, and predicts anew
+# ``method="occlusion"`` moves a patch over the sample, here of 12 x 12 pixels, a quarter of the area, and predicts anew
 # wherever it stands. The patch has the grey that the training pictures have on average. ``draw=False`` only computes
 # the arrays, so that we can look for the faces that suffer most.
 

@@ -86,7 +86,7 @@ ways = {
 for way in ways.values():
     way.fit(X, y)
 tuned = ways["tuned threshold"]
-print(f"The tuned threshold: {tuned.classes_[1]!r} from a probability of {tuned.best_threshold_:.3f} on.")
+print(f"The tuned threshold: {str(tuned.classes_[1])!r} from a probability of {tuned.best_threshold_:.3f} on.")
 
 # %%
 # What they find

@@ -74,7 +74,7 @@ class OneEpochAtATime:
     """Decorator of `partial_fit`, which an estimator with early stopping does not offer."""
 
     def __init__(self, method: Callable):
-        functools.update_wrapper(self, method)
+        functools.update_wrapper(self, method)  # type: ignore[arg-type]
         self._method = method
 
     def __get__(self, estimator: Any, cls: type | None = None) -> Callable:
@@ -190,9 +190,10 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         with self._seeded(seed, goes_on):
             spec = training_spec(self, len(train_rows))
             net = self._continued_net(spec, encoding) if goes_on else self._new_net(spec, encoding, reading, train_rows)
-            watch = self._watch(net, encoding, reading, train_rows, valid_rows, valid_data)
+            view = self._as_fitted(X, net, encoding, reading)
+            watch = self._watch(view, encoding, reading, train_rows, valid_rows, valid_data)
             task = FitTask(self, X, y, sample_weight, spec.max_epochs)
-            self._tell_epochs(task, watch, net, encoding, reading)
+            self._tell_epochs(task, watch, view)
             outcome = self._train(net, train_rows, valid_rows, watch, seed)
         history = net.history
         if self.refit_full and self.early_stopping and outcome.interrupt is None:
@@ -213,7 +214,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             net = self._new_net(replace(spec, patience=None), encoding, reading, rows)
             by_epoch = outcome.rates if spec.schedule == "reduce_on_plateau" else None
             again = self._train(
-                net, rows, None, self._watch(net, encoding, reading, rows, None, None), seed,
+                net, rows, None, self._watch(None, encoding, reading, rows, None, None), seed,
                 epochs=outcome.best_epoch, horizon=spec.max_epochs, rates=by_epoch,
             )  # fmt: skip
         if again.interrupt is not None:
@@ -301,9 +302,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             module = self._build_module(encoding, reading, train_rows)
         else:
             module, spec = self._build_on_backbone(encoding, reading, spec)
-        net = make_net(
-            module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), user_callbacks(self.callbacks, self._owner)
-        )
+        callbacks = user_callbacks(self.callbacks, self._owner)
+        net = make_net(module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), callbacks)
         net.given_callbacks = self.callbacks
         return net
 
@@ -423,13 +423,13 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         with self._seeded(seed, goes_on):
             spec = replace(training_spec(self, len(train_rows)), schedule=None, patience=None, max_epochs=1)
             net = self._continued_net(spec, encoding) if goes_on else self._new_net(spec, encoding, reading, train_rows)
-            watch = self._watch(net, encoding, reading, train_rows, None, None)
+            watch = self._watch(None, encoding, reading, train_rows, None, None)
             outcome = self._train(net, train_rows, None, watch, seed)
             self._remember(X, net, encoding, reading, outcome, net.history)
         if outcome.interrupt is not None:
             raise outcome.interrupt
 
-    def _watch(self, net, encoding, reading, train_rows, valid_rows, valid_data):
+    def _watch(self, view, encoding, reading, train_rows, valid_rows, valid_data):
         """Set up what is computed while the network trains."""
         score = self._default_score(encoding)
         watch = Watch(train_score=RunningScore(score, train_rows.targets, train_rows.score_weights))
@@ -445,31 +445,30 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if valid_rows is not None:
             watch.valid_score = RunningScore(score, valid_rows.targets, valid_rows.score_weights).of_all
         if self.scoring != "loss":
-            self._watch_scorer(watch, net, encoding, reading, valid_rows, valid_data)
+            self._watch_scorer(watch, view, valid_rows, valid_data)
         return watch
 
-    def _tell_epochs(self, task, watch, net, encoding, reading):
+    def _as_fitted(self, X, net, encoding, reading):
+        """Copy the estimator as one that predicts by the weights of the moment."""
+        view = copy.copy(self)
+        view._remember_network(net, encoding, reading)
+        view._remember_features(X, reading)
+        return view
+
+    def _tell_epochs(self, task, watch, view):
         """Tell scikit-learn's callbacks of each epoch, with the weights of the moment."""
-        if not task.listens:
-            return
+        if task.listens:
+            watch.before_epoch = task.begin_epoch
+            watch.after_epoch = lambda row: task.end_epoch(lambda: vars(view))
 
-        def fitted_attributes():
-            view = copy.copy(self)
-            view._remember_network(net, encoding, reading)
-            return vars(view)
-
-        watch.before_epoch = task.begin_epoch
-        watch.after_epoch = lambda row: task.end_epoch(fitted_attributes)
-
-    def _watch_scorer(self, watch, net, encoding, reading, valid_rows, valid_data):
+    def _watch_scorer(self, watch, view, valid_rows, valid_data):
         """Score the validation rows by the user's scorer, in the user's units, from outputs that are there already."""
         scorer = find_scorer(self.scoring, self._owner)
         watch.train_score = None  # the scorer's own units: not to be compared with accuracy or R2 beside it
         if valid_rows is None:
             return
-        view = copy.copy(self)
-        view._remember_network(net, encoding, reading)
         X, y = valid_data(is_scikit_learns(scorer))
+        view = copy.copy(view)
         view._known_outputs = known = [X, None]
         arguments = {}
         if valid_rows.score_weights is not None and takes_weights(scorer):

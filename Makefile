@@ -31,8 +31,8 @@ format: $(VENV)/.has-dev ## Put the code into style
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
 
-benchmark: $(VENV)/.has-test ## Measure speed, memory and accuracy into docs/performance.md; SECTIONS="training memory" for some
-	$(VENV_PYTHON) -m benchmarks $(SECTIONS)
+benchmark: $(VENV)/.has-test ## Measure, and write docs/performance.md
+	$(VENV_PYTHON) -m benchmarks
 
 # .has-EXTRA: the package is installed with that extra, as pyproject.toml has it now.
 $(VENV)/.has-%: pyproject.toml | $(VENV_PYTHON)

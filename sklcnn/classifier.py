@@ -81,8 +81,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         found = learn_labels(y, self._owner)
         if found.multilabel != self._encoding.multilabel or not np.array_equal(found.classes, self.classes_):
             raise ValueError(
-                f"{self._owner}: warm_start goes on with the classes of the last fit, {self.classes_.tolist()[:10]}, but "
-                f"y holds {found.classes.tolist()[:10]}. Pass rows of each class, or set warm_start=False."
+                f"{self._owner}: warm_start goes on with the classes of the last fit, {self.classes_.tolist()[:10]}, "
+                f"but y holds {found.classes.tolist()[:10]}. Pass rows of each class, or set warm_start=False."
             )
         return self._encoding
 

@@ -42,9 +42,7 @@ def parameter(default: Any, constraint: Constraint, doc: str) -> Any:
     doc : str
         Its entry in the numpydoc ``Parameters`` section.
     """
-    return dataclasses.field(
-        default=default, metadata={"constraint": constraint, "doc": " ".join(doc.split())}
-    )
+    return dataclasses.field(default=default, metadata={"constraint": constraint, "doc": " ".join(doc.split())})
 
 
 def declared_parameters(cls: type) -> dict[str, dataclasses.Field]:
@@ -58,9 +56,7 @@ def _parameters_section(cls):
     for name, field in declared_parameters(cls).items():
         default = field.default.__name__ if isinstance(field.default, type) else repr(field.default)
         lines.append(f"{name} : {field.metadata['constraint']}, default={default}")
-        lines += textwrap.wrap(
-            field.metadata["doc"], 100, initial_indent="    ", subsequent_indent="    "
-        )
+        lines += textwrap.wrap(field.metadata["doc"], 100, initial_indent="    ", subsequent_indent="    ")
         lines.append("")
     return textwrap.indent("\n".join(lines[:-1]), "    ").lstrip()
 
@@ -154,7 +150,6 @@ class InputParameters(Parameters):
         Choice(("auto", "channels_last", "channels_first")),
         """Where a sample's channels are. "auto" takes the end axis sized 1, 3 or 4, where just one is.""",
     )
-
 
     image_size: tuple[int, int] | int | None = parameter(
         None,
@@ -264,7 +259,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     dropout: float = parameter(
         0.0,
         SHARE,
-        """Share of the hidden dense units zeroed while training; without hidden dense layers, share of the features.""",
+        "Share of the hidden dense units zeroed while training; without hidden dense layers, of the features.",
     )
     conv_dropout: float = parameter(0.0, SHARE, "Share of whole feature maps zeroed while training, after each block.")
     l1: float = parameter(
@@ -319,9 +314,11 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
         ),
         """"sgd" has Nesterov momentum 0.9.""",
     )
-    learning_rate: float = parameter(2e-3, Number(0, above=True), "Step size; the peak of it with \"one_cycle\".")
+    learning_rate: float = parameter(2e-3, Number(0, above=True), 'Step size; the peak of it with "one_cycle".')
     optimizer_params: dict | None = parameter(
-        None, OneOf(Nothing(), Dictionary()), """Further arguments of the optimizer, such as `{"weight_decay": 0.05}`."""
+        None,
+        OneOf(Nothing(), Dictionary()),
+        """Further arguments of the optimizer, such as `{"weight_decay": 0.05}`.""",
     )
     lr_schedule: str | None = parameter(
         "auto",
@@ -361,9 +358,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     )
     random_state: Any = parameter(
         None,
-        OneOf(
-            Nothing(), Whole(0, 2**32 - 1), InstanceOf(_random_state_class, "a numpy RandomState")
-        ),
+        OneOf(Nothing(), Whole(0, 2**32 - 1), InstanceOf(_random_state_class, "a numpy RandomState")),
         "Seed of the initial weights, the order of the rows, dropout and the hold-out.",
     )
     verbose: int = parameter(

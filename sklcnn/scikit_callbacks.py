@@ -39,7 +39,7 @@ class FitTask:
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int):
         self._estimator = estimator
         # Without callbacks there is nobody to tell; a search that propagates its own still links the task trees.
-        self._context = None
+        self._context: Any = None
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
             self._context = estimator._init_callback_context(max_subtasks=n_epochs)
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}

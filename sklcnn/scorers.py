@@ -27,7 +27,7 @@ def find_scorer(scoring: Any, owner: str) -> Callable:
         return get_scorer(scoring)
     except ValueError:
         raise ValueError(
-            f"{owner}: scoring must be \"loss\", a scorer's name or a callable; got {scoring!r}. "
+            f'{owner}: scoring must be "loss", a scorer\'s name or a callable; got {scoring!r}. '
             "sklearn.metrics.get_scorer_names() lists the names."
         ) from None
 
@@ -81,5 +81,7 @@ def checked_score(scorer: Callable, cnn: Any, X: Any, y: Any, arguments: dict, s
             f"{owner}: scoring={scoring!r} failed on the {_num_samples(y)} validation rows: {error} {remedy}"
         ) from error
     if not np.isfinite(value):
-        raise ValueError(f"{owner}: scoring={scoring!r} gave {value} on the {_num_samples(y)} validation rows. {remedy}")
+        raise ValueError(
+            f"{owner}: scoring={scoring!r} gave {value} on the {_num_samples(y)} validation rows. {remedy}"
+        )
     return value

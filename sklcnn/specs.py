@@ -50,7 +50,8 @@ def auto_epochs(n_rows: int, batch_size: int) -> int:
 def find_image_size(image_size: Any, backbone: Any) -> tuple[int, int] | None:
     """Give the (height, width) that images are resized to: the user's, or what a named backbone was trained on."""
     if image_size is not None:
-        return tuple(map(int, image_size)) if is_sequence(image_size) else (int(image_size),) * 2
+        height, width = image_size if is_sequence(image_size) else (image_size, image_size)
+        return int(height), int(width)
     if backbone is None:
         return None
     from sklcnn.network.backbones import default_image_size
@@ -75,9 +76,7 @@ def resolve_device(device: str, precision: str, owner: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"{owner}: device={device!r} is not available here: {reason}. Use device=\"auto\"."
-        ) from None
+        raise ValueError(f'{owner}: device={device!r} is not available here: {reason}. Use device="auto".') from None
     return device
 
 

@@ -24,7 +24,9 @@ def test_rows_kept_on_a_device_give_the_same_batches(dtype):
     assert isinstance(kept.store, DeviceStore)
     order = torch.randperm(20)
     pairs = zip(
-        rows.batches(order, [8, 8, 4], torch.float32, CPU), kept.batches(order, [8, 8, 4], torch.float32, CPU), strict=True
+        rows.batches(order, [8, 8, 4], torch.float32, CPU),
+        kept.batches(order, [8, 8, 4], torch.float32, CPU),
+        strict=True,
     )
     for batch, kept_batch in pairs:
         for tensor, kept_tensor in zip(batch, kept_batch, strict=True):

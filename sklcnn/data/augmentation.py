@@ -29,9 +29,7 @@ _ERASED_RATIO = 3.3
 
 # Luma and the two chroma axes of YIQ (NTSC 1953). A hue is an angle in the chroma plane, so turning it
 # is a linear map: no range of values is needed, unlike in HSV.
-_YIQ = torch.tensor(
-    [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], dtype=torch.float64
-)
+_YIQ = torch.tensor([[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]], dtype=torch.float64)
 _FROM_YIQ = torch.linalg.inv(_YIQ)
 
 
@@ -204,23 +202,16 @@ def _check_kind(name, spatial_dims):
     if spatial_dims not in AUGMENTATIONS[name].spatial_dims:
         kind = _KINDS[spatial_dims]
         suited = [other for other in AUGMENTATIONS if spatial_dims in AUGMENTATIONS[other].spatial_dims]
-        raise ValueError(
-            f"augmentation {name!r} does not work on {kind}. Those that do are {_listed(suited)}."
-        )
+        raise ValueError(f"augmentation {name!r} does not work on {kind}. Those that do are {_listed(suited)}.")
 
 
 def _check_moves(name, share, spatial):
     """Refuse a move that rounds to no pixel along every axis: it would silently do nothing."""
     if name in ("shift", "crop") and not any(_reach(side, share) for side in spatial):
         sides = "x".join(map(str, spatial))
-        remedy = (
-            f"Use {math.ceil(500 / max(spatial)) / 1000} or more."
-            if max(spatial) > 1
-            else f"Leave {name!r} out."
-        )
+        remedy = f"Use {math.ceil(500 / max(spatial)) / 1000} or more." if max(spatial) > 1 else f"Leave {name!r} out."
         raise ValueError(
-            f"augmentation {name!r} must move by half a pixel or more, but {share:g} of {sides} is less. "
-            + remedy
+            f"augmentation {name!r} must move by half a pixel or more, but {share:g} of {sides} is less. " + remedy
         )
 
 
@@ -262,9 +253,7 @@ def _call_function(images, function, unit):
 def _draws_once(function):
     """Tell whether a callable is torchvision's, without importing it."""
     return any(
-        base.__module__.startswith("torchvision.transforms")
-        for part in _parts(function)
-        for base in type(part).__mro__
+        base.__module__.startswith("torchvision.transforms") for part in _parts(function) for base in type(part).__mro__
     )
 
 
@@ -373,11 +362,7 @@ def _warp(images, matrices, shifts):
     offset = -(matrices @ shifts[:, :, None]) / half[:, None]
     batch = images.movedim(-1, 1)  # (n, c, h, w)
     grid = functional.affine_grid(torch.cat([linear, offset], dim=2), list(batch.shape), align_corners=False)
-    return (
-        functional.grid_sample(batch, grid, padding_mode="border", align_corners=False)
-        .movedim(1, -1)
-        .contiguous()
-    )
+    return functional.grid_sample(batch, grid, padding_mode="border", align_corners=False).movedim(1, -1).contiguous()
 
 
 def _scale(images, scale):
@@ -550,9 +535,7 @@ _TRIVIAL = {
 def _mix(images, targets, mixup=0.0, cutmix=0.0):
     """Mix samples and their targets; with both mixes, a sample gets one or the other, as likely."""
     n = len(images)
-    kept = [
-        keep(images, alpha) for keep, alpha in [(_keep_all_over, mixup), (_keep_outside_box, cutmix)] if alpha
-    ]
+    kept = [keep(images, alpha) for keep, alpha in [(_keep_all_over, mixup), (_keep_outside_box, cutmix)] if alpha]
     pick = torch.randint(len(kept), (n,))
     weights = torch.stack([weight for weight, _ in kept])[pick, torch.arange(n)]  # (n, *spatial, 1)
     shares = torch.stack([share for _, share in kept])[pick, torch.arange(n)]  # (n,)
@@ -648,8 +631,7 @@ AUGMENTATIONS = {
         0.1,
         1,
         "greatest relative change of size",
-        "Grow or shrink about the centre by a factor from 1 / (1 + strength) to 1 + strength; "
-        "the edge is repeated.",
+        "Grow or shrink about the centre by a factor from 1 / (1 + strength) to 1 + strength; the edge is repeated.",
         (2,),
     ),
     "color": Technique(

@@ -29,8 +29,9 @@ class Batch(NamedTuple):
     weights: torch.Tensor | None
 
     def to(self, device: torch.device) -> Batch:
-        """Copy to a device what is not there; from pinned memory to a GPU, so that the copy overlaps the step before."""
-        return Batch(*(None if tensor is None else _moved(tensor, device) for tensor in self))
+        """Copy to a device what is not there; from pinned memory to a GPU, so that the copy overlaps a step."""
+        weights = None if self.weights is None else _moved(self.weights, device)
+        return Batch(_moved(self.inputs, device), _moved(self.targets, device), weights)
 
 
 def _moved(tensor, device):
@@ -68,8 +69,10 @@ class Rows:
     def at(self, places: np.ndarray) -> Rows:
         """Give the rows at some places."""
         chosen = torch.from_numpy(places)
-        tensors = (self.rows, self.targets, self.weights, self.score_weights)
-        return Rows(self.store, *(None if tensor is None else tensor[chosen] for tensor in tensors))
+        weights, score_weights = (
+            None if tensor is None else tensor[chosen] for tensor in (self.weights, self.score_weights)
+        )
+        return Rows(self.store, self.rows[chosen], self.targets[chosen], weights, score_weights)
 
     def on_device(self, device: torch.device, free_bytes: int) -> Rows:
         """Give these rows kept on a device, whole, so that a batch crosses no bus; as they are if they do not fit.
@@ -83,11 +86,13 @@ class Rows:
         samples = self.store.samples() if hasattr(self.store, "samples") else None
         if samples is None or samples.nbytes > free_bytes:
             return self
-        moved = {
-            name: None if tensor is None else tensor.to(device)
-            for name, tensor in (("rows", self.rows), ("targets", self.targets), ("weights", self.weights))
-        }
-        return replace(self, store=DeviceStore(samples.to(device), self.store), **moved)
+        return replace(
+            self,
+            store=DeviceStore(samples.to(device), self.store),
+            rows=self.rows.to(device),
+            targets=self.targets.to(device),
+            weights=None if self.weights is None else self.weights.to(device),
+        )
 
     def batches(
         self, order: torch.Tensor, sizes: list[int], dtype: torch.dtype, device: torch.device

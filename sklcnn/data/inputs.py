@@ -32,10 +32,18 @@ class Store(Protocol):
     integer: bool
 
     def __len__(self) -> int: ...
-    def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor: ...
-    def batches(self, groups: Iterable, dtype: torch.dtype) -> Iterator[torch.Tensor]: ...
-    def keys(self, rows: torch.Tensor | slice) -> list[bytes]: ...
-    def original(self, row: int) -> tuple[np.ndarray, str | None]: ...
+
+    def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor:
+        """Give the samples of some rows, (n, c, *spatial), laid out channels-last."""
+
+    def batches(self, groups: Iterable, dtype: torch.dtype) -> Iterator[torch.Tensor]:
+        """Give the batches of a sequence of row groups."""
+
+    def keys(self, rows: torch.Tensor | slice) -> list[bytes]:
+        """Give a digest of each sample's content."""
+
+    def original(self, row: int) -> tuple[np.ndarray, str | None]:
+        """Give a sample as the user gave it, and its path where it is a file."""
 
 
 @dataclass(frozen=True)
@@ -380,10 +388,12 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
     ValueError
         If the shape can be read in two ways; the message names the parameter that decides.
     """
-    n_axes, dims = len(shape), spec.spatial_dims
+    n_axes = len(shape)
+    dims = spec.spatial_dims
     if n_axes > 4:
         raise ValueError(
-            f"{spec.owner}: X has {n_axes + 1} axes; at most 5 can be read, (n_samples, depth, height, width, channels)."
+            f"{spec.owner}: X has {n_axes + 1} axes; at most 5 can be read, (n_samples, depth, height, width, "
+            "channels)."
         )
     if n_axes == 2 and dims is None:
         if 1 in shape:
@@ -394,12 +404,7 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
             f"{spec.owner}: samples of shape {tuple(shape)} could be grey images or signals of several channels. "
             "Set spatial_dims=2 for images or spatial_dims=1 for signals."
         )
-    if n_axes == 1:
-        dims = dims or 1
-    elif n_axes == 3:
-        dims = dims or 2
-    elif n_axes == 4:
-        dims = dims or 3
+    dims = dims or {1: 1, 2: 2, 3: 2, 4: 3}[n_axes]
     if n_axes == dims:
         return None
     if n_axes != dims + 1:
@@ -411,8 +416,9 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
         return 0 if spec.data_format == "channels_first" else -1
     first, last = shape[0] in CHANNEL_COUNTS, shape[-1] in CHANNEL_COUNTS
     if first == last:
+        candidates = "both the first and the last axis" if first else "no axis"
         raise ValueError(
-            f"{spec.owner}: of samples of shape {tuple(shape)}, {'both the first and the last axis' if first else 'no axis'}"
+            f"{spec.owner}: of samples of shape {tuple(shape)}, {candidates}"
             ' could be the channels (1, 3 or 4 of them). Set data_format="channels_last" or "channels_first".'
         )
     return 0 if first else -1
@@ -567,7 +573,8 @@ class DeviceStore:
 
     def __init__(self, samples: torch.Tensor, store: Store):
         self._samples = samples
-        self.sample_shape, self.integer, self.keys = store.sample_shape, store.integer, store.keys
+        self.sample_shape, self.integer = store.sample_shape, store.integer
+        self.keys, self.original = store.keys, store.original
 
     def __len__(self):
         return len(self._samples)

@@ -124,7 +124,8 @@ def _warn_of_lone_rows(codes, labels, owner):
     if len(lone):
         names = (labels[lone] if labels is not None else lone).tolist()
         warnings.warn(
-            f"{owner}: the classes {names[:10]} have one row each, which trains; the validation rows hold none of them.",
+            f"{owner}: the classes {names[:10]} have one row each, which trains; the validation rows "
+            "hold none of them.",
             UserWarning,
             stacklevel=2,
         )

@@ -154,9 +154,7 @@ Encoding = ClassEncoding | LabelSetEncoding | ValueEncoding
 
 def _labels(y, owner, warn=False):
     if y is None:
-        raise ValueError(
-            f"{owner} requires y to be passed, but the target y is None. Pass one label a row."
-        )
+        raise ValueError(f"{owner} requires y to be passed, but the target y is None. Pass one label a row.")
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
     if _is_indicator(y):
@@ -177,8 +175,15 @@ def _check_classes(y, owner):
 
 
 def _is_indicator(y):
-    return sparse.issparse(y) or (getattr(y, "ndim", 1) == 2 and y.shape[1] > 1) or (
-        isinstance(y, (list, tuple)) and len(y) > 0 and isinstance(y[0], (list, tuple, np.ndarray)) and len(y[0]) > 1
+    return (
+        sparse.issparse(y)
+        or (getattr(y, "ndim", 1) == 2 and y.shape[1] > 1)
+        or (
+            isinstance(y, (list, tuple))
+            and len(y) > 0
+            and isinstance(y[0], (list, tuple, np.ndarray))
+            and len(y[0]) > 1
+        )
     )
 
 
@@ -286,7 +291,7 @@ def check_weights(sample_weight: Any, X_length: int, owner: str) -> np.ndarray |
 
 
 def class_weights(
-    class_weight: Any, encoding: Encoding, codes: np.ndarray, sample_weight: np.ndarray, owner: str
+    class_weight: Any, encoding: ClassEncoding, codes: np.ndarray, sample_weight: np.ndarray, owner: str
 ) -> np.ndarray:
     """Give the weight of each class by scikit-learn's rules, (k,).
 
@@ -317,4 +322,3 @@ def class_weights(
     if np.any(weights < 0) or not np.all(np.isfinite(weights)):
         raise ValueError(f"{owner}: class_weight must not be negative or infinite; got {class_weight!r}.")
     return weights
-

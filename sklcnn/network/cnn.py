@@ -24,13 +24,13 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 # A maximum passes through these: max(f(x)) is f(max(x)), so that f need only be computed for the maxima.
 MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}
-CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-POOLINGS = {
+POOLINGS: dict[str, dict[int, Any]] = {
     "max": {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d},
     "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},
 }
-PADS = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
+PADS: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
@@ -94,9 +94,7 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> 
 
 def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:
     """Give the zeros before and after each axis for ``ceil(size / stride)`` outputs: TensorFlow's "SAME"."""
-    totals = [
-        max((math.ceil(n / s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)
-    ]
+    totals = [max((math.ceil(n / s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
     return [(total // 2, total - total // 2) for total in totals]
 
 
@@ -218,7 +216,7 @@ def flat(network: nn.Module) -> nn.Module:
     """Give a network as one sequence of its own layers, without the blocks around them: less Python a batch."""
     if not isinstance(network, nn.Sequential):
         return network
-    layers = [layer.steps() if hasattr(layer, "steps") else [layer] for layer in network]
+    layers = [layer.steps() if isinstance(layer, (ConvBlock, DenseLayer)) else [layer] for layer in network]
     return nn.Sequential(*(step for steps in layers for step in steps))
 
 
@@ -259,7 +257,11 @@ def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[Order
             )
         even = all(before == after for before, after in pads)
         conv = CONVOLUTIONS[n_axes](
-            channels, filters, kernel, stride, padding=tuple(before for before, _ in pads) if even else 0,
+            channels,
+            filters,
+            kernel,
+            stride,
+            padding=tuple(before for before, _ in pads) if even else 0,
         )
         size = [(n - k) // s + 1 for n, k, s in zip(padded, kernel, stride, strict=True)]
         pool = None
@@ -327,7 +329,7 @@ def build_network(
     return channels_last(nn.Sequential(layers))
 
 
-def build_on_backbone(spec: NetworkSpec, backbone: nn.Module, n_outputs: int) -> nn.Sequential:
+def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> nn.Sequential:
     """Build the network of a backbone with dense layers on its features.
 
     Parameters
@@ -342,7 +344,7 @@ def build_on_backbone(spec: NetworkSpec, backbone: nn.Module, n_outputs: int) ->
     return nn.Sequential(layers)
 
 
-def channels_last(module: nn.Module) -> nn.Module:
+def channels_last(module: nn.Sequential) -> nn.Sequential:
     """Lay out the convolution weights of a network channels-last, which is faster on CPUs and GPUs alike."""
     for layer in module.modules():
         weight = getattr(layer, "weight", None)

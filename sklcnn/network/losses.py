@@ -119,8 +119,8 @@ class RowLoss(nn.Module):
         if not isinstance(losses, torch.Tensor) or losses.shape != outputs.shape[:1]:
             shape = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(
-                f"{self.owner}: loss must return one loss a row, a tensor of shape ({len(outputs)},) here; got {shape}. "
-                "Average over the outputs, not over the rows."
+                f"{self.owner}: loss must return one loss a row, a tensor of shape ({len(outputs)},) here; got "
+                f"{shape}. Average over the outputs, not over the rows."
             )
         if outputs.requires_grad and not losses.requires_grad:
             raise ValueError(

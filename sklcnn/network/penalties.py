@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -9,7 +11,7 @@ from torch.nn.modules.conv import _ConvNd
 
 def penalised_weights(module: nn.Module) -> list[nn.Parameter]:
     """List the convolution and dense weights that train: not biases, not normalisation parameters."""
-    weights = [layer.weight for layer in module.modules() if isinstance(layer, (_ConvNd, nn.Linear))]
+    weights: list[Any] = [layer.weight for layer in module.modules() if isinstance(layer, (_ConvNd, nn.Linear))]
     weights += [
         layer.in_proj_weight
         for layer in module.modules()
@@ -60,9 +62,9 @@ def add_penalty_gradients(weights: list[nn.Parameter], l1: float, l2: float) -> 
         Those without gradients are left alone.
     l1, l2 : float
     """
-    weights = [weight for weight in weights if weight.grad is not None]
-    gradients = [weight.grad for weight in weights]
+    penalised: Any = [weight for weight in weights if weight.grad is not None]
+    gradients: Any = [weight.grad for weight in penalised]
     if l2:
-        torch._foreach_add_(gradients, weights, alpha=2 * l2)
+        torch._foreach_add_(gradients, penalised, alpha=2 * l2)
     if l1:
-        torch._foreach_add_(gradients, torch._foreach_sign(weights), alpha=l1)
+        torch._foreach_add_(gradients, torch._foreach_sign(penalised), alpha=l1)

@@ -26,15 +26,13 @@ def user_callbacks(callbacks: Any, owner: str) -> list:
     cloned = []
     for item in callbacks if callbacks is not None else ():
         name, callback = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
-        is_callback = isinstance(callback, Callback) or (
-            isinstance(callback, type) and issubclass(callback, Callback)
-        )
+        is_callback = isinstance(callback, Callback) or (isinstance(callback, type) and issubclass(callback, Callback))
         if not is_callback or not isinstance(name, (str, type(None))):
             raise TypeError(f"{owner}: callbacks must hold skorch callbacks or (name, callback) pairs; got {item!r}.")
         if isinstance(callback, EarlyStopping) or callback is EarlyStopping:
             raise ValueError(
-                f"{owner}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt and does not keep "
-                "the best weights. Set early_stopping=True and patience instead."
+                f"{owner}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt and does not "
+                "keep the best weights. Set early_stopping=True and patience instead."
             )
         fresh = callback if isinstance(callback, type) else clone(callback, safe=False)
         cloned.append(fresh if name is None else (name, fresh))

@@ -88,9 +88,18 @@ class TrainingNet(NeuralNet):
 
     def __init__(self, module, criterion, spec, callbacks=None, device="cpu", **kwargs):
         super().__init__(
-            module, criterion, callbacks=callbacks, device=device, train_split=None, verbose=0, lr=spec.learning_rate,
-            max_epochs=spec.max_epochs, batch_size=spec.batch_size, use_caching=True,
-            predict_nonlinearity=criterion.probabilities, **kwargs,
+            module,
+            criterion,
+            callbacks=callbacks,
+            device=device,
+            train_split=None,
+            verbose=0,
+            lr=spec.learning_rate,
+            max_epochs=spec.max_epochs,
+            batch_size=spec.batch_size,
+            use_caching=True,
+            predict_nonlinearity=criterion.probabilities,
+            **kwargs,
         )
         self.spec = spec
 
@@ -246,7 +255,10 @@ class _Run:
             self.table = self.spec.learning_rate * SCHEDULES[self.spec.schedule](horizon * n_batches)
         elif rates is None and self.spec.schedule == "reduce_on_plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                self.optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_WAIT, threshold=0  # as early stopping compares
+                self.optimizer,
+                factor=PLATEAU_FACTOR,
+                patience=PLATEAU_WAIT,
+                threshold=0,  # as early stopping compares
             )
         self.update = 0
         self.progress = make_progress(self.spec.verbose)
@@ -480,9 +492,7 @@ class _Run:
         history = self.net.history
         history.record_batch("train_loss", loss.item())
         history.record_batch("train_batch_size", len(output))
-        self.net.notify(
-            "on_batch_end", batch=(batch.inputs, batch.targets), training=True, loss=loss, y_pred=output
-        )
+        self.net.notify("on_batch_end", batch=(batch.inputs, batch.targets), training=True, loss=loss, y_pred=output)
 
     def _step(self, batch):
         """Take one step of the optimiser; give the loss before it, and the outputs."""
@@ -568,20 +578,27 @@ class _Scored:
 
     def __init__(self, running, order):
         self._running, self._order = running, order
-        self._outputs, self._n_waiting, self._n_scored = [], 0, 0
+        self._outputs, self._n_waiting, self._n_scored = None, 0, 0
 
     def add(self, output):
-        self._outputs.append(output)
-        self._n_waiting += len(output)
-        if self._n_waiting >= SCORED_ROWS:
+        if self._running is None:
+            return
+        waiting = self._n_waiting + len(output)
+        if self._outputs is None:
+            # Filled batch by batch: small tensors that stay would break up the memory that the next batch could use.
+            n_rows = min(len(self._order), SCORED_ROWS + waiting)
+            self._outputs = output.new_empty(n_rows, *output.shape[1:])
+        elif waiting > len(self._outputs):
             self._score()
+            waiting = len(output)
+        self._outputs[self._n_waiting : waiting] = output
+        self._n_waiting = waiting
 
     def _score(self):
-        if self._running is not None and self._outputs:
+        if self._n_waiting:
             done = self._n_scored + self._n_waiting
-            self._running.add(torch.cat(self._outputs), self._order[self._n_scored : done])
-            self._n_scored = done
-        self._outputs, self._n_waiting = [], 0
+            self._running.add(self._outputs[: self._n_waiting], self._order[self._n_scored : done])
+            self._n_waiting, self._n_scored = 0, done
 
     def score(self):
         self._score()

@@ -39,6 +39,7 @@ def make_optimizer(
     """
     if "lr" in (params or {}):
         raise ValueError(f"{owner}: optimizer_params={params!r} sets lr, which is learning_rate. Set that instead.")
+    cls: Any
     cls, defaults = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
     arguments = {**defaults, **(params or {})}
     if device.type not in FUSED_DEVICES or {"foreach", "differentiable"} & (params or {}).keys():

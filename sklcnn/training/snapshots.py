@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -27,7 +28,8 @@ class Snapshot:
     """
 
     def __init__(self, module: nn.Module, optimizer: torch.optim.Optimizer | None = None):
-        self._module, self._optimizer = module, optimizer
+        self._module: nn.Module = module
+        self._optimizer: Any = optimizer
         self._live: list[torch.Tensor] = []
         self._copies: list[torch.Tensor] = []
         self._groups: list[dict] = []

@@ -1,0 +1,262 @@
+"""How much work a fit does: copies, passes, calls and waits are counted, since seconds depend on the machine."""
+
+import sys
+import tracemalloc
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import Callback
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from sklcnn import CNNClassifier
+from sklcnn.network.feature_cache import N_PASSES
+from sklcnn.training.net import TrainingNet
+
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.random((96, 8, 8, 1), dtype=np.float32)
+LABELS = np.arange(96) % 3
+QUICK = {"filters": (2,), "dense_units": (), "batch_size": 8, "max_epochs": 1, "random_state": 0}
+# A network that is soon through many images.
+COARSE = QUICK | {"kernel_size": 8, "stride": 8, "pooling": None, "batch_size": 64}
+OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that an operation returns."""
+
+    n_bytes = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        sizes = [leaf.numel() * leaf.element_size() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        self.n_bytes = max([self.n_bytes, *sizes])
+        return result
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often Python waits for a number of torch's: `item`, `float`, `bool` and the like."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.n += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+def read_numbers(work):
+    with Reads() as reads:
+        work()
+    return reads.n
+
+
+@contextmanager
+def numpy_peak():
+    """Give a list that holds, after the block, the most bytes that NumPy and Python held beyond those before it."""
+    peak = []
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.append(tracemalloc.get_traced_memory()[1])
+    finally:
+        tracemalloc.stop()
+
+
+def python_calls(work):
+    """Count the calls of functions, Python's and C's."""
+    n_calls = 0
+
+    def count(frame, event, argument):
+        nonlocal n_calls
+        n_calls += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return n_calls
+
+
+def per_batch(count, n_rows=(32, 96), **params):
+    """Count what one more batch of a fit takes."""
+    counts = []
+    for n in (*n_rows, *n_rows):  # the first two find nothing imported or cached
+        cnn = CNNClassifier(**QUICK | params)
+        counts.append(count(lambda cnn=cnn, n=n: cnn.fit(IMAGES[:n], LABELS[:n])))
+    return (counts[3] - counts[2]) / ((n_rows[1] - n_rows[0]) / QUICK["batch_size"])
+
+
+# Memory.
+
+
+@pytest.fixture(scope="module")
+def large():
+    """Return 40 MB of images, enough to be told from what any fit takes, and labels."""
+    images = np.random.default_rng(0).integers(0, 256, (40_000, 32, 32, 1), np.uint8)
+    return images, np.arange(len(images)) % 3
+
+
+TASKS = pytest.mark.parametrize(
+    "task",
+    [
+        pytest.param(lambda cnn, images, labels: cnn.fit(images, labels), id="fit"),
+        pytest.param(
+            lambda cnn, images, labels: cnn.set_params(early_stopping=True).fit(images, labels), id="early stopping"
+        ),
+        pytest.param(lambda cnn, images, labels: cnn.predict(images), id="predict"),
+    ],
+)
+
+
+@TASKS
+def test_no_array_of_the_size_of_X_is_made(task, large):
+    images, labels = large
+    cnn = CNNClassifier(**COARSE).fit(images[:64], labels[:64])
+    with numpy_peak() as peak, LargestTensor() as largest:
+        task(cnn, images, labels)
+    assert peak[0] < images.nbytes / 4  # a chunk of a million values in float64 is 8 MB
+    assert largest.n_bytes < images.nbytes / 4
+
+
+@TASKS
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells a process's peak")
+def test_peak_memory_grows_by_a_part_of_X(task, large):
+    def status(field):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+    def added(n_rows):
+        before = status("VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+        task(cnn, images[:n_rows], labels[:n_rows])
+        return status("VmHWM") - before
+
+    images, labels = large
+    cnn = CNNClassifier(**COARSE).fit(images[:64], labels[:64])
+    half, whole = (added(n_rows) for n_rows in (len(images) // 2, len(images)))
+    assert whole - half < images.nbytes / 4  # a copy of X would add half of it
+
+
+# Passes through a network.
+
+
+class CountedRelu(nn.ReLU):
+    """Counts the rows that pass while training, and otherwise."""
+
+    rows = {True: 0, False: 0}  # noqa: RUF012
+
+    def forward(self, maps):
+        CountedRelu.rows[self.training] += len(maps)
+        return super().forward(maps)
+
+
+@pytest.fixture
+def passes():
+    CountedRelu.rows = {True: 0, False: 0}
+    return CountedRelu.rows
+
+
+def test_training_rows_pass_once_an_epoch(passes):
+    CNNClassifier(**QUICK | {"activation": CountedRelu, "max_epochs": 3}).fit(IMAGES, LABELS)
+    assert passes == {True: 3 * 96, False: 0}
+
+
+@pytest.mark.parametrize("scoring", ["loss", "accuracy", "neg_log_loss"])
+def test_validation_rows_pass_once_an_epoch(passes, scoring):
+    params = QUICK | {"activation": CountedRelu, "max_epochs": 3, "early_stopping": True, "validation_fraction": 0.25}
+    cnn = CNNClassifier(scoring=scoring, **params).fit(IMAGES, LABELS)
+    assert passes == {True: cnn.n_iter_ * 72, False: cnn.n_iter_ * 24}
+
+
+def test_refit_passes_each_row_once_an_epoch(passes):
+    params = QUICK | {"activation": CountedRelu, "max_epochs": 3, "early_stopping": True, "validation_fraction": 0.25}
+    cnn = CNNClassifier(refit_full=True, **params).fit(IMAGES, LABELS)
+    assert passes[True] == len(cnn.history_) * 72 + cnn.best_epoch_ * 96
+
+
+def test_predict_passes_each_row_once(passes):
+    cnn = CNNClassifier(**QUICK | {"activation": CountedRelu}).fit(IMAGES, LABELS)
+    passes.update({True: 0, False: 0})
+    cnn.predict(IMAGES)
+    assert passes == {True: 0, False: 96}
+
+
+def own_backbone():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def test_a_search_passes_each_distinct_image_through_a_frozen_backbone_once():
+    images = RANDOM.random((40, 9, 9, 1), dtype=np.float32)
+    images[30:] = images[:10]
+    labels = np.arange(40) % 2
+    cnn = CNNClassifier(backbone=own_backbone(), freeze_epochs=4, dense_units=(), max_epochs=4, random_state=0)
+    before = N_PASSES.value
+    search = GridSearchCV(cnn, {"l2": [0, 1e-3], "early_stopping": [False, True]}, cv=2).fit(images, labels)
+    search.predict(images)
+    assert N_PASSES.value - before == 30
+
+
+# Python, a batch.
+
+
+def test_a_batch_takes_few_more_calls_than_a_loop_written_by_hand():
+    inputs, targets = torch.from_numpy(IMAGES).movedim(-1, 1), torch.from_numpy(LABELS)
+
+    def loop(n):
+        module = CNNClassifier(**QUICK).fit(IMAGES[:8], LABELS[:8]).module_.train()
+        optimizer = torch.optim.Adam(module.parameters(), fused=True)
+
+        def train():
+            total = torch.zeros(())
+            for rows in torch.arange(n).split(QUICK["batch_size"]):
+                optimizer.zero_grad()
+                loss = nn.functional.cross_entropy(module(inputs[rows]), targets[rows])
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+
+        return python_calls(train)
+
+    by_hand = (loop(96) - loop(32)) / 8
+    assert per_batch(python_calls) < by_hand + 50
+
+
+def test_no_callback_is_notified_of_batches_if_none_listens(monkeypatch):
+    told = []
+    notify = TrainingNet.notify
+    monkeypatch.setattr(TrainingNet, "notify", lambda net, name, **rest: told.append(name) or notify(net, name, **rest))
+    CNNClassifier(**QUICK).fit(IMAGES, LABELS)
+    assert not [name for name in told if "batch" in name or "grad" in name]
+    assert told.count("on_epoch_end") == 1  # the patch hears
+
+
+def test_a_callback_that_listens_is_notified_of_each_batch():
+    class Counter(Callback):
+        n = 0
+
+        def on_batch_end(self, net, training=False, **rest):
+            Counter.n += training
+
+    CNNClassifier(**QUICK, callbacks=[Counter()]).fit(IMAGES, LABELS)
+    assert Counter.n == 96 / 8
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_no_number_is_read_back_for_a_batch(optimizer):
+    assert per_batch(read_numbers, optimizer=optimizer, l1=1e-3, l2=1e-3, batch_norm=True, dropout=0.5) == 0
+
+
+def test_reading_the_loss_of_each_batch_would_show():
+    class Reader(Callback):
+        def on_batch_end(self, net, loss=None, training=False, **rest):
+            if training:
+                loss.item()
+
+    assert per_batch(read_numbers, callbacks=[Reader()]) >= 1

@@ -202,8 +202,8 @@ from skorch.callbacks import Callback
 from sklcnn import CNNClassifier
 
 class Ready(Callback):
-    def on_epoch_end(self, net, **kwargs):
-        if len(net.history) == 3:
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == 4:  # three have finished
             print("ready", flush=True)
 
 net = CNNClassifier(filters=(3,), dense_units=(), max_epochs=10**6, verbose=1, callbacks=[Ready()])

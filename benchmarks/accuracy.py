@@ -79,7 +79,7 @@ def signals(quick):
     arguments = get_dataset_args()
     arguments.num_samples = 200 if quick else arguments.num_samples
     data = make_dataset(arguments)
-    cnn = CNNClassifier(**FCN, max_epochs=1 if quick else 50, random_state=0)
+    cnn = CNNClassifier(**FCN, max_epochs=1 if quick else "auto", random_state=0)
     took = seconds(cnn.fit, data["x"], data["y"])
     return ["FCN on MNIST-1D", f"{cnn.score(data['x_test'], data['y_test']):.4f}", cnn.n_iter_, f"{took:.0f}"]
 

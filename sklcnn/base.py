@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklcnn.data.batches import Rows
 from sklcnn.data.images import image_sources
 from sklcnn.data.inputs import FeatureStore, channel_statistics, read_again, read_inputs
-from sklcnn.data.rows import keep_rows, weight_unit
+from sklcnn.data.rows import EVERYWHERE, keep_rows, weight_unit
 from sklcnn.data.split import split_rows
 from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding
 from sklcnn.network.cnn import build_network
@@ -208,8 +208,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     def _refit(self, spec, draft, reading, kept, outcome, seed):
         """Train anew on all rows, for as long as was best, as the first run went."""
-        encoding = self._finish_encoding(draft, kept.y, kept.places, kept.weights)
-        rows, _ = self._encode(encoding, kept, kept.places)
+        encoding = self._finish_encoding(draft, kept.y, EVERYWHERE, kept.weights)
+        rows, _ = self._encode(encoding, kept, EVERYWHERE)
         with seeded(seed):
             net = self._new_net(replace(spec, patience=None), encoding, reading, rows)
             by_epoch = outcome.rates if spec.schedule == "reduce_on_plateau" else None
@@ -238,13 +238,13 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
     def _split(self, draft, kept, validation, seed):
         """Give places (in the rows kept) to train on, and to validate on or None."""
         if not self.early_stopping or validation[0] is not None:
-            return kept.places, None
+            return EVERYWHERE, None
         codes = labels = None
         if isinstance(draft, ClassEncoding):
             codes, labels = draft.encode(kept.y, self._owner, torch.float32).numpy(), draft.classes
         return split_rows(
-            kept.places, fraction=self.validation_fraction, codes=codes, groups=kept.groups, labels=labels, seed=seed,
-            owner=self._owner,
+            np.arange(len(kept)), fraction=self.validation_fraction, codes=codes, groups=kept.groups, labels=labels,
+            seed=seed, owner=self._owner,
         )  # fmt: skip
 
     def _encode(self, encoding, kept, train, *, rescale=True, by_class=None):
@@ -290,8 +290,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         view._check_features(X)
         store = read_again(X, reading, self.n_jobs, sample_weight)
         kept = keep_rows(store, y, sample_weight, None, self._owner)
-        data, _ = self._encode(encoding, kept, kept.places, rescale=False, by_class=by_class)
-        return data, scored_data(X, kept.y, kept.rows, kept.places)
+        data, _ = self._encode(encoding, kept, EVERYWHERE, rescale=False, by_class=by_class)
+        return data, scored_data(X, kept.y, kept.rows, EVERYWHERE)
 
     def _new_net(self, spec, encoding, reading, train_rows):
         """Build a network and the skorch net around it."""
@@ -418,8 +418,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         store, reading = self._read(X, goes_on, sample_weight)
         kept = keep_rows(store, y, sample_weight, None, self._owner)
         draft = self._encoding if goes_on else draft or self._draft_encoding(kept.y)
-        encoding = self._finish_encoding(draft, kept.y, kept.places, kept.weights)
-        train_rows, _ = self._encode(encoding, kept, kept.places, rescale=False)
+        encoding = self._finish_encoding(draft, kept.y, EVERYWHERE, kept.weights)
+        train_rows, _ = self._encode(encoding, kept, EVERYWHERE, rescale=False)
         with self._seeded(seed, goes_on):
             spec = replace(training_spec(self, len(train_rows)), schedule=None, patience=None, max_epochs=1)
             net = self._continued_net(spec, encoding) if goes_on else self._new_net(spec, encoding, reading, train_rows)

@@ -47,7 +47,7 @@ def takes_weights(scorer: Callable) -> bool:
         return False
 
 
-def scored_data(X: Any, y: Any, rows: np.ndarray, places: np.ndarray) -> Callable:
+def scored_data(X: Any, y: Any, rows: np.ndarray, places: np.ndarray | slice) -> Callable:
     """Give a function that makes the X (its `rows`) and y (its `places`) a scorer is called with.
 
     scikit-learn's own scorers only hand X on to `predict`, which knows the outputs already: for them X is a stand-in,

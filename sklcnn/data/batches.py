@@ -66,9 +66,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def at(self, places: np.ndarray) -> Rows:
+    def at(self, places: np.ndarray | slice) -> Rows:
         """Give the rows at some places."""
-        chosen = torch.from_numpy(places)
+        chosen = places if isinstance(places, slice) else torch.from_numpy(places)
         weights, score_weights = (
             None if tensor is None else tensor[chosen] for tensor in (self.weights, self.score_weights)
         )

@@ -13,6 +13,8 @@ from sklearn.utils.validation import _num_samples
 from sklcnn.data.inputs import Store
 from sklcnn.data.targets import check_weights
 
+EVERYWHERE = slice(None)  # all places in the rows kept: what it picks is not copied
+
 
 @dataclass(frozen=True)
 class KeptRows:
@@ -35,10 +37,8 @@ class KeptRows:
     weights: np.ndarray
     groups: np.ndarray | None
 
-    @property
-    def places(self) -> np.ndarray:
-        """All places in `rows`."""
-        return np.arange(len(self.rows))
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
 def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str) -> KeptRows:
@@ -72,7 +72,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
         groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
         check_consistent_length(y, groups)
     if weights is None:
-        return KeptRows(store, np.arange(len(store)), y, np.ones(len(store)), groups)
+        return KeptRows(store, np.arange(len(store)), y, np.broadcast_to(1.0, len(store)), groups)
     rows = np.flatnonzero(weights > 0)
     if len(rows) < len(store):
         y = _safe_indexing(y, rows)

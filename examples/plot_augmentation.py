@@ -3,7 +3,7 @@ What each augmentation does, and whether it helps
 =================================================
 
 Few training images become many by changing them a little: a cat moved by a hand's breadth is a cat. First we look at
-every change that has a name, then we measure which of them help a network that has seen twenty pictures only.
+every change that has a name, then we measure which of them help a network that has seen two hundred digits only.
 """
 
 # %%
@@ -14,9 +14,12 @@ every change that has a name, then we measure which of them help a network that 
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from PIL import Image
+from scipy import ndimage
 from skimage import data
-from sklearn.model_selection import StratifiedShuffleSplit, cross_val_score
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
 from torch import nn
 
 from sklcnn import CNNClassifier
@@ -107,36 +110,77 @@ plt.show()
 # %%
 # Which of them help?
 # -------------------
-# That depends on what the pictures mean, and on how few there are. scikit-image comes with 100 faces and 100 other
-# pictures. Twenty of them are the training set, the other 180 tell how good the network is. Splits differ much more
-# than augmentations do, so that each is compared with no augmentation on the same split.
+# Those that change the training images in the way in which the test images differ. Two hundred handwritten digits are
+# the training set, all of them upright, clean and in the middle. The other digits are the test set: once as they are,
+# and once each moved by a pixel, turned by 25 degrees either way, noisy, and with a part covered.
 
-X, y = data.lfw_subset(), np.repeat(["face", "no face"], 100)
-splits = StratifiedShuffleSplit(8, train_size=20, random_state=0)
-
-
-def accuracies(augmentation):
-    """Train and test on each split."""
-    cnn = CNNClassifier(dropout=0.4, augmentation=augmentation, max_epochs=40, random_state=0)
-    return cross_val_score(cnn, X, y, cv=splits)
+digits, labels = load_digits(return_X_y=True)
+digits = digits.reshape(-1, 8, 8)
+random = np.random.RandomState(0)
 
 
-plain = accuracies(None)
-candidates = ["flip", "vertical_flip", "shift", "rotate", "zoom", "color", "noise", "erase", "mixup", "trivial_augment"]
-gains = {name: 100 * (accuracies(name) - plain) for name in candidates}
-print(f"accuracy without augmentation: {plain.mean():.1%}")
-for name, gain in gains.items():
-    print(f"{name:<16} {gain.mean():+.1f} points on average, better in {np.sum(gain > 0)} of {len(gain)} splits")
+def cover(digit):
+    """Cover a quarter of a digit with its mean."""
+    top, left = random.randint(5, size=2)
+    covered = digit.copy()
+    covered[top : top + 4, left : left + 4] = digit.mean()
+    return covered
+
+
+def move(digit):
+    """Move a digit by a pixel along each axis."""
+    return ndimage.shift(digit, random.choice([-1, 1], size=2), order=0)
+
+
+def turn(digit):
+    """Turn a digit by 25 degrees to the left or to the right."""
+    return ndimage.rotate(digit, random.choice([-25, 25]), reshape=False, order=1)
+
+
+def add_noise(digit):
+    """Add noise of half the deviation of all digits."""
+    return digit + random.normal(scale=digits.std() / 2, size=digit.shape)
+
+
+X_train, X_test, y_train, y_test = train_test_split(digits, labels, train_size=200, stratify=labels, random_state=0)
+test_sets = {
+    "as they are": X_test,
+    "moved": np.stack([move(digit) for digit in X_test]),
+    "turned": np.stack([turn(digit) for digit in X_test]),
+    "noisy": np.stack([add_noise(digit) for digit in X_test]),
+    "covered": np.stack([cover(digit) for digit in X_test]),
+}
+candidates = {
+    "none": None,
+    "shift": "shift",
+    "rotate": {"rotate": 25},
+    "noise": {"noise": 0.5},
+    "erase": {"erase": 0.5},
+    "mixup": "mixup",
+    "shift, rotate, noise, erase": {"shift": 0.1, "rotate": 25, "noise": 0.5, "erase": 0.5},
+    "flip": "flip",
+}
+accuracies = np.zeros((len(candidates), len(test_sets)))
+for row, augmentation in enumerate(candidates.values()):
+    for seed in range(2):
+        cnn = CNNClassifier(dropout=0.4, augmentation=augmentation, max_epochs=200, random_state=seed)
+        cnn.fit(X_train, y_train)
+        accuracies[row] += [cnn.score(X, y_test) / 2 for X in test_sets.values()]
+table = pd.DataFrame(accuracies, candidates, test_sets)
+table.round(3)
 
 # %%
+# Each kind of difference is met by its own augmentation. All of them together help where digits are moved or covered,
+# though less than the one that suits, and cost a little elsewhere: there is more to learn. ``"flip"`` is there as a
+# warning: a mirrored 2 is no digit, and to learn it costs accuracy everywhere.
 
-ranked = sorted(gains, key=lambda name: gains[name].mean())
-figure, axis = plt.subplots(figsize=(6.4, 3.4), layout="constrained")
-axis.axvline(0, color="0.6", linestyle=":")
-for place, name in enumerate(ranked):
-    axis.plot(gains[name], np.full(len(plain), place), "o", color="C0", alpha=0.35, markeredgewidth=0)
-    axis.plot(gains[name].mean(), place, "|", color="C0", markersize=13, markeredgewidth=2.5)
-axis.set_yticks(range(len(ranked)), ranked)
-axis.set_xlabel("points of accuracy gained over no augmentation (eight splits; bar: mean)")
-axis.spines[["top", "right"]].set_visible(False)
+figure, axis = plt.subplots(figsize=(7, 3.8), layout="constrained")
+image = axis.imshow(100 * table, cmap="viridis", aspect="auto")
+for (row, column), value in np.ndenumerate(100 * table.to_numpy()):
+    axis.text(column, row, f"{value:.0f}", ha="center", va="center", color="w" if value < 80 else "k", fontsize=9)
+axis.set_xticks(range(len(test_sets)), [f"test digits\n{name}" for name in test_sets], fontsize=9)
+axis.set_yticks(range(len(candidates)), candidates, fontsize=9)
+axis.set_ylabel("augmentation")
+axis.spines[:].set_visible(False)
+figure.colorbar(image, label="accuracy in per cent (mean of two fits)")
 plt.show()

@@ -17,7 +17,7 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 from skimage.data import lfw_subset
-from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit, cross_val_score
+from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit, cross_val_score, cross_validate
 
 from sklcnn import CNNClassifier
 
@@ -33,22 +33,24 @@ plt.show()
 # ----------------------------
 # All train for ten epochs in batches of 16. The first is a network of two convolution blocks, from random weights. The
 # second trains a head on the frozen backbone, whose features are computed once per picture, in the first fold. The
-# third does the same for seven epochs, and then trains the backbone as well, at a tenth of the learning rate.
+# third does the same for three epochs, and then trains the backbone as well, at a tenth of the learning rate. The log
+# loss tells how far the probabilities are off, where accuracies hardly differ.
 
 budget = {"max_epochs": 10, "batch_size": 16, "random_state": 0}
 backbone = {"backbone": "efficientnet_lite0", "image_size": 96}
 networks = {
     "from scratch": CNNClassifier(**budget),
     "frozen": CNNClassifier(**budget, **backbone),
-    "fine-tuned": CNNClassifier(**budget, **backbone, freeze_epochs=7),
+    "fine-tuned": CNNClassifier(**budget, **backbone, freeze_epochs=3),
 }
 folds = StratifiedKFold(5, shuffle=True, random_state=0)
 scores, seconds = {}, {}
 for name, cnn in networks.items():
     began = time.perf_counter()
-    scores[name] = cross_val_score(cnn, X, y, cv=folds)
+    results = cross_validate(cnn, X, y, cv=folds, scoring=["accuracy", "neg_log_loss"])
     seconds[name] = time.perf_counter() - began
-    print(f"{name:<13} accuracy {scores[name].mean():.3f} +- {scores[name].std():.3f} in {seconds[name]:5.1f} s")
+    scores[name], log_loss = results["test_accuracy"], -results["test_neg_log_loss"].mean()
+    print(f"{name:<13} accuracy {scores[name].mean():.3f}, log loss {log_loss:.3f} in {seconds[name]:5.1f} s")
 
 # %%
 # The second time, the frozen network takes even less: the features of all pictures are there.

@@ -294,7 +294,8 @@ def _in_order(X):
     if X.dtype.kind in "uib":
         return True
     with np.errstate(all="ignore"):
-        return X.dtype.kind == "f" and X.dtype.itemsize >= 4 and bool(np.isfinite(X.sum()))
+        # Half precision is added up in single, in which it cannot overflow.
+        return X.dtype.kind == "f" and bool(np.isfinite(X.sum(dtype=np.result_type(X.dtype, np.float32))))
 
 
 def _check_equal_lengths(X, owner):

@@ -289,7 +289,7 @@ def _without_extension_types(X):
 
 def _in_order(X):
     """Whether X is an array of finite numbers that needs no closer look; False where that is not plain."""
-    if type(X) is not np.ndarray or X.ndim < 2 or X.size == 0:
+    if type(X) not in (np.ndarray, np.memmap) or X.ndim < 2 or X.size == 0:
         return False
     if X.dtype.kind in "uib":
         return True

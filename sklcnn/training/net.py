@@ -26,7 +26,7 @@ from sklcnn.network.penalties import add_penalty_gradients, penalised_weights, w
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.progress import make_progress
 from sklcnn.training.run import Outcome, TrainingSpec, Watch
-from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_WAIT, SCHEDULES
+from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_GAIN, SCHEDULES, plateau_wait
 from sklcnn.training.snapshots import Snapshot, state_tensors
 
 # OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
@@ -257,8 +257,9 @@ class _Run:
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 self.optimizer,
                 factor=PLATEAU_FACTOR,
-                patience=PLATEAU_WAIT,
-                threshold=0,  # as early stopping compares
+                patience=plateau_wait(n_batches),
+                # A share of a score, whose zero is anywhere, means nothing: there any gain counts.
+                threshold=PLATEAU_GAIN if self._watches_loss() else 0,
             )
         self.update = 0
         self.progress = make_progress(self.spec.verbose)
@@ -396,6 +397,9 @@ class _Run:
         start.restore()
         del self.net.history[self.first - 1 :]
         self.module.eval()
+
+    def _watches_loss(self):
+        return self.valid_rows is None or self.spec.scoring == "loss"
 
     def _watched(self, row):
         """Give what early stopping minimises."""

@@ -7,7 +7,7 @@ from skorch.callbacks import Callback
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_WAIT, SCHEDULES
+from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_GAIN, PLATEAU_MAX_WAIT, SCHEDULES, plateau_wait
 
 X = np.random.RandomState(0).randn(20, 6)
 VALUES = np.random.RandomState(1).randn(20)
@@ -83,10 +83,10 @@ def test_auto_reduces_on_a_plateau_with_early_stopping():
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
 
 
-def rates_by_hand(watched, peak):
+def rates_by_hand(watched, peak, gain=PLATEAU_GAIN):
     """Give the rate of each epoch that torch's ReduceLROnPlateau makes of the watched values."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
-    scheduler = ReduceLROnPlateau(optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_WAIT, threshold=0)
+    scheduler = ReduceLROnPlateau(optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_MAX_WAIT, threshold=gain)
     rates = []
     for value in watched:
         rates.append(optimizer.param_groups[0]["lr"])
@@ -108,7 +108,8 @@ def test_a_plateau_is_that_of_the_watched_column(params, watched, sign):
     params = QUICK | {"max_epochs": 60, "learning_rate": 0.1, "lr_schedule": "reduce_on_plateau"} | params
     history = CNNRegressor(**params).fit(X, VALUES).history_
     assert history["learning_rate"].nunique() > 1
-    assert history["learning_rate"].tolist() == rates_by_hand(sign * history[watched], 0.1)
+    gain = 0 if watched == "val_score" else PLATEAU_GAIN  # of a score any gain counts
+    assert history["learning_rate"].tolist() == rates_by_hand(sign * history[watched], 0.1, gain)
 
 
 def test_a_plateau_of_the_users_validation_rows_is_watched_without_early_stopping():
@@ -140,3 +141,9 @@ def test_a_fit_that_goes_on_begins_its_schedule_anew():
     net = CNNRegressor(**QUICK, warm_start=True).fit(X, VALUES).fit(X, VALUES)
     rates = net.history_["learning_rate"].tolist()
     assert rates[:5] == rates[5:]
+
+
+@pytest.mark.parametrize("n_updates", [1, 10, 99, 100, 101, 250, 499, 500, 10_000])
+def test_a_plateau_lasts_about_500_updates_and_five_epochs_at_most(n_updates):
+    n_epochs = plateau_wait(n_updates) + 1
+    assert n_epochs == 5 or (n_epochs - 1) * n_updates < 500 <= n_epochs * n_updates

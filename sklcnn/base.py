@@ -178,15 +178,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         store, reading = self._read(X, goes_on, sample_weight)
         kept = keep_rows(store, y, sample_weight, groups, self._owner)
         draft = self._known_encoding(kept.y) if goes_on else self._draft_encoding(kept.y)
-        train, valid = self._split(draft, kept, validation, seed)
-        encoding = self._finish_encoding(draft, kept.y, train, kept.weights[train])
-        data, by_class = self._encode(encoding, kept, train)
-        train_rows = data.at(train)
-        if valid is None:
-            valid_rows, valid_data = self._validation_rows(X, encoding, reading, validation, by_class)
-        else:
-            valid_rows, valid_data = data.at(valid), scored_data(X, kept.y, kept.rows[valid], valid)
-        self._check_validation_weights(valid_rows)
+        encoding, train_rows, valid_rows, valid_data = self._divide(X, draft, kept, reading, validation, seed)
         with self._seeded(seed, goes_on):
             spec = training_spec(self, len(train_rows))
             net = self._continued_net(spec, encoding) if goes_on else self._new_net(spec, encoding, reading, train_rows)
@@ -205,6 +197,18 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         task.end(lambda: {})
         if outcome.interrupt is not None:
             raise outcome.interrupt
+
+    def _divide(self, X, draft, kept, reading, validation, seed):
+        """Give the encoding, the rows that train, and those that validate, for the loss and for a scorer."""
+        train, valid = self._split(draft, kept, validation, seed)
+        encoding = self._finish_encoding(draft, kept.y, train, kept.weights[train])
+        data, by_class = self._encode(encoding, kept, train)
+        if valid is None:
+            valid_rows, valid_data = self._validation_rows(X, encoding, reading, validation, by_class)
+        else:
+            valid_rows, valid_data = data.at(valid), scored_data(X, kept.y, kept.rows[valid], valid)
+        self._check_validation_weights(valid_rows)
+        return encoding, data.at(train), valid_rows, valid_data
 
     def _refit(self, spec, draft, reading, kept, outcome, seed):
         """Train anew on all rows, for as long as was best, as the first run went."""
@@ -310,8 +314,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
     def _build_module(self, encoding, reading, train_rows):
         statistics = None
         if self.standardize:
-            weights = torch.ones(len(train_rows)) if train_rows.weights is None else train_rows.weights
-            statistics = channel_statistics(train_rows.store, train_rows.rows, weights)
+            statistics = channel_statistics(train_rows.store, train_rows.rows, train_rows.weights)
         return build_network(network_spec(self), reading.sample_shape, encoding.n_outputs, statistics)
 
     def _build_on_backbone(self, encoding, reading, spec):

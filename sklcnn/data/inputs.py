@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -617,15 +618,17 @@ class FeatureStore:
             yield self.batch(rows, dtype)
 
 
-def channel_statistics(store: Store, rows: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def channel_statistics(
+    store: Store, rows: torch.Tensor, weights: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the weighted mean and standard deviation of each channel.
 
     Parameters
     ----------
     store : Store
     rows : int64 tensor of shape (n,)
-    weights : tensor of shape (n,)
-        Weight of each of those rows.
+    weights : tensor of shape (n,) or None
+        Weight of each of those rows; None: they count alike.
 
     Returns
     -------
@@ -635,23 +638,23 @@ def channel_statistics(store: Store, rows: torch.Tensor, weights: torch.Tensor) 
     n_channels = store.sample_shape[0]
     n_positions = math.prod(store.sample_shape[1:])
     step = max(1, CHUNK_VALUES // math.prod(store.sample_shape))
-    weights = weights.to(torch.float64)
-    uniform = bool(torch.all(weights == weights[0]))
-    if uniform:
-        weights = torch.ones_like(weights)
+    if weights is not None and torch.all(weights == weights[0]):
+        weights = None
     shift = torch.zeros(n_channels, dtype=torch.float64)
     total, square = torch.zeros(2, n_channels, dtype=torch.float64)
-    chunks = zip(store.batches(rows.split(step), torch.float64), weights.split(step), strict=True)
+    chunk_weights = itertools.repeat(None) if weights is None else weights.split(step)
+    chunks = zip(store.batches(rows.split(step), torch.float64), chunk_weights, strict=False)
     for number, (images, weight) in enumerate(chunks):
         values = images.movedim(1, -1).reshape(-1, n_channels)  # (n * positions, c)
         if number == 0:
             shift = values.mean(0)  # near the mean, so that the squares below lose no digits
         values = values.sub_(shift)  # a batch of rows is a copy, never the user's own
-        weighted = values if uniform else values * weight.repeat_interleave(n_positions)[:, None]
+        weighted = values if weight is None else values * weight.double().repeat_interleave(n_positions)[:, None]
         total += weighted.sum(0)
         # Products of matrices are much faster than reductions, as long as there are few channels.
         square += (weighted.T @ values).diagonal() if n_channels <= GRAM_CHANNELS else (weighted * values).sum(0)
-    mean, square = torch.stack([total, square]) / (weights.sum() * n_positions)
+    total_weight = len(rows) if weights is None else weights.sum(dtype=torch.float64)
+    mean, square = torch.stack([total, square]) / (total_weight * n_positions)
     deviation = (square - mean**2).clamp_(min=0).sqrt_()
     scale = torch.maximum((shift + mean).abs(), deviation)
     deviation[deviation <= 1e-12 * scale] = 1.0

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from sklearn.base import clone
 from sklearn.datasets import load_sample_images
@@ -525,6 +526,8 @@ class CountPasses:
 
 
 def test_processes_share_a_folder(tmp_path):
+    # New processes: those that an earlier test left have passes of its own to count.
+    get_reusable_executor().shutdown(wait=True)
     search = GridSearchCV(
         classifier(**LOADED, feature_cache=tmp_path),
         {"dropout": [0, 0.4], "l2": [0, 1e-3]},
@@ -542,7 +545,7 @@ def test_processes_share_a_folder(tmp_path):
         }
     )
     by_process = table.groupby("process")["passes"].max()
-    assert len(by_process) == 2
+    assert os.getpid() not in by_process.index
     assert 24 <= by_process.sum() + here <= 1.1 * 24
 
 

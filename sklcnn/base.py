@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import re
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,6 +65,22 @@ def unchanged_on_error(estimator: Any) -> Iterator[None]:
             vars(estimator).clear()
             vars(estimator).update(before | {name: now[name] for name in CALLBACK_ATTRIBUTES if name in now})
         raise
+
+
+@contextmanager
+def memory_errors_explained(owner: str) -> Iterator[None]:
+    """Say what takes less memory, where torch says that there is not enough."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+        size = re.search(r"allocate ([\d.]+ ?[a-zA-Z]+)", str(error))
+        raise MemoryError(
+            f"{owner}: the network and its batches take more memory than there is"
+            f"{f' ({size[1]} at once)' if size else ''}. Lower batch_size, filters, kernel_size, dense_units or "
+            "image_size, or set global_pooling."
+        ) from error
 
 
 class NotOfferedError(AttributeError, ValueError):
@@ -162,10 +179,12 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         TypeError, ValueError
             If a hyper-parameter, X, y or a weight is not usable, or the loss is not finite. The estimator is then as
             it was before the call.
+        MemoryError
+            If the network or its batches do not fit.
         KeyboardInterrupt
             If interrupted. The estimator is then fitted as of the last finished epoch.
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), memory_errors_explained(self._owner):
             self._check_parameters()
             self._fit(X, y, sample_weight, groups, (X_val, y_val, sample_weight_val))
         return self
@@ -410,7 +429,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         -------
         self : object
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), memory_errors_explained(self._owner):
             self._check_parameters()
             self._partial_fit(X, y, sample_weight)
         return self
@@ -582,7 +601,10 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if getattr(getattr(module, "backbone", None), "frozen", False):
             module.eval()
             store, module = FeatureStore(self._features(self.net_, store, slice(None))), head_of(module)
-        outputs = forward_store(module, store, self._dtype, spec.precision, self.net_.torch_device_, spec.batch_size)
+        with memory_errors_explained(self._owner):
+            outputs = forward_store(
+                module, store, self._dtype, spec.precision, self.net_.torch_device_, spec.batch_size
+            )
         outputs = outputs.cpu().numpy()
         if not np.all(np.isfinite(outputs)):
             row = int(np.argmin(np.isfinite(outputs).all(axis=1)))

@@ -33,6 +33,10 @@ class Constraint:
         """Give values that the rule must refuse, for tests."""
         raise NotImplementedError
 
+    def alternatives(self) -> list[str]:
+        """Name each thing that the rule allows, as parts of a list."""
+        return [str(self)]
+
     def check(self, owner: str, name: str, value: Any) -> None:
         """Raise a TypeError or ValueError that names owner, rule and value, if the value is not allowed.
 
@@ -53,6 +57,14 @@ def _is_number(value, kind=Real):
     return isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
 
 
+def _listed(parts):
+    return " or ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
+
+
+def _in_words(bound):
+    return f"{bound:,}" if isinstance(bound, Integral) else f"{bound:g}"
+
+
 @dataclass(frozen=True)
 class Number(Constraint):
     """A real number between two bounds."""
@@ -70,7 +82,7 @@ class Number(Constraint):
     def accepts(self, value):
         return (
             self.accepts_kind(value)
-            and math.isfinite(value)
+            and (isinstance(value, Integral) or math.isfinite(value))
             and (value > self.low if self.above else value >= self.low)
             and (value < self.high if self.below else value <= self.high)
         )
@@ -80,15 +92,19 @@ class Number(Constraint):
         if self.low > -math.inf:
             outside.append(self.low if self.above else self.low - 1)
         if self.high < math.inf:
-            outside.append(self.high if self.below else self.high + 1)
+            outside.append(self.high if self.below else self.high + max(1, self.high))
         return ["much", True, [1.0, "x"], *outside]
 
     def __str__(self):
+        if self.low == self.high:
+            return _in_words(self.low)
+        if self.low > -math.inf and self.high < math.inf and not (self.above or self.below):
+            return f"{self.noun} from {_in_words(self.low)} to {_in_words(self.high)}"
         bounds = []
         if self.low > -math.inf:
-            bounds.append(f"{'>' if self.above else '>='} {self.low:g}")
+            bounds.append(f"{'>' if self.above else '>='} {_in_words(self.low)}")
         if self.high < math.inf:
-            bounds.append(f"{'<' if self.below else '<='} {self.high:g}")
+            bounds.append(f"{'<' if self.below else '<='} {_in_words(self.high)}")
         return " ".join([self.noun, " and ".join(bounds)]).strip()
 
 
@@ -115,8 +131,11 @@ class Choice(Constraint):
     def bad_values(self):
         return ["no such name", 7.5]
 
+    def alternatives(self):
+        return [repr(name) for name in self.names]
+
     def __str__(self):
-        return " or ".join(", ".join(repr(name) for name in self.names).rsplit(", ", 1))
+        return _listed(self.alternatives())
 
 
 @dataclass(frozen=True)
@@ -153,12 +172,14 @@ class Switch(Constraint):
 
 @dataclass(frozen=True)
 class OneOf(Constraint):
-    """Whatever one of several rules accepts."""
+    """Whatever one of several rules accepts; `text` says so where the rules' own words would be many."""
 
     rules: tuple[Constraint, ...]
+    text: str
 
-    def __init__(self, *rules: Constraint):
+    def __init__(self, *rules: Constraint, text: str = ""):
         object.__setattr__(self, "rules", rules)
+        object.__setattr__(self, "text", text)
 
     def accepts_kind(self, value):
         return any(rule.accepts_kind(value) for rule in self.rules)
@@ -170,8 +191,11 @@ class OneOf(Constraint):
         candidates = [value for rule in self.rules for value in rule.bad_values()]
         return [value for value in candidates if not self.accepts(value)]
 
+    def alternatives(self):
+        return [self.text] if self.text else [part for rule in self.rules for part in rule.alternatives()]
+
     def __str__(self):
-        return " or ".join(", ".join(map(str, self.rules)).rsplit(", ", 1))
+        return _listed(self.alternatives())
 
 
 def is_sequence(value: Any) -> bool:

@@ -130,10 +130,16 @@ def _check_augmentation(augmentation):
     check_augmentation(augmentation)
 
 
-SIZE = OneOf(Whole(1), SequenceOf(OneOf(Whole(1), SequenceOf(Whole(1), 1, 3))))
-UNITS = OneOf(Whole(1), SequenceOf(Whole(1)))
+MANY = Whole(1, 10**6)  # beyond which a size is a slip, and torch's own integers and memory run out
+SIZE = OneOf(
+    MANY,
+    SequenceOf(OneOf(MANY, SequenceOf(MANY, 1, 3))),
+    text=f"{MANY}, or a tuple with such a number, or a tuple of one to three, for each block",
+)
+UNITS = OneOf(MANY, SequenceOf(MANY), text=f"{MANY} or a tuple of such numbers")
+SIDE = Whole(1, 2**16)  # of an image, in pixels
 SHARE = Number(0, 1, below=True)
-STRENGTH = Number(0)
+STRENGTH = Number(0, 1e30)  # beyond which single precision has no number
 
 
 class InputParameters(Parameters):
@@ -153,7 +159,7 @@ class InputParameters(Parameters):
 
     image_size: tuple[int, int] | int | None = parameter(
         None,
-        OneOf(Nothing(), Whole(1), SequenceOf(Whole(1), 2, 2)),
+        OneOf(Nothing(), SIDE, SequenceOf(SIDE, 2, 2), text=f"None, {SIDE} or a tuple of two such numbers"),
         """Side, or (height, width), that images are resized to, squashed if the shape differs. None: as they come, or
         what the backbone was trained on.""",
     )
@@ -182,12 +188,12 @@ class BackboneParameters(Parameters):
     )
     backbone_weights: Any = parameter(
         "pretrained",
-        OneOf(Nothing(), InstanceOf(_path_classes, '"pretrained", the path of a .pth or .safetensors state dict')),
+        OneOf(Nothing(), InstanceOf(_path_classes, '"pretrained" or the path of a .pth or .safetensors state dict')),
         """Weights of a named backbone: "pretrained", None (random), or the path of a state dict.""",
     )
     feature_cache: Any = parameter(
         "memory",
-        OneOf(Nothing(), InstanceOf(_path_classes, '"memory", a folder')),
+        OneOf(Nothing(), InstanceOf(_path_classes, '"memory" or a folder')),
         """Where a frozen backbone's outputs are kept: "memory" (this process, bounded by the environment variable
         SKLCNN_FEATURE_CACHE_MB, 512 by default), a folder (shared by processes, machines and runs), or None.""",
     )
@@ -328,7 +334,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     )
     max_epochs: int | str = parameter(
         "auto",
-        OneOf(Whole(1), Choice(("auto",))),
+        OneOf(Whole(1, 10**9), Choice(("auto",))),
         """Passes over the training rows. "auto": as many as give about 1,000 updates, at least 10, at most 200.""",
     )
     early_stopping: bool = parameter(
@@ -343,7 +349,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     patience: int = parameter(10, Whole(1), "Epochs without improvement after which training stops.")
     scoring: Any = parameter(
         "loss",
-        OneOf(InstanceOf(lambda: str, '"loss", a scorer\'s name'), Function("a scorer callable")),
+        OneOf(InstanceOf(lambda: str, '"loss" or a scorer\'s name'), Function("a scorer callable")),
         """What `early_stopping` watches on the validation rows: "loss", or a scorer's name or callable, in the user's
         units (greater is better).""",
     )
@@ -375,6 +381,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
                     InstanceOf(lambda: tuple, "a (name, callback) pair"),
                 )
             ),
+            text="None or a list of skorch callbacks, callback classes or (name, callback) pairs",
         ),
         """skorch callbacks, cloned before use. skorch's EarlyStopping is refused: `early_stopping` does its work.""",
     )

@@ -157,6 +157,31 @@ def test_an_unknown_hyper_parameter_is_refused(estimator_class):
         estimator_class().set_params(filter_count=3)
 
 
+@pytest.mark.parametrize(
+    "name", ["filters", "dense_units", "kernel_size", "stride", "pool_size", "image_size", "max_epochs"]
+)
+def test_a_number_beyond_all_measure_is_refused(name):
+    with pytest.raises(ValueError, match=f"^CNNClassifier: {name} must be .*a whole number from 1 to"):
+        fitted(CNNClassifier, **{name: 10**400})
+
+
+def test_a_network_larger_than_memory_says_what_takes_less():
+    estimator = fitted(CNNClassifier)
+    before = estimator.predict_proba(X)
+    images = np.zeros((12, 6, 6, 1))
+    with pytest.raises(MemoryError, match=r"CNNClassifier: .* more memory than there is .*Lower batch_size, filters"):
+        estimator.set_params(filters=64, kernel_size=10**6).fit(images, Y[CNNClassifier])
+    np.testing.assert_array_equal(estimator.predict_proba(X), before)
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "reduce_on_plateau", None])
+def test_as_many_epochs_as_early_stopping_wants(schedule):
+    estimator = fitted(
+        CNNRegressor, max_epochs=10**9, early_stopping=True, patience=1, lr_schedule=schedule, learning_rate=10
+    )
+    assert estimator.n_iter_ < 1000
+
+
 class FixedLoss(torch.nn.Module):
     """A loss that has lost the rows: one number a batch."""
 

@@ -248,12 +248,10 @@ class _Run:
         self.join_last = needs_pairs(self.module if thaws else head_of(self.module))
         n_batches = len(batch_sizes(len(train), self.spec.batch_size, self.join_last))
         self.n_batches = n_batches
-        self.table = None
+        self.n_updates = horizon * n_batches
         self.given_rates = rates
         self.plateau = None
-        if rates is None and self.spec.schedule in SCHEDULES:
-            self.table = self.spec.learning_rate * SCHEDULES[self.spec.schedule](horizon * n_batches)
-        elif rates is None and self.spec.schedule == "reduce_on_plateau":
+        if rates is None and self.spec.schedule == "reduce_on_plateau":
             self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
                 self.optimizer,
                 factor=PLATEAU_FACTOR,
@@ -475,9 +473,10 @@ class _Run:
         self._set_training_mode()
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         scored = _Scored(self.watch.train_score, order)
+        rates = self._scheduled_rates()
         for batch in rows.batches(order, sizes, self.dtype, self.device):
-            if self.table is not None:
-                self._set_rate(self.table[self.update])
+            if rates is not None:
+                self._set_rate(next(rates))
             if self.hooks:
                 net.notify("on_batch_begin", batch=(batch.inputs, batch.targets), training=True)
             loss, output = self._step(batch)
@@ -490,6 +489,13 @@ class _Run:
         if not self.hooks:
             net.history.new_batch()  # which skorch's Checkpoint looks up, whatever it holds
         return float(total) / len(rows), scored.score()
+
+    def _scheduled_rates(self):
+        """Give the learning rates of an epoch's updates, where a schedule moves with every update."""
+        if self.given_rates is not None or self.spec.schedule not in SCHEDULES:
+            return None
+        updates = np.arange(self.update, self.update + self.n_batches)
+        return iter(self.spec.learning_rate * SCHEDULES[self.spec.schedule](updates, self.n_updates))
 
     def _after_batch(self, batch, loss, output):
         """Tell skorch's batch callbacks what they expect to hear."""

@@ -21,31 +21,37 @@ def _cosine_between(start, end, share):
     return end + (start - end) / 2 * (1 + np.cos(np.pi * share))
 
 
-def one_cycle(n_updates: int) -> np.ndarray:
+def one_cycle(update: np.ndarray, n_updates: int) -> np.ndarray:
     """Give torch's OneCycleLR with its default shape.
+
+    Parameters
+    ----------
+    update : ndarray of int
+        Updates, counted from 0.
+    n_updates : int
+        Of the whole run.
 
     References
     ----------
     Smith and Topin, *Super-Convergence* (2018).
     """
     if n_updates == 1:
-        return np.ones(1)  # one update at the end of the cycle would not move at all
-    update = np.arange(n_updates)
+        return np.ones(len(update))  # one update at the end of the cycle would not move at all
     summit = WARM_UP * n_updates - 1
     # A summit at or before the first update is never walked up to.
-    rising = _cosine_between(1 / START_DIVISOR, 1, update / summit) if summit > 0 else np.ones(n_updates)
+    rising = _cosine_between(1 / START_DIVISOR, 1, update / summit) if summit > 0 else np.ones(len(update))
     falling = _cosine_between(1, 1 / END_DIVISOR, (update - summit) / (n_updates - 1 - summit))
     return np.where(update <= summit, rising, falling)
 
 
-def cosine(n_updates: int) -> np.ndarray:
-    """Give torch's CosineAnnealingLR down to zero.
+def cosine(update: np.ndarray, n_updates: int) -> np.ndarray:
+    """Give torch's CosineAnnealingLR down to zero; its parameters are those of `one_cycle`.
 
     References
     ----------
     Loshchilov and Hutter, *SGDR* (2017).
     """
-    return _cosine_between(1, 0, np.arange(n_updates) / n_updates)
+    return _cosine_between(1, 0, update / float(n_updates))
 
 
 def plateau_wait(n_updates: int) -> int:
@@ -59,4 +65,4 @@ def plateau_wait(n_updates: int) -> int:
     return min(PLATEAU_MAX_WAIT, math.ceil(PLATEAU_UPDATES / n_updates) - 1)
 
 
-SCHEDULES: dict[str, Callable[[int], np.ndarray]] = {"one_cycle": one_cycle, "cosine": cosine}
+SCHEDULES: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {"one_cycle": one_cycle, "cosine": cosine}

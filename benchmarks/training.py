@@ -54,7 +54,7 @@ class Problem:
     labels: np.ndarray  # (n,), int64
     batch_size: int
     n_epochs: int
-    n_rounds: int = 5
+    n_rounds: int = 3
     with_peers: bool = True
 
 
@@ -95,7 +95,7 @@ def make_problems(quick):
         Problem("8x8 digits, 1,500 rows", floats(digits.images, 16)[:n_small], digits.target[:n_small], 32, 10),
         Problem("28x28, 6,000 rows", floats(clothes[:n_medium], 255), kinds[:n_medium], 128, 3),
         Problem("32x32x3, 3,000 rows", floats(colours, 255), classes, 64, 3),
-        Problem("28x28 uint8, 60,000 rows", clothes[..., None], kinds, 128, 2, n_rounds=3, with_peers=False),
+        Problem("28x28 uint8, 60,000 rows", clothes[..., None], kinds, 128, 2, with_peers=False),
     ]
 
 

@@ -44,7 +44,7 @@ def shares(problem):
     epoch = median(cnn.fit(images, labels).history_["duration"])
     module, optimizer = cnn.module_, cnn.net_.optimizer_
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2)
-    batch_size = evaluation_batch_size(math.prod(images.shape[1:]), problem.batch_size)
+    batch_size = evaluation_batch_size(module, cnn.sample_shape_)
     measured = {VALIDATION: (validated - epoch) / often(lambda: forward(module, inputs, batch_size), n=5)}
     weights = penalised_weights(module)
     for parameter in weights:

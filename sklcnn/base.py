@@ -45,7 +45,6 @@ HISTORY_COLUMNS = (
     "train_score",
     "val_score",
 )
-EVALUATION_ROWS = 32  # images that a frozen backbone is given at once: of 224 pixels, what fits a cache best
 
 
 @contextmanager
@@ -402,6 +401,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     def _features(self, net, store, rows):
         """Look up or compute the features that a frozen backbone gives for some rows."""
+        from sklcnn.network.backbones import BACKBONE_BATCH
         from sklcnn.network.feature_cache import cached_features, open_feature_cache
 
         return cached_features(
@@ -409,7 +409,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             store,
             rows,
             cache=open_feature_cache(self.feature_cache),
-            batch_size=EVALUATION_ROWS,
+            batch_size=BACKBONE_BATCH,
             device=net.device,
             precision=net.spec.precision,
             image_size=store.sample_shape[1:],
@@ -602,9 +602,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             module.eval()
             store, module = FeatureStore(self._features(self.net_, store, slice(None))), head_of(module)
         with memory_errors_explained(self._owner):
-            outputs = forward_store(
-                module, store, self._dtype, spec.precision, self.net_.torch_device_, spec.batch_size
-            )
+            outputs = forward_store(module, store, self._dtype, spec.precision, self.net_.torch_device_)
         outputs = outputs.cpu().numpy()
         if not np.all(np.isfinite(outputs)):
             row = int(np.argmin(np.isfinite(outputs).all(axis=1)))

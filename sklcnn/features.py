@@ -12,11 +12,11 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import nn
 
-from sklcnn.base import EVALUATION_ROWS, BaseCNN, unchanged_on_error
+from sklcnn.base import BaseCNN, unchanged_on_error
 from sklcnn.constraints import Checked
 from sklcnn.data.inputs import InputSpec, read_again, read_inputs
 from sklcnn.data.targets import TORCH_FLOATS
-from sklcnn.network.backbones import check_backbone, load_backbone
+from sklcnn.network.backbones import BACKBONE_BATCH, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import BackboneParameters, ComputeParameters, InputParameters, parameter
 from sklcnn.specs import find_image_size, resolve_device
@@ -184,7 +184,7 @@ class CNNFeatures(
                 store,
                 slice(None),
                 cache=open_feature_cache(self.feature_cache),
-                batch_size=min(self.batch_size, EVALUATION_ROWS),
+                batch_size=min(self.batch_size, BACKBONE_BATCH),
                 device=device,
                 precision=self._precision,
                 image_size=store.sample_shape[1:],
@@ -194,7 +194,7 @@ class CNNFeatures(
 
             module = self.backbone_.to(device)
             features = forward_store(
-                module, store, TORCH_FLOATS[self._precision], self._precision, device, self.batch_size
+                module, store, TORCH_FLOATS[self._precision], self._precision, device, at_most=self.batch_size
             )
         return features.cpu().numpy()
 

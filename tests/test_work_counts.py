@@ -28,13 +28,17 @@ OPTIMIZERS = ("adam", "adamw", "sgd", "rmsprop")
 
 
 class LargestTensor(TorchDispatchMode):
-    """Notes the bytes of the largest tensor that an operation returns."""
+    """Notes the bytes of the largest tensor that an operation returns, other than as a view."""
 
     n_bytes = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         result = func(*args, **(kwargs or {}))
-        sizes = [leaf.numel() * leaf.element_size() for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor)]
+        given, given_back = (
+            [leaf for leaf in tree_leaves(some) if isinstance(leaf, torch.Tensor)] for some in ((args, kwargs), result)
+        )
+        places = {tensor.untyped_storage().data_ptr() for tensor in given}
+        sizes = [tensor.nbytes for tensor in given_back if tensor.untyped_storage().data_ptr() not in places]
         self.n_bytes = max([self.n_bytes, *sizes])
         return result
 

@@ -55,6 +55,10 @@ LITE0 = "efficientnet_lite0"
 LITE0_HEADS = ("classifier.", "_fc.")
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
+BACKBONE_BATCH = (
+    32  # images that go through a backbone at once without gradients: of 224 pixels, what fits a cache best
+)
+
 # Networks kept in memory with their weights read: enough for a search over a few backbones.
 MAX_NETWORKS = 4
 DOWNLOAD_TIMEOUT = 10.0  # seconds to reach the server before giving up

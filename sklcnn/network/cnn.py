@@ -30,6 +30,8 @@ POOLINGS: dict[str, dict[int, Any]] = {
     "max": {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d},
     "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},
 }
+CONVOLUTION_LAYERS = tuple(CONVOLUTIONS.values())
+POOLING_LAYERS = tuple(layer for layers in POOLINGS.values() for layer in layers.values())
 PADS: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 
@@ -344,10 +346,37 @@ def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> nn.Se
     return nn.Sequential(layers)
 
 
+def widest_layer(network: nn.Module, sample_shape: Sequence[int]) -> int:
+    """Count the values of one sample on both sides of a layer, where they are most; for "valid" padding a few too many.
+
+    Parameters
+    ----------
+    network : nn.Module
+    sample_shape : sequence of int
+        Channels first.
+    """
+    channels, size = sample_shape[0], list(sample_shape[1:])
+    before = math.prod(sample_shape)
+    widest = 2 * before
+    for layer in network.modules():
+        if isinstance(layer, CONVOLUTION_LAYERS):
+            channels = layer.out_channels
+            size = [math.ceil(n / step) for n, step in zip(size, layer.stride, strict=False)]
+        elif isinstance(layer, POOLING_LAYERS) and isinstance(layer.kernel_size, tuple):
+            size = [n // window for n, window in zip(size, layer.kernel_size, strict=False)]
+        elif isinstance(layer, nn.Linear):
+            channels, size = layer.out_features, []
+        else:
+            continue
+        after = channels * math.prod(size)
+        widest, before = max(widest, before + after), after
+    return widest
+
+
 def channels_last(module: nn.Sequential) -> nn.Sequential:
     """Lay out the convolution weights of a network channels-last, which is faster on CPUs and GPUs alike."""
     for layer in module.modules():
         weight = getattr(layer, "weight", None)
-        if isinstance(layer, tuple(CONVOLUTIONS.values())) and weight is not None:
+        if isinstance(layer, CONVOLUTION_LAYERS) and weight is not None:
             weight.data = weight.data.movedim(1, -1).contiguous().movedim(-1, 1)
     return module

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.network.cnn import ACTIVATIONS
+from sklcnn.network.cnn import ACTIVATIONS, flat, widest_layer
 
 SHAPES = {1: (13, 3), 2: (9, 12, 3), 3: (5, 6, 7, 3)}  # channels last
 POOLS = {"max": np.max, "avg": np.mean}
@@ -388,3 +388,26 @@ def test_without_filters_the_network_is_linear_in_its_inputs():
     half = (net.predict_log_proba(X[:1]) + net.predict_log_proba(X[1:2])) / 2
     middle = net.predict_log_proba((X[:1] + X[1:2]) / 2)
     assert np.ptp(half - middle) < 1e-12  # logits are linear; log-probabilities so up to a constant
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"filters": (2, 9), "pool_size": 3},
+        {"filters": (8, 4), "stride": (1, 2), "pooling": "avg", "batch_norm": True, "dropout": 0.5},
+        {"filters": (), "dense_units": (500,)},
+        {"stride": 4, "pooling": None, "global_pooling": "max"},
+    ],
+)
+def test_the_widest_layer_is_where_most_values_go_in_and_out(params, dims):
+    cnn, X = fitted(SHAPES[dims], **params)
+    counts = []
+    for layer in cnn.module_.modules():
+        if type(layer).__name__.startswith(("Conv1", "Conv2", "Conv3", "MaxPool", "AvgPool", "Linear")):
+            layer.register_forward_hook(lambda _, given, out: counts.append(given[0][0].numel() + out[0].numel()))
+    cnn.predict(X[:1])
+    expected = max(2 * X[0].size, *counts)
+    assert widest_layer(cnn.module_, cnn.sample_shape_) == expected
+    assert widest_layer(flat(cnn.module_), cnn.sample_shape_) == expected

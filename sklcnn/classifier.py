@@ -8,7 +8,7 @@ import numpy as np
 from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 
-from sklcnn.base import BaseCNN, OneEpochAtATime, unchanged_on_error
+from sklcnn.base import BaseCNN, OneEpochAtATime, memory_errors_explained, unchanged_on_error
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
 from sklcnn.data.targets import class_weights, learn_labels
 from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
@@ -122,7 +122,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         -------
         self : object
         """
-        with unchanged_on_error(self):
+        with unchanged_on_error(self), memory_errors_explained(self._owner):
             self._check_parameters()
             if self.class_weight == "balanced":
                 raise ValueError(

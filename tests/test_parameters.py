@@ -165,6 +165,14 @@ def test_a_number_beyond_all_measure_is_refused(name):
         fitted(CNNClassifier, **{name: 10**400})
 
 
+@pytest.mark.parametrize("estimator_class", ESTIMATORS)
+def test_a_first_partial_fit_of_too_large_a_network_says_what_takes_less(estimator_class):
+    estimator = estimator_class(filters=64, kernel_size=10**6)
+    with pytest.raises(MemoryError, match=rf"^{estimator_class.__name__}: .* more memory than there is"):
+        estimator.partial_fit(np.zeros((12, 6, 6, 1)), Y[estimator_class])
+    assert not hasattr(estimator, "net_")
+
+
 def test_a_network_larger_than_memory_says_what_takes_less():
     estimator = fitted(CNNClassifier)
     before = estimator.predict_proba(X)

@@ -161,6 +161,19 @@ class TrainingNet(NeuralNet):
         for parameter in [p for p in self.optimizer_.state if p not in kept]:
             del self.optimizer_.state[parameter]
 
+    def __sklearn_tags__(self):
+        """Be the classifier that scorers know, so that those of two classes are given the second one's probability."""
+        tags = super().__sklearn_tags__()
+        tags.estimator_type = {"classes": "classifier", "values": "regressor"}.get(self.criterion.kind)
+        return tags
+
+    @property
+    def classes_(self):
+        """The class codes, which scoring callbacks are given as targets."""
+        if self.criterion.kind != "classes":
+            raise AttributeError(f"{type(self).__name__} has classes_ only where a row has one class.")
+        return np.arange(self.criterion.n_outputs)
+
     def predict(self, X):
         """Give class codes, indicators or standardised values: what skorch's scoring callbacks compare with targets."""
         return self.criterion_.decide(self.predict_proba(X))

@@ -212,6 +212,28 @@ def test_epoch_scoring_scores_the_validation_rows(estimator, y, scoring, use_cac
     assert net.net_.history[:, f"{scoring}_best"] == [i == 0 or s > best[i - 1] for i, s in enumerate(scores)]
 
 
+@pytest.mark.parametrize("use_caching", [True, False])
+@pytest.mark.parametrize(
+    ("y", "scoring"),
+    [
+        (CODES == 2, "roc_auc"),
+        (CODES == 2, "average_precision"),
+        (LABELS == "a", "f1"),
+        (CODES, "neg_log_loss"),
+        (LABELS, "roc_auc_ovr"),
+        (SEVERAL_LABELS, "roc_auc"),
+        (SEVERAL_LABELS[:, :2], "average_precision"),
+    ],
+)
+def test_epoch_scoring_by_name_gives_what_the_estimators_scoring_does(y, scoring, use_caching):
+    callback = EpochScoring(scoring, lower_is_better=False, use_caching=use_caching)
+    cnn = CNNClassifier(**QUICK, callbacks=[callback], early_stopping=True, scoring=scoring, learning_rate=0.03)
+    cnn.fit(X, y, X_val=X, y_val=y)
+    scores = cnn.net_.history[:, scoring]
+    np.testing.assert_allclose(scores, cnn.history_["val_score"], rtol=1e-9)
+    assert len(set(scores)) > 1
+
+
 def test_epoch_scoring_scores_the_training_rows():
     callback = EpochScoring("accuracy", on_train=True, name="seen", lower_is_better=False)
     net = CNNClassifier(**QUICK, callbacks=[callback]).fit(X, LABELS)

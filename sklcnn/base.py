@@ -233,7 +233,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         encoding = self._finish_encoding(draft, kept.y, EVERYWHERE, kept.weights)
         rows, _ = self._encode(encoding, kept, EVERYWHERE)
         with seeded(seed):
-            net = self._new_net(replace(spec, patience=None), encoding, reading, rows)
+            net = self._new_net(replace(spec, patience=None), encoding, reading, rows, refit=True)
             by_epoch = outcome.rates if spec.schedule == "reduce_on_plateau" else None
             again = self._train(
                 net, rows, None, self._watch(None, encoding, reading, rows, None, None), seed,
@@ -315,7 +315,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         data, _ = self._encode(encoding, kept, EVERYWHERE, rescale=False, by_class=by_class)
         return data, scored_data(X, kept.y, kept.rows, EVERYWHERE)
 
-    def _new_net(self, spec, encoding, reading, train_rows):
+    def _new_net(self, spec, encoding, reading, train_rows, refit=False):
         """Build a network and the skorch net around it."""
         from sklcnn.training.callbacks import user_callbacks
         from sklcnn.training.net import make_net
@@ -324,7 +324,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             module = self._build_module(encoding, reading, train_rows)
         else:
             module, spec = self._build_on_backbone(encoding, reading, spec)
-        callbacks = user_callbacks(self.callbacks, self._owner)
+        callbacks = user_callbacks(self.callbacks, self._owner, refit)
         net = make_net(module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), callbacks)
         net.given_callbacks = self.callbacks
         return net

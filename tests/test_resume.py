@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.datasets import load_digits
 from skorch.callbacks import Callback, Checkpoint, LoadInitState
 from test_docs import ROOT, python_blocks
+from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
 
@@ -92,13 +95,31 @@ def make(estimator, folder, **params):
 
 
 class CutOff(Callback):
+    """Cuts off a run, or the refit, once its eighth epoch is saved."""
+
+    def __init__(self, refit=False):
+        self.refit = refit
+
     def on_epoch_end(self, net, **kwargs):
-        if len(net.history) == 8:
+        if len(net.history) == 8 and (not self.refit or np.isnan(net.history[-1, "val_loss"])):
             raise RuntimeError("cut off")
+
+
+class CountEpochs(Callback):
+    trained: ClassVar[list] = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.trained.append(len(net.history))
 
 
 def never_better(outputs, targets):
     return (0 * outputs).sum(1) + 1
+
+
+def small_backbone(sample_shape):
+    return nn.Sequential(
+        nn.Conv2d(sample_shape[0], 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()
+    )
 
 
 CONFIGURATIONS = {
@@ -124,6 +145,73 @@ def test_a_run_taken_up_equals_one_never_cut_off(rows, tmp_path, estimator, name
     taken_up = make(estimator, tmp_path / "cut off", **CONFIGURATIONS[name]).fit(X, y)
     pd.testing.assert_frame_equal(without_durations(taken_up), without_durations(expected), check_exact=True)
     np.testing.assert_array_equal(taken_up.predict(X), expected.predict(X))
+
+
+def fifth_epoch(cnn, X, y):
+    """Score for early stopping that prefers the fifth epoch, whatever the network."""
+    return -abs(len(cnn.net_.history) - 5)
+
+
+WATCHED = {"early_stopping": True, "scoring": fifth_epoch, "patience": 6, "max_epochs": 15}
+BEST_BEFORE = {
+    "no backbone": {},
+    "best while frozen": {"backbone": small_backbone, "freeze_epochs": 6},
+    "best once thawed": {"backbone": small_backbone, "freeze_epochs": 2},
+}
+
+
+@pytest.mark.parametrize("name", BEST_BEFORE)
+def test_a_run_taken_up_keeps_the_best_epoch_from_before(rows, tmp_path, name):
+    X, y = rows[0] / 16, rows[1]
+    params = WATCHED | BEST_BEFORE[name]
+    expected = make(CNNClassifier, tmp_path / "whole", **params).fit(X, y)
+    assert (expected.best_epoch_, expected.n_iter_) == (5, 11)
+    cut_off = make(CNNClassifier, tmp_path / "cut off", **params)
+    cut_off.callbacks.append(CutOff)
+    with pytest.raises(RuntimeError, match="cut off"):
+        cut_off.fit(X, y)
+    taken_up = make(CNNClassifier, tmp_path / "cut off", **params).fit(X, y)
+    finished = make(CNNClassifier, tmp_path / "whole", **params).fit(X, y)
+    for again in (taken_up, finished):
+        assert again.best_epoch_ == expected.best_epoch_
+        pd.testing.assert_frame_equal(without_durations(again), without_durations(expected), check_exact=True)
+        np.testing.assert_array_equal(again.predict_proba(X), expected.predict_proba(X))
+    state = expected.net_.optimizer_.state_dict()["state"]
+    for parameter, moments in taken_up.net_.optimizer_.state_dict()["state"].items():
+        assert all(torch.equal(value, state[parameter][name]) for name, value in moments.items())
+
+
+def test_without_a_file_an_epoch_early_stopping_compares_from_the_last_epoch_on(rows, tmp_path):
+    def make_with_one_file(*others):
+        checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
+        return make(CNNClassifier, tmp_path, **WATCHED).set_params(
+            callbacks=[LoadInitState(checkpoint), checkpoint, *others]
+        )
+
+    X, y = rows
+    with pytest.raises(RuntimeError, match="cut off"):
+        make_with_one_file(CutOff).fit(X, y)
+    assert make_with_one_file().fit(X, y).best_epoch_ == 8
+
+
+@pytest.mark.parametrize("schedule", [None, "reduce_on_plateau"])
+def test_a_refit_that_was_cut_off_is_taken_up_by_itself(rows, tmp_path, schedule):
+    X, y = rows
+    params = {"early_stopping": True, "refit_full": True, "lr_schedule": schedule}
+    plain = make(CNNClassifier, tmp_path, **params).set_params(callbacks=None).fit(X, y)
+    expected = make(CNNClassifier, tmp_path / "whole", **params).fit(X, y)
+    np.testing.assert_array_equal(expected.predict_proba(X), plain.predict_proba(X))
+    assert expected.best_epoch_ >= 10
+    cut_off = make(CNNClassifier, tmp_path / "cut off", **params)
+    cut_off.callbacks.append(CutOff(refit=True))
+    with pytest.raises(RuntimeError, match="cut off"):
+        cut_off.fit(X, y)
+    CountEpochs.trained.clear()
+    taken_up = make(CNNClassifier, tmp_path / "cut off", **params)
+    taken_up.callbacks.append(CountEpochs)
+    np.testing.assert_array_equal(taken_up.fit(X, y).predict_proba(X), expected.predict_proba(X))
+    assert CountEpochs.trained == list(range(9, expected.best_epoch_ + 1))
+    assert taken_up.best_epoch_ == expected.best_epoch_
 
 
 def test_a_finished_run_is_loaded_and_not_trained_further(rows, tmp_path):

@@ -5,16 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn.base import clone
-from skorch.callbacks import Callback, EarlyStopping
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LoadInitState, TrainEndCheckpoint
+
+REFIT_PREFIX = "refit_"
 
 
-def user_callbacks(callbacks: Any, owner: str) -> list:
+def user_callbacks(callbacks: Any, owner: str, refit: bool = False) -> list:
     """Clone the user's callbacks, so that each fit has its own.
 
     Parameters
     ----------
     callbacks : sequence of skorch callbacks, classes of them, or (name, callback) pairs; or None
     owner : str
+    refit : bool
+        Whether they are for the second training of `refit_full`, whose checkpoints have names of their own.
 
     Raises
     ------
@@ -35,5 +39,18 @@ def user_callbacks(callbacks: Any, owner: str) -> list:
                 "keep the best weights. Set early_stopping=True and patience instead."
             )
         fresh = callback if isinstance(callback, type) else clone(callback, safe=False)
+        if refit:
+            fresh = _named_apart(fresh)
         cloned.append(fresh if name is None else (name, fresh))
     return cloned
+
+
+def _named_apart(callback):
+    """Put a prefix before the names of the files that a callback saves to, or loads from."""
+    if isinstance(callback, type) and issubclass(callback, (Checkpoint, TrainEndCheckpoint)):
+        callback = callback()
+    if isinstance(callback, (Checkpoint, TrainEndCheckpoint)):
+        callback.fn_prefix = REFIT_PREFIX + callback.fn_prefix
+    elif isinstance(callback, LoadInitState):
+        _named_apart(callback.checkpoint)
+    return callback

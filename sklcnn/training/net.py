@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -198,6 +199,24 @@ class TrainingNet(NeuralNet):
             if len(History.from_file(history)) > self.spec.freeze_epochs:
                 self.thaw_backbone()
         super().load_params(f_params, f_optimizer, f_criterion, f_history, checkpoint, **kwargs)
+        if checkpoint is not None:
+            self.loaded_from_ = checkpoint
+
+    def files_of(self, epoch):
+        """Give the files of an epoch's weights and optimiser, of the checkpoint loaded from: those not written over."""
+        checkpoint, history = getattr(self, "loaded_from_", None), self.history.to_list()
+        if checkpoint is None or not history[epoch - 1].get(checkpoint.event_name, True):
+            return {}
+
+        def names(n_epochs):
+            return checkpoint.get_formatted_files(SimpleNamespace(history=History(history[:n_epochs])))
+
+        then, now = names(epoch), names(len(history))
+        return {
+            part: then[part]
+            for part in ("f_params", "f_optimizer")
+            if then[part] and (epoch == len(history) or then[part] != now[part]) and os.path.exists(then[part])
+        }
 
     # The epoch loop.
 
@@ -292,14 +311,13 @@ class _Run:
             self._set_rate(self.spec.learning_rate)  # from which skorch's LRScheduler sets out
             net.notify("on_train_begin", X=self.train_rows, y=self.valid_rows)
             if len(net.history) > finished:  # a callback has loaded a run that was cut off
-                finished = self._take_up(len(net.history))
+                finished, best_value = self._take_up()
+                waited = finished - best.epoch if best.complete else 0
                 outcome.rates = [row["learning_rate"] for row in net.history[self.first - 1 :]]
-                last.take(finished)
-                if self.spec.patience is not None:
-                    best_value = self._watched(net.history[-1])
-                    best.take(finished)
-            self.progress.begin(self.first + self.epochs - finished - 1, self.n_batches, finished + 1)
-            for epoch in range(finished + 1, self.first + self.epochs):
+            waits = self.spec.patience if self.spec.patience is not None else np.inf
+            last_epoch = self.first + self.epochs - 1 if waited < waits else finished
+            self.progress.begin(last_epoch - finished, self.n_batches, finished + 1)
+            for epoch in range(finished + 1, last_epoch + 1):
                 if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
                     self._enter_stage(epoch)
                 if self.watch.before_epoch is not None:
@@ -317,7 +335,7 @@ class _Run:
                         best.take(epoch)
                 else:
                     waited += 1
-                if stop or (self.spec.patience is not None and waited >= self.spec.patience):
+                if stop or waited >= waits:
                     break
         except KeyboardInterrupt as interrupt:
             finished = last.epoch if last.complete else finished
@@ -376,10 +394,32 @@ class _Run:
         self.trained = trained(self.module)
         self.penalised = penalised_weights(self.module) if self.spec.l1 or self.spec.l2 else []
 
-    def _take_up(self, epoch):
-        """Go on after an epoch as if this run had trained so far: in its order of rows, on its schedule."""
-        self._enter_stage(epoch)
-        done = self.net.history[self.first - 1 :]
+    def _take_up(self):
+        """Go on with a run that a callback has loaded, as if this one had trained so far.
+
+        That is: in its order of rows, on its schedule, and with the weights of its best epoch, where they were saved.
+        Give its last epoch, and the best that early stopping has seen.
+        """
+        _, last, best = self.snapshots
+        history = self.net.history.to_list()
+        epoch, best_value = len(history), np.inf
+        if self.spec.patience is not None:
+            best_epoch, best_value = self._best_of(history)
+            files = self.net.files_of(best_epoch) if best_epoch < epoch else {}
+            if "f_params" in files:
+                self._enter_stage(best_epoch)
+                self.net.load_params(**files)
+                best.take(best_epoch)
+                self._enter_stage(epoch)
+                self.net.load_params(**self.net.files_of(epoch))
+            else:  # the weights of the last epoch are all there is
+                self._enter_stage(epoch)
+                best_value = self._watched(history[-1])
+                best.take(epoch)
+        else:
+            self._enter_stage(epoch)
+        last.take(epoch)
+        done = history[self.first - 1 :]
         for _ in done:
             torch.randperm(len(self.train_rows), generator=self.generator)
         self.update = len(done) * self.n_batches
@@ -387,7 +427,13 @@ class _Run:
             self._set_rate(self.spec.learning_rate)
             for row in done:
                 self.plateau.step(self._watched(row))
-        return epoch
+        return epoch, best_value
+
+    def _best_of(self, history):
+        """Give the epoch that early stopping prefers, the earlier of equals, and what it saw there."""
+        values = [self._watched(row) for row in history]
+        values = [value if value == value else np.inf for value in values]
+        return int(np.argmin(values)) + 1, min(values)
 
     def _stage(self):
         """Note whether the backbone is frozen, and what the optimiser trains."""

@@ -213,6 +213,27 @@ def test_a_frozen_backbone_keeps_every_bit_of_its_weights_file(augmentation):
         assert same_state(found, expected)
 
 
+@pytest.mark.parametrize("freeze_epochs", [0, 2])
+@pytest.mark.parametrize("loaded", [True, False])
+def test_norms_keep_the_statistics_that_were_loaded_and_train_their_weights(weights, loaded, freeze_epochs):
+    params = {"backbone": TINY, "backbone_weights": weights if loaded else None, "image_size": SIDE}
+    watch, estimator = watched(**params, freeze_epochs=freeze_epochs)
+    first, last = watch.states[0], watch.states[-1]
+    norms = [name.removesuffix("running_mean") for name in first if name.endswith("running_mean")]
+    assert norms
+    for norm in norms:
+        for part, kept in {"running_mean": loaded, "running_var": loaded, "weight": False, "bias": False}.items():
+            assert torch.equal(first[norm + part], last[norm + part]) == kept
+    assert not estimator.module_.backbone.frozen
+
+
+def test_a_loaded_backbone_trains_on_one_row_at_a_time(weights):
+    params = {"backbone": TINY, "backbone_weights": weights, "image_size": SIDE, "freeze_epochs": 0}
+    estimator = classifier(**params, batch_size=7).fit(PIXELS[:22], KINDS[:22])  # three batches of 7, and a row
+    updates = estimator.net_.optimizer_.state_dict()["state"][0]["step"]
+    assert updates == 4 * estimator.n_iter_
+
+
 @pytest.mark.parametrize("freeze_epochs", [0, 1, 2])
 def test_freezing_for_k_epochs_is_a_frozen_fit_and_a_warm_start(freeze_epochs):
     params = FULL_BATCH | {"backbone": small_network()[:3], "freeze_epochs": freeze_epochs, "optimizer": "sgd"}

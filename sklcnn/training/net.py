@@ -281,7 +281,8 @@ class _Run:
         self.first = len(net.history) + 1
         last_epoch = self.first + epochs - 1
         thaws = self.spec.freeze_epochs < last_epoch
-        self.join_last = needs_pairs(self.module if thaws else head_of(self.module))
+        by_batch = thaws and not getattr(getattr(self.module, "backbone", None), "keeps_statistics", False)
+        self.join_last = needs_pairs(self.module if by_batch else head_of(self.module))
         n_batches = len(batch_sizes(len(train), self.spec.batch_size, self.join_last))
         self.n_batches = n_batches
         self.n_updates = horizon * n_batches

@@ -82,6 +82,16 @@ def memory_errors_explained(owner: str) -> Iterator[None]:
         ) from error
 
 
+@contextmanager
+def validation_rows_named() -> Iterator[None]:
+    """Say that an error is about the validation rows, which are checked as X and y are and in the same words."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.args = (f"Validation rows (X_val, y_val): {error}", *error.args[1:])
+        raise
+
+
 class NotOfferedError(AttributeError, ValueError):
     """A method is not there because of a hyper-parameter's value: `hasattr` says no, and a call says why."""
 
@@ -309,10 +319,11 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             )
         view = copy.copy(self)
         view._remember_features(X_train, reading)
-        view._check_features(X)
-        store = read_again(X, reading, self.n_jobs, sample_weight)
-        kept = keep_rows(store, y, sample_weight, None, self._owner)
-        data, _ = self._encode(encoding, kept, EVERYWHERE, rescale=False, by_class=by_class)
+        with validation_rows_named():
+            view._check_features(X)
+            store = read_again(X, reading, self.n_jobs, sample_weight)
+            kept = keep_rows(store, y, sample_weight, None, self._owner)
+            data, _ = self._encode(encoding, kept, EVERYWHERE, rescale=False, by_class=by_class)
         return data, scored_data(X, kept.y, kept.rows, EVERYWHERE)
 
     def _new_net(self, spec, encoding, reading, train_rows, refit=False):

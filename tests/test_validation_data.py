@@ -114,3 +114,28 @@ def test_groups_stay_whole_in_the_hold_out_of_every_training_fold_of_a_search(ro
     assert len(held_out) == 2 * (4 + 1)  # each epoch of each fit
     for names in held_out:
         assert set(np.unique(names, return_counts=True)[1]) == {6}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda X, y: (X[:, 1:], y, None), "X has 63 features"),
+        (lambda X, y: (np.where(X > 15, np.nan, X), y, None), "Input X contains NaN"),
+        (lambda X, y: (X, y[1:], None), "60 rows in X but 59 in y"),
+        (lambda X, y: (X, y + 1, None), r"not among its classes: \[3\]"),
+        (lambda X, y: (X, y, -np.ones(60)), "must not be negative"),
+    ],
+)
+def test_an_error_says_that_it_is_about_the_validation_rows(rows, change, message):
+    X, y, *validation = rows
+    X_val, y_val, sample_weight_val = change(*validation)
+    cnn = make_cnn()
+    with pytest.raises(ValueError, match=rf"^Validation rows \(X_val, y_val\): .*{message}"):
+        cnn.fit(X, y, X_val=X_val, y_val=y_val, sample_weight_val=sample_weight_val)
+    assert not hasattr(cnn, "net_")
+
+
+@pytest.mark.parametrize("groups", [[None] * 120, ["a", 1] * 60])
+def test_groups_that_cannot_be_sorted_are_refused(rows, groups):
+    with pytest.raises(TypeError, match="groups holds values that cannot be told apart by sorting"):
+        make_cnn(early_stopping=True).fit(*rows[:2], groups=np.array(groups, dtype=object))

@@ -69,7 +69,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
             f"but {n_targets} in y. Pass one target a row."
         )
     if groups is not None:
-        groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
+        groups = _check_groups(groups, owner)
         check_consistent_length(y, groups)
     if weights is None:
         return KeptRows(store, np.arange(len(store)), y, np.broadcast_to(1.0, len(store)), groups)
@@ -78,6 +78,18 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
         y = _safe_indexing(y, rows)
         groups = None if groups is None else groups[rows]
     return KeptRows(store, rows, y, weights[rows], groups)
+
+
+def _check_groups(groups, owner):
+    groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
+    try:
+        np.unique(groups)
+    except TypeError as error:
+        raise TypeError(
+            f"{owner}: groups holds values that cannot be told apart by sorting ({error}). Pass a number or a string a "
+            "row, all of one type and none missing."
+        ) from error
+    return groups
 
 
 def weight_unit(train_weights: np.ndarray, owner: str) -> float:

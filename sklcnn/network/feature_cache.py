@@ -32,6 +32,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.network.backbones import Counter
 
 MEMORY_VARIABLE = "SKLCNN_FEATURE_CACHE_MB"
@@ -89,8 +90,9 @@ def cached_features(backbone, store, rows, *, cache, batch_size, device, precisi
         def compute(keys):
             groups = _even_groups(keys, batch_size)
             batches = store.batches([torch.tensor([row_of[key] for key in group]) for group in groups], dtype)
-            for group, images in zip(groups, batches, strict=True):
-                yield group, _run(backbone, images, device, precision).to(dtype).cpu().numpy()
+            with freed_memory_kept() if len(keys) > 1 else contextlib.nullcontext():
+                for group, images in zip(groups, batches, strict=True):
+                    yield group, _run(backbone, images, device, precision).to(dtype).cpu().numpy()
 
         def keep(keys, values):
             for key, value in zip(keys, values, strict=True):

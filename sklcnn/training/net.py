@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sklcnn.data.batches import batch_sizes
 from sklcnn.data.inputs import Store
 from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.network.backbones import BACKBONE_BATCH, Backbone
 from sklcnn.network.cnn import flat, widest_layer
 from sklcnn.network.losses import RowLoss
@@ -31,7 +32,8 @@ from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_GAIN, SCHEDULES, p
 from sklcnn.training.snapshots import Snapshot, state_tensors
 
 # OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
-os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 SCORED_ROWS = 8192  # whose outputs wait to be scored together
 DEVICE_SHARE = 3  # a GPU's free memory over what the rows may take of it: the rest is for the network
@@ -41,9 +43,14 @@ EVALUATION_BATCH = 1024  # rows a forward pass without gradients, at most
 EVALUATION_VALUES = 2**22
 
 
+def has_backbone(network: nn.Module) -> bool:
+    """Tell whether a backbone is among a network's layers."""
+    return any(isinstance(layer, Backbone) for layer in network.children())
+
+
 def evaluation_batch_size(network: nn.Module, sample_shape: Sequence[int]) -> int:
     """Choose how many rows go through a network at once without gradients."""
-    if any(isinstance(layer, Backbone) for layer in network.children()):
+    if has_backbone(network):
         return BACKBONE_BATCH
     return max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // widest_layer(network, sample_shape)))
 
@@ -255,7 +262,8 @@ class TrainingNet(NeuralNet):
         """
         epochs = epochs or self.spec.max_epochs
         run = _Run(self, X, y, epochs, watch or Watch(), generator, horizon or epochs, rates, frozen)
-        return run.train()
+        with freed_memory_kept():
+            return run.train()
 
     @property
     def torch_device_(self):
@@ -708,26 +716,28 @@ def forward_store(
     """
     if module.training:
         module.eval()
-    n_rows, n_done = len(store) if rows is None else len(rows), 0
+    n_rows = len(store) if rows is None else len(rows)
     size = min(at_most, evaluation_batch_size(module, store.sample_shape)) if n_rows > 1 else 1
     groups: Iterable[torch.Tensor | slice]
     if rows is None:
         groups = [slice(start, start + size) for start in range(0, len(store), size)]
     else:
         groups = rows.split(size)
-    outputs = torch.empty(0)
-    for inputs in store.batches(groups, dtype):
-        with autocast(precision, device):
-            output = module(inputs.to(device)).to(dtype)
-        if tell is not None:
-            tell(inputs, output, n_done)
-        if len(output) == n_rows:
-            return output
-        if n_done == 0:
-            # Filled batch by batch: small tensors that stay would break up the memory that the next batch could use.
-            outputs = output.new_empty(n_rows, *output.shape[1:])
-        outputs[n_done : n_done + len(output)] = output
-        n_done += len(output)
+    n_done, outputs = 0, torch.empty(0)
+    # Without a backbone, batches are of a size for which memory comes from a pool anyway.
+    with freed_memory_kept() if n_rows > 1 and has_backbone(module) else nullcontext():
+        for inputs in store.batches(groups, dtype):
+            with autocast(precision, device):
+                output = module(inputs.to(device)).to(dtype)
+            if tell is not None:
+                tell(inputs, output, n_done)
+            if len(output) == n_rows:
+                return output
+            if n_done == 0:
+                # Filled batch by batch: small tensors that stay would break up memory that the next batch could use.
+                outputs = output.new_empty(n_rows, *output.shape[1:])
+            outputs[n_done : n_done + len(output)] = output
+            n_done += len(output)
     return outputs
 
 

@@ -28,7 +28,8 @@ class KeptRows:
     y : array-like of shape (n,) or (n, k)
         As the user gave it.
     weights : float64 ndarray of shape (n,)
-    groups : ndarray of shape (n,) or None
+    groups : ndarray of int of shape (n,) or None
+        Their numbers, in the order of their names.
     """
 
     store: Store
@@ -69,7 +70,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
             f"but {n_targets} in y. Pass one target a row."
         )
     if groups is not None:
-        groups = _check_groups(groups, owner)
+        groups = _number_groups(groups, owner)
         check_consistent_length(y, groups)
     if weights is None:
         return KeptRows(store, np.arange(len(store)), y, np.broadcast_to(1.0, len(store)), groups)
@@ -80,16 +81,16 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
     return KeptRows(store, rows, y, weights[rows], groups)
 
 
-def _check_groups(groups, owner):
+def _number_groups(groups, owner):
+    """Give each row the number of its group: sorted here, once."""
     groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
     try:
-        np.unique(groups)
+        return np.unique(groups, return_inverse=True)[1]
     except TypeError as error:
         raise TypeError(
             f"{owner}: groups holds values that cannot be told apart by sorting ({error}). Pass a number or a string a "
             "row, all of one type and none missing."
         ) from error
-    return groups
 
 
 def weight_unit(train_weights: np.ndarray, owner: str) -> float:

@@ -419,14 +419,12 @@ class _Run:
                 self._enter_stage(best_epoch)
                 self.net.load_params(**files)
                 best.take(best_epoch)
-                self._enter_stage(epoch)
-                self.net.load_params(**self.net.files_of(epoch))
-            else:  # the weights of the last epoch are all there is
-                self._enter_stage(epoch)
-                best_value = self._watched(history[-1])
-                best.take(epoch)
-        else:
-            self._enter_stage(epoch)
+        self._enter_stage(epoch)
+        if best.complete:
+            self.net.load_params(**self.net.files_of(epoch))
+        elif self.spec.patience is not None:  # the weights of the last epoch are all there is
+            best_value = self._watched(history[-1])
+            best.take(epoch)
         last.take(epoch)
         done = history[self.first - 1 :]
         for _ in done:

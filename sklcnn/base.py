@@ -216,9 +216,10 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             self._tell_epochs(task, watch, view)
             outcome = self._train(net, train_rows, valid_rows, watch, seed)
         history = net.history
-        if self.refit_full and self.early_stopping and outcome.interrupt is None:
+        if self.refit_full and self.early_stopping and outcome.interrupt is None and not outcome.stopped:
             try:
-                net, encoding = self._refit(spec, draft, reading, kept, outcome, seed)
+                refitted = self._refit(spec, draft, reading, kept, outcome, seed)
+                net, encoding = refitted if refitted is not None else (net, encoding)
             except KeyboardInterrupt as interrupt:
                 outcome.interrupt = interrupt  # the first run's network stands
         self._remember(X, net, encoding, reading, outcome, history)
@@ -239,7 +240,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         return encoding, data.at(train), valid_rows, valid_data
 
     def _refit(self, spec, draft, reading, kept, outcome, seed):
-        """Train anew on all rows, for as long as was best, as the first run went."""
+        """Train anew on all rows, for as long as was best, as the first run went; None if a callback cuts it short."""
         encoding = self._finish_encoding(draft, kept.y, EVERYWHERE, kept.weights)
         rows, _ = self._encode(encoding, kept, EVERYWHERE)
         with seeded(seed):
@@ -251,7 +252,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             )  # fmt: skip
         if again.interrupt is not None:
             raise again.interrupt
-        return net, encoding
+        return None if again.n_epochs < outcome.best_epoch else (net, encoding)
 
     def _seeded(self, seed, goes_on):
         """Seed what a fit draws; a fit that goes on draws anew, not what the last one drew."""
@@ -537,7 +538,10 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         self._remember_features(X, reading)
         self.n_iter_ = len(history)
         self.best_epoch_ = outcome.best_epoch
-        self._history = [{name: row[name] for name in HISTORY_COLUMNS} for row in history]
+        from sklcnn.training.callbacks import recorded_names
+
+        names = dict.fromkeys([*HISTORY_COLUMNS, *recorded_names(history)])
+        self._history = [{name: row.get(name, np.nan) for name in names} for row in history]
         if outcome.interrupt is not None:
             outcome.interrupt.state_kept = True
 
@@ -550,12 +554,12 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     @property
     def history_(self) -> pd.DataFrame:
-        """A row an epoch: losses, penalty, scores, learning rate, seconds."""
+        """A row an epoch: losses, penalty, scores, learning rate, seconds, and what callbacks recorded."""
         if "_history" not in vars(self):
             raise AttributeError(f"{self._owner} has no history_ before fit.")
         import pandas as pd
 
-        return pd.DataFrame(self._history, columns=list(HISTORY_COLUMNS))
+        return pd.DataFrame(self._history, columns=list(self._history[0]) if self._history else HISTORY_COLUMNS)
 
     def summary(self) -> pd.DataFrame:
         """List the trained network's layers.

@@ -6,8 +6,11 @@ from typing import Any
 
 from sklearn.base import clone
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LoadInitState, TrainEndCheckpoint
+from skorch.callbacks.logging import filter_log_keys
 
 REFIT_PREFIX = "refit_"
+# What the epoch loop writes into skorch's history a second time, under skorch's names.
+ALIASES = ("batches", "valid_loss", "dur")
 
 
 def user_callbacks(callbacks: Any, owner: str, refit: bool = False) -> list:
@@ -54,3 +57,9 @@ def _named_apart(callback):
     elif isinstance(callback, LoadInitState):
         _named_apart(callback.checkpoint)
     return callback
+
+
+def recorded_names(history: Any) -> list[str]:
+    """List what callbacks have recorded in a history, such as EpochScoring's scores; marks and events are left out."""
+    names = dict.fromkeys(name for row in history for name in row)
+    return list(filter_log_keys(names, keys_ignored=ALIASES))

@@ -96,7 +96,14 @@ class TrainingNet(NeuralNet):
     criterion : RowLoss
     spec : TrainingSpec
     callbacks : list of skorch callbacks
+
+    Attributes
+    ----------
+    stop_training : bool
+        Callbacks set it to end the training with the epoch under way, as in Keras.
     """
+
+    stop_training = False
 
     def __init__(self, module, criterion, spec, callbacks=None, device="cpu", **kwargs):
         super().__init__(
@@ -318,6 +325,7 @@ class _Run:
         finished = self.first - 1
         try:
             self._set_rate(self.spec.learning_rate)  # from which skorch's LRScheduler sets out
+            net.stop_training = False
             net.notify("on_train_begin", X=self.train_rows, y=self.valid_rows)
             if len(net.history) > finished:  # a callback has loaded a run that was cut off
                 finished, best_value = self._take_up()
@@ -344,6 +352,7 @@ class _Run:
                         best.take(epoch)
                 else:
                     waited += 1
+                outcome.stopped = stop
                 if stop or waited >= waits:
                     break
         except KeyboardInterrupt as interrupt:
@@ -479,7 +488,8 @@ class _Run:
         if self.plateau is not None:
             self.plateau.step(self._watched(row))
         self.progress.end_epoch(row)
-        return self.watch.after_epoch is not None and self.watch.after_epoch(row)
+        stop = self.watch.after_epoch is not None and self.watch.after_epoch(row)
+        return bool(stop or self.net.stop_training)
 
     def _epoch(self, epoch):
         net, began = self.net, time.perf_counter()

@@ -81,11 +81,14 @@ class Outcome:
         Finished, in this run.
     best_epoch : int
         The epoch whose weights were kept, counted from 1 over the whole history.
+    stopped : bool
+        Whether a callback asked for the end.
     interrupt : KeyboardInterrupt or None
         To be raised once the state has been remembered.
     """
 
     n_epochs: int = 0
     best_epoch: int = 0
+    stopped: bool = False
     interrupt: KeyboardInterrupt | None = None
     rates: list[float] = field(default_factory=list)

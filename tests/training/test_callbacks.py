@@ -364,3 +364,88 @@ def test_the_skorch_history_agrees_with_the_data_frame():
     for column in net.history_:
         assert net.net_.history[:, column] == net.history_[column].tolist()
     assert net.net_.history[:, "valid_loss"] == net.history_["val_loss"].tolist()
+
+
+# Stopping in good order.
+
+
+def stops_after(n_epochs, hook="on_epoch_end"):
+    """Make a callback that ends the training with an epoch."""
+
+    def stop(self, net, **kwargs):
+        if len(net.history) >= n_epochs:
+            net.stop_training = True
+
+    return type("Stops", (Callback,), {hook: stop})
+
+
+@pytest.mark.parametrize("hook", ["on_epoch_begin", "on_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize(("estimator", "y"), TASKS)
+def test_a_callback_that_stops_the_training_leaves_what_so_many_epochs_give(estimator, y, hook):
+    stopped = estimator(**QUICK | {"max_epochs": 9}, callbacks=[stops_after(2, hook)]).fit(X, y)
+    assert stopped.n_iter_ == len(stopped.history_) == stopped.best_epoch_ == 2
+    assert same_state(stopped, estimator(**QUICK | {"max_epochs": 2}).fit(X, y))
+
+
+def test_a_stop_with_early_stopping_keeps_the_best_epoch():
+    rising = QUICK | {"learning_rate": 1.0, "optimizer": "sgd", "early_stopping": True, "max_epochs": 9}
+    stopped = CNNClassifier(**rising, callbacks=[stops_after(4)]).fit(X, LABELS)
+    best = int(stopped.history_["val_loss"].argmin()) + 1
+    assert stopped.n_iter_ == 4
+    assert stopped.best_epoch_ == best < 4
+    assert same_state(stopped, CNNClassifier(**rising, callbacks=[stops_after(best)]).fit(X, LABELS))
+
+
+def test_a_stop_is_of_one_fit_and_the_next_goes_on():
+    cnn = CNNClassifier(**QUICK, warm_start=True, callbacks=[stops_after(2)]).fit(X, LABELS)
+    cnn.set_params(callbacks=None).fit(X, LABELS)
+    assert cnn.n_iter_ == 2 + 3
+
+
+def test_a_run_that_was_stopped_is_not_trained_anew_on_all_rows():
+    params = QUICK | {"early_stopping": True, "max_epochs": 9}
+    stopped = CNNClassifier(**params, refit_full=True, callbacks=[stops_after(2)]).fit(X, LABELS)
+    assert same_state(stopped, CNNClassifier(**params, callbacks=[stops_after(2)]).fit(X, LABELS))
+
+
+def test_a_refit_that_is_stopped_leaves_the_first_runs_network():
+    class StopsRefit(Callback):
+        """Stop a run that validates on nothing."""
+
+        def on_epoch_end(self, net, dataset_valid=None, **kwargs):
+            net.stop_training = dataset_valid is None
+
+    params = QUICK | {"early_stopping": True, "max_epochs": 6}
+    stopped = CNNClassifier(**params, refit_full=True, callbacks=[StopsRefit]).fit(X, LABELS)
+    assert stopped.best_epoch_ > 1
+    assert same_state(stopped, CNNClassifier(**params).fit(X, LABELS))
+
+
+# What callbacks record.
+
+
+def test_what_callbacks_record_is_in_the_data_frame():
+    callbacks = [
+        EpochScoring("accuracy", lower_is_better=False),
+        EpochScoring("neg_log_loss", lower_is_better=False, on_train=True, name="seen"),
+        BatchScoring("accuracy", lower_is_better=False, name="by_batch"),
+        LRScheduler("StepLR", step_size=1),
+        Checkpoint(monitor=None, f_params=None, f_optimizer=None, f_criterion=None, f_history=None),
+    ]
+    cnn = CNNClassifier(**QUICK, callbacks=callbacks).fit(X, LABELS, X_val=X, y_val=LABELS)
+    plain = CNNClassifier(**QUICK).fit(X, LABELS).history_
+    assert list(cnn.history_) == [*plain, "accuracy", "seen", "by_batch"]
+    np.testing.assert_allclose(cnn.history_["accuracy"], cnn.history_["val_score"])
+    assert pickle.loads(pickle.dumps(cnn)).history_.equals(cnn.history_)
+
+
+def test_an_epoch_in_which_a_callback_records_nothing_has_no_number_there():
+    class OddEpochs(Callback):
+        """Record the number of the epoch, in every second one."""
+
+        def on_epoch_end(self, net, **kwargs):
+            if len(net.history) % 2:
+                net.history.record("odd", len(net.history))
+
+    history = CNNClassifier(**QUICK, callbacks=[OddEpochs]).fit(X, LABELS).history_
+    np.testing.assert_array_equal(history["odd"], [1, np.nan, 3])

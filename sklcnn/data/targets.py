@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -199,6 +200,22 @@ def _indicators(y, owner):
     return y.astype(np.float32)
 
 
+def _warn_if_one_hot(y, indicators, owner):
+    """Warn where an indicator matrix looks like the one-hot codes that Keras takes for one class a row."""
+    if not np.all(indicators.sum(1) == 1):
+        return
+    if hasattr(y, "idxmax"):
+        remedy = "y.idxmax(axis=1)"
+    else:
+        remedy = "y.argmax(1)" if hasattr(y, "argmax") else "np.asarray(y).argmax(1)"
+    warnings.warn(
+        f"{owner}: y is an indicator matrix with just one 1 in every row. It is learnt as {indicators.shape[1]} labels "
+        f"of which a row may have any number, none too. If a row is of one class, pass {remedy}.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
 def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | LabelSetEncoding:
     """Find the classes of a classifier's targets.
 
@@ -211,6 +228,11 @@ def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | Lab
     classes : array-like or None
         The classes, where they are known already.
 
+    Warns
+    -----
+    UserWarning
+        If each row of an indicator matrix has just one label.
+
     Raises
     ------
     ValueError
@@ -219,7 +241,9 @@ def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | Lab
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
     if _is_indicator(y):
-        return LabelSetEncoding(np.arange(_indicators(y, owner).shape[1]))
+        indicators = _indicators(y, owner)
+        _warn_if_one_hot(y, indicators, owner)
+        return LabelSetEncoding(np.arange(indicators.shape[1]))
     y = _labels(y, owner, warn=True)
     try:
         _check_classes(y, owner)

@@ -219,6 +219,37 @@ def test_indicators_in_every_form_may_have_weights_that_drop_rows(kind):
     np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
 
 
+ONE_HOT = np.eye(3, dtype=int)[CODES]
+ONE_HOT_FORMS = {
+    "int": (ONE_HOT, r"y\.argmax\(1\)"),
+    "float": (ONE_HOT.astype("float32"), r"y\.argmax\(1\)"),
+    "bool": (ONE_HOT == 1, r"y\.argmax\(1\)"),
+    "two classes": (np.eye(2)[CODES % 2], r"y\.argmax\(1\)"),
+    "tensor": (torch.from_numpy(ONE_HOT), r"y\.argmax\(1\)"),
+    "CSR": (sparse.csr_array(ONE_HOT), r"y\.argmax\(1\)"),
+    "lists": (ONE_HOT.tolist(), r"np\.asarray\(y\)\.argmax\(1\)"),
+    "DataFrame": (pd.DataFrame(ONE_HOT, columns=list("abc")), r"y\.idxmax\(axis=1\)"),
+    "get_dummies": (pd.get_dummies(NAMES), r"y\.idxmax\(axis=1\)"),
+}
+
+
+@pytest.mark.parametrize("kind", ONE_HOT_FORMS)
+def test_one_hot_labels_are_taken_with_a_warning_that_names_what_gives_the_classes(kind):
+    y, remedy = ONE_HOT_FORMS[kind]
+    with pytest.warns(match=rf"CNNClassifier: y is an indicator matrix with just one 1 .*pass {remedy}\.") as caught:
+        net = classify(y)
+    assert len(caught) == 1
+    assert net.predict_proba(X).shape == (N, 2 if kind == "two classes" else 3)
+    labels = eval(remedy.replace("\\", ""), {"y": y, "np": np})
+    assert classify(np.asarray(labels).ravel()).predict(X).shape == (N,)
+
+
+def test_one_hot_labels_beside_a_row_of_weight_zero_that_is_none_are_noticed():
+    y = np.vstack([ONE_HOT[:-1], [1, 1, 0]])
+    with pytest.warns(match="just one 1"):
+        CNNClassifier(**QUICK).fit(X, y, np.arange(N)[::-1] > 0)
+
+
 def test_each_label_has_a_probability_of_its_own():
     net = classify(INDICATORS)
     logits, probabilities = net.decision_function(X), net.predict_proba(X)

@@ -86,7 +86,7 @@ def test_scores_have_the_name_of_what_is_measured(stopped, rated, cases):
     assert TrainingCurveDisplay.from_estimator(stopped, draw=False).score_name == "accuracy"
     regressor = CNNRegressor(**SMALL).fit(case.X, case.X.mean((1, 2)))
     assert TrainingCurveDisplay.from_estimator(regressor, draw=False).score_name == "R²"
-    label_sets = CNNClassifier(**SMALL).fit(case.X, np.eye(3, dtype=int)[np.arange(24) % 3])
+    label_sets = CNNClassifier(**SMALL).fit(case.X, 1 - np.eye(3, dtype=int)[np.arange(24) % 3])
     assert TrainingCurveDisplay.from_estimator(label_sets, draw=False).score_name == "subset accuracy"
     scored = CNNClassifier(early_stopping=True, scoring="f1_macro", **SMALL).fit(case.X, case.y)
     assert TrainingCurveDisplay.from_estimator(scored, draw=False).score_name == "f1_macro"

@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklcnn.data.batches import Rows
 from sklcnn.data.images import image_sources
 from sklcnn.data.inputs import FeatureStore, channel_statistics, read_again, read_inputs
-from sklcnn.data.rows import EVERYWHERE, keep_rows, weight_unit
+from sklcnn.data.rows import EVERYWHERE, keep_rows, weight_unit, without_weightless
 from sklcnn.data.split import split_rows
 from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding
 from sklcnn.network.cnn import build_network
@@ -172,7 +172,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         y : array-like of shape (n,) or (n, n_outputs)
             Labels or an indicator matrix for a classifier; one or several values a row for a regressor.
         sample_weight : array-like of shape (n,), default=None
-            Weight 2 counts as the row twice; rows of weight 0 are dropped.
+            Weight 2 counts as the row twice; rows of weight 0 are as if absent, whatever is in them.
         groups : array-like of shape (n,), default=None
             Rows of one group are held out together by `early_stopping`.
         X_val, y_val, sample_weight_val : default=None
@@ -263,10 +263,11 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         return self._encoding
 
     def _read(self, X, goes_on, sample_weight):
+        X, rows = without_weightless(X, sample_weight, self._owner)
         if goes_on:
             self._check_features(X)
-            return read_again(X, self._reading, self.n_jobs, sample_weight), self._reading
-        return read_inputs(X, input_spec(self), sample_weight)
+            return read_again(X, self._reading, self.n_jobs, rows), self._reading
+        return read_inputs(X, input_spec(self), rows)
 
     def _split(self, draft, kept, validation, seed):
         """Give places (in the rows kept) to train on, and to validate on or None."""
@@ -321,8 +322,9 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         view = copy.copy(self)
         view._remember_features(X_train, reading)
         with validation_rows_named():
-            view._check_features(X)
-            store = read_again(X, reading, self.n_jobs, sample_weight)
+            given, rows = without_weightless(X, sample_weight, self._owner)
+            view._check_features(given)
+            store = read_again(given, reading, self.n_jobs, rows)
             kept = keep_rows(store, y, sample_weight, None, self._owner)
             data, _ = self._encode(encoding, kept, EVERYWHERE, rescale=False, by_class=by_class)
         return data, scored_data(X, kept.y, kept.rows, EVERYWHERE)

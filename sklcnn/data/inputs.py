@@ -15,7 +15,6 @@ import torch
 from sklearn.utils import check_array
 
 from sklcnn.data.images import ImageStore, image_sources, is_numeric, resize_images
-from sklcnn.data.targets import check_weights
 
 CHANNEL_COUNTS = (1, 3, 4)
 DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}
@@ -95,15 +94,16 @@ class Reading:
         return len(self.sample_shape) - 1
 
 
-def read_inputs(X: Any, spec: InputSpec, sample_weight: Any = None) -> tuple[Store, Reading]:
+def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tuple[Store, Reading]:
     """Read X as `fit` does: decide what its axes mean.
 
     Parameters
     ----------
     X : array-like, DataFrame, torch tensor, memory map, or a collection of pictures
     spec : InputSpec
-    sample_weight : array-like of shape (n,) or None
-        Pictures of weight 0 are not looked at, and may be broken.
+    rows : ndarray of int or None
+        The rows that count, in order, as `without_weightless` gives them; None: all. Other rows of an array may hold
+        anything, other pictures may be broken.
 
     Returns
     -------
@@ -117,21 +117,14 @@ def read_inputs(X: Any, spec: InputSpec, sample_weight: Any = None) -> tuple[Sto
     """
     sources = image_sources(X)
     if sources is not None:
-        rows = _rows_with_weight(sources, sample_weight, spec)
         store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs, rows=rows)
         _check_input_shape(store, spec)
         return store, Reading(spec, store.sample_shape, integer=store.integer, mode=store.mode)
-    array = _numeric_array(X, spec.owner)
-    reading = _understand(array, spec)
+    array = _numeric_array(X, spec.owner, rows)
+    reading = _understand(array, spec, rows)
     if spec.pixels or reading.spatial_dims == 2:
-        reading = replace(reading, integer=_check_pixels(array, spec))
+        reading = replace(reading, integer=_check_pixels(array, spec, rows))
     return _array_store(array, reading), reading
-
-
-def _rows_with_weight(sources, sample_weight, spec):
-    """Give the rows whose weight is not 0; None for all."""
-    weights = check_weights(sample_weight, len(sources), spec.owner)
-    return None if weights is None else np.flatnonzero(weights > 0)
 
 
 def _check_input_shape(store, spec):
@@ -148,7 +141,7 @@ def _check_input_shape(store, spec):
         )
 
 
-def read_again(X: Any, reading: Reading, n_jobs: int | None = None, sample_weight: Any = None) -> Store:
+def read_again(X: Any, reading: Reading, n_jobs: int | None = None, rows: np.ndarray | None = None) -> Store:
     """Read X as `predict` does: in the way that was decided in `fit`.
 
     Parameters
@@ -158,7 +151,7 @@ def read_again(X: Any, reading: Reading, n_jobs: int | None = None, sample_weigh
     reading : Reading
     n_jobs : int or None
         Threads that decode image files.
-    sample_weight : array-like of shape (n,) or None
+    rows : ndarray of int or None
         As in `read_inputs`.
 
     Raises
@@ -171,17 +164,16 @@ def read_again(X: Any, reading: Reading, n_jobs: int | None = None, sample_weigh
     if sources is not None:
         size = spec.image_size or (reading.sample_shape[1:] if reading.spatial_dims == 2 else None)
         mode = reading.mode or {1: "L", 3: "RGB"}.get(reading.sample_shape[0])
-        rows = _rows_with_weight(sources, sample_weight, spec)
         store = ImageStore(sources, image_size=spec.image_size, mode=mode, n_jobs=n_jobs, rows=rows)
         _check_same_sample(store.sample_shape, (reading.sample_shape[0], *(size or ())), spec.owner)
         _check_same_kind(store.integer, reading)
         return store
-    array = _numeric_array(X, spec.owner)
+    array = _numeric_array(X, spec.owner, rows)
     if spec.pixels:
         _check_same_kind(array.dtype.kind in "ui", reading)
     reading = replace(_reading_of(array, reading), integer=reading.integer)
     if spec.image_size is not None:
-        reading = replace(reading, integer=_check_pixels(array, spec))
+        reading = replace(reading, integer=_check_pixels(array, spec, rows))
     return _array_store(array, reading)
 
 
@@ -234,8 +226,8 @@ def _check_same_kind(integer, reading):
         )
 
 
-def _numeric_array(X, owner):
-    """Give X as a NumPy array of numbers, without a copy where there is one already."""
+def _numeric_array(X, owner, rows=None):
+    """Give X as a NumPy array of numbers, of which `rows` are finite, without a copy where there is one already."""
     if isinstance(X, torch.Tensor):
         X = _tensor_to_array(X)
     elif getattr(X, "ndim", 2) == 1 and str(getattr(X, "dtype", "")) == "object":
@@ -246,7 +238,7 @@ def _numeric_array(X, owner):
     elif any(hasattr(dtype, "numpy_dtype") for dtype in getattr(X, "dtypes", ())):
         X = _without_extension_types(X)
     # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
-    array = X if _in_order(X) else _checked_array(X, owner)
+    array = X if _in_order(X) or _is_finite_at(X, rows) else _checked_array(X, owner)
     if 0 in array.shape:
         raise ValueError(f"{owner}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
     array = np.asarray(array)
@@ -299,6 +291,20 @@ def _in_order(X):
         return X.dtype.kind == "f" and bool(np.isfinite(X.sum(dtype=np.result_type(X.dtype, np.float32))))
 
 
+def _is_finite_at(X, rows):
+    """Whether X is an array whose other rows alone may hold NaN or infinity."""
+    if rows is None or type(X) not in (np.ndarray, np.memmap) or X.dtype.kind != "f" or X.size == 0:
+        return False
+    return X.ndim > 1 and all(np.isfinite(part).all() for part in _parts(X, rows))
+
+
+def _parts(array, rows=None):
+    """Give some rows of an array, or all, a bounded part at a time."""
+    step = max(1, CHUNK_VALUES // math.prod(array.shape[1:]))
+    for start in range(0, len(array) if rows is None else len(rows), step):
+        yield array[slice(start, start + step) if rows is None else rows[start : start + step]]
+
+
 def _check_equal_lengths(X, owner):
     lengths = {len(sample) for sample in X if hasattr(sample, "__len__")}
     if len(lengths) > 1:
@@ -308,7 +314,7 @@ def _check_equal_lengths(X, owner):
         )
 
 
-def _understand(array, spec):
+def _understand(array, spec, rows=None):
     """Decide what the axes of an array mean."""
     flat = array.ndim == 2
     if flat and spec.input_shape is None:
@@ -317,7 +323,7 @@ def _understand(array, spec):
                 f"{spec.owner}: X is a table with {array.shape[1]} features a row, and spatial_dims="
                 f"{spec.spatial_dims}. Pass the shape of one sample as input_shape, such as (28, 28, 1)."
             )
-        _warn_if_pixels(array, spec)
+        _warn_if_pixels(array, spec, rows)
         shape: tuple[int, ...] = (array.shape[1],)
     elif flat:
         shape = tuple(int(size) for size in spec.input_shape)
@@ -426,12 +432,12 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
     return 0 if first else -1
 
 
-def _warn_if_pixels(array, spec):
+def _warn_if_pixels(array, spec, rows):
     """Warn where a table read as signals looks like the pixels of square images."""
     shape = _example_shape(array.shape[1])
     if len(shape) != 3 or shape[-1] == 4 or shape[0] < 4:
         return
-    sample = array[:256]
+    sample = array[:256] if rows is None else array[rows[:256]]
     if sample.min() < 0 or sample.max() > 255 or (sample.dtype.kind == "f" and np.any(sample % 1)):
         return
     warnings.warn(
@@ -442,11 +448,11 @@ def _warn_if_pixels(array, spec):
     )
 
 
-def _check_pixels(array, spec):
+def _check_pixels(array, spec, rows):
     """Tell integers 0..255 from floats; for a backbone, refuse what is neither 0..255 nor 0..1."""
     if array.dtype == np.uint8 or not (spec.pixels or array.dtype.kind in "ui"):
         return array.dtype == np.uint8
-    low, high = _extremes(array)
+    low, high = _extremes(array, rows)
     if array.dtype.kind in "ui":
         if spec.pixels and (low < 0 or high > 255):
             raise ValueError(
@@ -462,11 +468,10 @@ def _check_pixels(array, spec):
     return False
 
 
-def _extremes(array):
-    """Give the least and the greatest value, looking at a bounded part at a time."""
-    step = max(1, CHUNK_VALUES // math.prod(array.shape[1:]))
-    parts = [array[start : start + step] for start in range(0, len(array), step)]
-    return min(part.min() for part in parts), max(part.max() for part in parts)
+def _extremes(array, rows):
+    """Give the least and the greatest value of some rows, or of all."""
+    extremes = [(part.min(), part.max()) for part in _parts(array, rows)]
+    return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 
 def _array_store(array, reading):

@@ -42,6 +42,45 @@ class KeptRows:
         return len(self.rows)
 
 
+def without_weightless(X: Any, sample_weight: Any, owner: str) -> tuple[Any, np.ndarray | None]:
+    """Take out of X what is in rows of zero weight, which are to be as if absent.
+
+    Parameters
+    ----------
+    X : array-like
+    sample_weight : array-like of shape (n,) or None
+    owner : str
+
+    Returns
+    -------
+    X : array-like
+        With a row that counts in the place of each that does not. An array of numbers stays as it is, whatever its
+        size: only the other rows of it may be looked at.
+    rows : ndarray of int, or None
+        The rows that count; None: all.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not usable.
+    """
+    if not hasattr(X, "__len__"):  # reading says what is wrong with such an X
+        return X, None
+    weights = check_weights(sample_weight, _num_samples(X), owner)
+    if weights is None or np.all(weights > 0):
+        return X, None
+    counts = weights > 0
+    rows = np.flatnonzero(counts)
+    if _is_array_of_numbers(X):
+        return X, rows
+    # The row before, so that the first row with a fault is one that counts; before the first of them, the last.
+    return _safe_indexing(X, rows[np.cumsum(counts) - 1]), rows
+
+
+def _is_array_of_numbers(X):
+    return (isinstance(X, torch.Tensor) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf")) and X.ndim > 1
+
+
 def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str) -> KeptRows:
     """Check targets, weights and groups against X, and drop the rows of zero weight.
 
@@ -70,15 +109,16 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
             f"but {n_targets} in y. Pass one target a row."
         )
     if groups is not None:
-        groups = _number_groups(groups, owner)
         check_consistent_length(y, groups)
     if weights is None:
-        return KeptRows(store, np.arange(len(store)), y, np.broadcast_to(1.0, len(store)), groups)
-    rows = np.flatnonzero(weights > 0)
+        rows, weights = np.arange(len(store)), np.broadcast_to(1.0, len(store))
+    else:
+        rows = np.flatnonzero(weights > 0)
+        weights = weights[rows]
     if len(rows) < len(store):
         y = _safe_indexing(y, rows)
-        groups = None if groups is None else groups[rows]
-    return KeptRows(store, rows, y, weights[rows], groups)
+        groups = None if groups is None else _safe_indexing(groups, rows)
+    return KeptRows(store, rows, y, weights, None if groups is None else _number_groups(groups, owner))
 
 
 def _number_groups(groups, owner):

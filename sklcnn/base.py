@@ -244,7 +244,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         encoding = self._finish_encoding(draft, kept.y, EVERYWHERE, kept.weights)
         rows, _ = self._encode(encoding, kept, EVERYWHERE)
         with seeded(seed):
-            net = self._new_net(replace(spec, patience=None), encoding, reading, rows, refit=True)
+            net = self._new_net(replace(spec, patience=None, label="refit"), encoding, reading, rows, refit=True)
             by_epoch = outcome.rates if spec.schedule == "reduce_on_plateau" else None
             again = self._train(
                 net, rows, None, self._watch(None, encoding, reading, rows, None, None), seed,

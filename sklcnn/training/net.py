@@ -312,7 +312,7 @@ class _Run:
                 threshold=PLATEAU_GAIN if self._watches_loss() else 0,
             )
         self.update = 0
-        self.progress = make_progress(self.spec.verbose)
+        self.progress = make_progress(self.spec.verbose, self.spec.label)
 
     def train(self):
         net, outcome = self.net, Outcome()
@@ -355,6 +355,7 @@ class _Run:
                 outcome.stopped = stop
                 if stop or waited >= waits:
                     break
+            self.progress.finish(best.epoch if best.complete else None)
         except KeyboardInterrupt as interrupt:
             finished = last.epoch if last.complete else finished
             if finished < self.first:

@@ -472,7 +472,55 @@ def test_verbose_1_shows_one_bar_and_prints_nothing_else(capfd, verbose):
     assert printed.err.count("\n") == 1  # the bar is drawn over itself
     last = printed.err.split("\r")[-1]
     row = net.history_.iloc[-1]
-    assert re.search(rf"epoch 3/3, loss {row['train_loss']:.4f}, val_loss {row['val_loss']:.4f}.* 100%.*<00:00", last)
+    assert re.search(rf"epoch 3/3 100%.*loss {row['train_loss']:.3g}, val_loss {row['val_loss']:.3g}, val_score", last)
+
+
+STOPPING = QUICK | {"early_stopping": True, "patience": 2, "learning_rate": 1.0, "optimizer": "sgd", "max_epochs": 50}
+
+
+def test_the_bar_is_full_and_names_the_best_epoch_after_an_early_stop(capfd):
+    net = CNNClassifier(**STOPPING, verbose=1).fit(X, LABELS)
+    last = capfd.readouterr().err.split("\r")[-1]
+    assert net.n_iter_ < 50
+    score = net.history_["val_score"][net.best_epoch_ - 1]
+    assert re.search(rf"^epoch {net.n_iter_}/50, best {net.best_epoch_} 100%.*val_score {score:.3g}", last)
+    assert "left" not in last
+
+
+def test_the_bar_of_an_error_is_not_full_and_promises_no_time(capfd):
+    def fail(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        CNNClassifier(**QUICK, verbose=1, callbacks=[type("Fails", (Callback,), {"on_epoch_end": fail})]).fit(X, LABELS)
+    last = capfd.readouterr().err.split("\r")[-1]
+    assert "100%" not in last
+    assert "left" not in last
+
+
+@pytest.mark.parametrize("verbose", [1, 2])
+def test_the_training_on_all_rows_has_a_name_of_its_own(capfd, verbose):
+    net = CNNClassifier(**STOPPING, refit_full=True, verbose=verbose).fit(X, LABELS)
+    printed = "".join(capfd.readouterr())
+    best = net.best_epoch_
+    assert re.findall(r"refit +\d+/\d+", printed)[-1].split() == ["refit", f"{best}/{best}"]
+    assert f"best {'epoch ' * (verbose == 2)}{best}" in printed
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_no_line_of_the_bar_is_longer_than_the_terminal(capfd, columns, monkeypatch):
+    from tqdm import std
+
+    monkeypatch.setattr(std, "_screen_shape_wrapper", lambda: lambda file: (columns, 24))
+    CNNClassifier(**STOPPING, verbose=1).fit(X, LABELS)
+    lines = capfd.readouterr().err.replace("\n", "").split("\r")
+    shown = [line.rstrip() for line in lines if "%|" in line]
+    assert shown
+    assert max(map(len, shown)) <= columns
+    assert all(re.search(r"%\|.*\| (\d\d:\d\d|\?)( left)?(, [a-z_]+ [-+.e\d]+)*$", line) for line in shown)
+    n_numbers = {line.count(", val") + line.count(", loss") for line in shown if "epoch 2/50 " in line}
+    assert n_numbers == {{40: 0, 60: 1, 80: 3, 120: 3}[columns]}
 
 
 @pytest.mark.parametrize("verbose", [2, 3])

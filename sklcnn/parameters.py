@@ -284,13 +284,14 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
         None,
         Checked(
             _check_augmentation,
-            "None, a name, a tuple of names, {name: strength} or a callable",
+            "None, a name, {name: strength}, a callable, or a tuple of such",
             bad=(7.5, "no such change", ("flip", "no such change"), {"flip": 2.0}, {"flip": "much"}),
         ),
         """Random changes of training batches, a draw for each sample: "flip", "vertical_flip", "crop", "shift",
-        "rotate", "zoom", "color", "trivial_augment", "scale", "noise", "erase", "mixup", "cutmix"; a tuple of them;
-        `{name: strength}`; or a callable on a batch (n, c, h, w), such as a module of kornia or a transform of
-        torchvision, to which integer pixels 0..255 come as floats 0..1.""",
+        "rotate", "zoom", "color", "trivial_augment", "scale", "noise", "erase", "mixup", "cutmix";
+        `{name: strength}`; a callable on a batch (n, c, h, w), such as a module of kornia or a transform of
+        torchvision, to which integer pixels 0..255 come as floats 0..1; or a tuple of such, in which a callable comes
+        after what is written before it.""",
     )
     freeze_epochs: int | None = parameter(
         None,

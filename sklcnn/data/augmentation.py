@@ -44,15 +44,14 @@ def check_augmentation(augmentation):
     Raises
     ------
     TypeError
-        If it is not None, a name, a tuple or list of names, a dict ``{name: strength}`` or a callable.
+        If it is not None, a name, a dict ``{name: strength}``, a callable, or a tuple or list of such.
     ValueError
         If a name is unknown or given twice, a strength is out of its range, or a callable changes targets.
     """
-    if _is_function(augmentation):
-        _check_function(augmentation)
-        return
     for name, strength in _strengths(augmentation).items():
         _check_strength(name, strength)
+    for function in filter(_is_function, _written_parts(augmentation)):
+        _check_function(function)
 
 
 def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1):
@@ -60,9 +59,10 @@ def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1)
 
     Parameters
     ----------
-    augmentation : None, str, tuple or list of str, dict or callable
+    augmentation : None, str, dict or callable, or tuple or list of such
         Names have their default strength, a dict maps names to strengths, and a callable gets the batch
-        ``(n, c, *spatial)``. Those of torchvision, which draw once a call, are called sample by sample.
+        ``(n, c, *spatial)``. Those of torchvision, which draw once a call, are called sample by sample. In a tuple a
+        callable has its place: names before it come first, those behind it follow; mixes are always last.
     spatial_dims : {1, 2, 3}
         Signals, images or volumes.
     sample_shape : tuple of int, optional
@@ -81,27 +81,37 @@ def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1)
         As `check_augmentation`, and where a name does not suit the kind of data.
     """
     check_augmentation(augmentation)
-    if _is_function(augmentation):
-        # A module may keep its last draws on itself: the user's own must stay as it was.
-        owned = copy.deepcopy(augmentation) if isinstance(augmentation, torch.nn.Module) else augmentation
-        return Augmentation([partial(_call_function, function=owned, unit=unit)])
-
     strengths = _strengths(augmentation)
     for name in strengths:
         _check_kind(name, spatial_dims)
-    active = [name for name in AUGMENTATIONS if strengths.get(name, 0) > 0]
+    active = {name: float(strengths[name]) for name in AUGMENTATIONS if strengths.get(name, 0) > 0}
     if sample_shape is not None:
-        for name in active:
-            _check_moves(name, strengths[name], sample_shape[1:])
+        for name, strength in active.items():
+            _check_moves(name, strength, sample_shape[1:])
 
-    steps, mix = [], None
-    for step, names in itertools.groupby(active, key=lambda name: AUGMENTATIONS[name].step):
-        bound = partial(step, **{name: float(strengths[name]) for name in names})
-        if step is _mix:
-            mix = bound
+    mixes = {name: strength for name, strength in active.items() if AUGMENTATIONS[name].step is _mix}
+    steps = []
+    for are_functions, parts in itertools.groupby(_written_parts(augmentation), key=_is_function):
+        if are_functions:
+            steps += [_function_step(function, unit) for function in parts]
         else:
-            steps.append(bound)
-    return Augmentation(steps, mix) if active else None
+            written = _strengths(list(parts))
+            steps += _named_steps({name: active[name] for name in active if name in written and name not in mixes})
+    return Augmentation(steps, partial(_mix, **mixes) if mixes else None) if steps or mixes else None
+
+
+def _function_step(function, unit):
+    # A module may keep its last draws on itself: the user's own must stay as it was.
+    owned = copy.deepcopy(function) if isinstance(function, torch.nn.Module) else function
+    return partial(_call_function, function=owned, unit=unit)
+
+
+def _named_steps(strengths):
+    """Bind strengths, in the order of the table, to what applies them: neighbours that share a step in one."""
+    return [
+        partial(step, **{name: strengths[name] for name in names})
+        for step, names in itertools.groupby(strengths, key=lambda name: AUGMENTATIONS[name].step)
+    ]
 
 
 class Augmentation:
@@ -156,34 +166,42 @@ def _is_function(augmentation):
     return callable(augmentation) and not isinstance(augmentation, type)
 
 
-def _strengths(augmentation):
-    """Read names and strengths: ``{name: strength}``, with every name known."""
+def _written_parts(augmentation):
+    """List the names, dicts and callables, in the order in which they are written."""
     if augmentation is None:
-        return {}
-    if isinstance(augmentation, str):
-        augmentation = (augmentation,)
-    if not isinstance(augmentation, tuple | list | Mapping):
-        raise TypeError(
-            "augmentation must be None, a name, a tuple of names, a dict {name: strength} or a callable on a "
-            f"batch, but is {augmentation!r}. The names are {_listed(AUGMENTATIONS)}."
-        )
-    for name in augmentation:
-        _check_name(name)
-    if isinstance(augmentation, Mapping):
-        return dict(augmentation)
-    if len(set(augmentation)) < len(augmentation):
-        raise ValueError(
-            f"augmentation must name each change once, but is {augmentation!r}. "
-            "Use a dict {name: strength} for a stronger one."
-        )
-    return {name: AUGMENTATIONS[name].default for name in augmentation}
+        return []
+    if isinstance(augmentation, str | Mapping) or _is_function(augmentation):
+        return [augmentation]
+    if isinstance(augmentation, tuple | list):
+        return list(augmentation)
+    raise TypeError(
+        "augmentation must be None, a name, a dict {name: strength}, a callable on a batch or a tuple of such, "
+        f"but is {augmentation!r}. The names are {_listed(AUGMENTATIONS)}."
+    )
+
+
+def _strengths(augmentation):
+    """Read names and strengths, ``{name: strength}``, with every name known; callables are left out."""
+    strengths = {}
+    for part in _written_parts(augmentation):
+        if _is_function(part):
+            continue
+        for name in part if isinstance(part, Mapping) else [part]:
+            _check_name(name)
+            if name in strengths:
+                raise ValueError(
+                    f"augmentation must name each change once, but has {name!r} twice. "
+                    "Use a dict {name: strength} for a stronger one."
+                )
+            strengths[name] = part[name] if isinstance(part, Mapping) else AUGMENTATIONS[name].default
+    return strengths
 
 
 def _check_name(name):
     if not isinstance(name, str):
         raise TypeError(
-            f"augmentation must hold names, but has {name!r}. The names are {_listed(AUGMENTATIONS)}; "
-            "a callable is passed alone."
+            f"augmentation must have names, but has {name!r}. The names are {_listed(AUGMENTATIONS)}; "
+            'a callable stands alone or in a tuple, such as ({"rotate": 5}, function).'
         )
     if name not in AUGMENTATIONS:
         raise ValueError(f"augmentation has no {name!r}. The names are {_listed(AUGMENTATIONS)}.")

@@ -304,15 +304,16 @@ def test_strengths_out_of_their_declared_range_are_refused(name):
             check_augmentation({name: bad})
 
 
-@pytest.mark.parametrize("augmentation", [3, b"flip", {"flip"}, (3,), ("flip", len), {3: 1}, dict])
+@pytest.mark.parametrize("augmentation", [3, b"flip", {"flip"}, (3,), ("flip", dict), {3: 1}, {len: 1}, dict])
 def test_other_kinds_are_refused(augmentation):
     with pytest.raises(TypeError, match=r"augmentation must.*'flip'"):
         check_augmentation(augmentation)
 
 
 def test_a_name_given_twice_is_refused():
-    with pytest.raises(ValueError, match="once"):
-        check_augmentation(["flip", "flip"])
+    for twice in (["flip", "flip"], ["flip", len, "flip"], ["flip", {"flip": 0.2}]):
+        with pytest.raises(ValueError, match="'flip' twice"):
+            check_augmentation(twice)
 
 
 def test_moves_that_round_to_nothing_are_refused():
@@ -396,3 +397,44 @@ def test_the_names_need_neither_kornia_nor_torchvision():
         "assert not {'kornia', 'torchvision'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_a_tuple_of_names_and_callables_is_applied_in_the_order_in_which_it_is_written():
+    batch = make_batch()
+
+    def double(images):
+        return 2 * images
+
+    def add_one(images):
+        return images + 1
+
+    once = {"scale": 0.0, "vertical_flip": 1}
+    assert torch.equal(augmented((double, add_one), batch)[0], 2 * batch + 1)
+    assert torch.equal(augmented((add_one, once, double), batch)[0], 2 * (batch + 1).flip(2))
+    seen = []
+
+    def look(images):
+        seen.append(images)
+        return images
+
+    changed = augmented((look, "noise", look), batch)[0]
+    assert torch.equal(seen[0], batch)
+    assert torch.equal(seen[1], changed)
+    assert not torch.equal(changed, batch)
+
+
+def test_mixes_come_last_and_names_between_callables_draw_as_they_do_alone():
+    batch, targets = make_batch(), torch.eye(32)
+    alone = augmented(("rotate", "shift", "mixup"), batch, targets)
+    among = augmented(("mixup", lambda images: images, "shift", "rotate"), batch, targets)
+    for one, other in zip(alone, among, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_callables_in_a_tuple_are_checked_as_alone():
+    from torchvision.transforms import v2
+
+    with pytest.raises(ValueError, match="MixUp"):
+        check_augmentation(("flip", v2.MixUp(num_classes=3)))
+    with pytest.raises(ValueError, match=r"\(32, 3, 16, 20\) into \(32, 3, 16, 16\)"):
+        augmented(("flip", lambda images: images[..., :16]), make_batch())

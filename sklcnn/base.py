@@ -21,7 +21,7 @@ from sklcnn.data.images import image_sources
 from sklcnn.data.inputs import FeatureStore, channel_statistics, read_again, read_inputs
 from sklcnn.data.rows import EVERYWHERE, keep_rows, weight_unit, without_weightless
 from sklcnn.data.split import split_rows
-from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding
+from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, LabelSetEncoding
 from sklcnn.network.cnn import build_network
 from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
@@ -274,7 +274,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if not self.early_stopping or validation[0] is not None:
             return EVERYWHERE, None
         codes = labels = None
-        if isinstance(draft, ClassEncoding):
+        if isinstance(draft, ClassEncoding | LabelSetEncoding):
             codes, labels = draft.encode(kept.y, self._owner, torch.float32).numpy(), draft.classes
         return split_rows(
             np.arange(len(kept)), fraction=self.validation_fraction, codes=codes, groups=kept.groups, labels=labels,

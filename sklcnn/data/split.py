@@ -7,6 +7,10 @@ import warnings
 from typing import Any
 
 import numpy as np
+from scipy import sparse
+
+PARTS_AT_ONCE = 1024  # looked at together for those that may be held out
+PARTS_DRAWN, MAX_DRAWINGS = 20_000, 10  # in all, and how often: of many groups any drawing is nearly right
 
 
 def split_rows(
@@ -27,12 +31,13 @@ def split_rows(
         The rows to divide.
     fraction : float
         Share to hold out; at least one row is.
-    codes : ndarray of int of shape (n,) or None
-        The class of each row: the hold-out is stratified, and a class's last row always trains.
+    codes : ndarray of shape (n,) or (n, k), or None
+        The class of each row as an int, or the indicators of k labels: the hold-out is stratified, and a class's last
+        row always trains, as does the last row with a label and the last without.
     groups : array-like of shape (n,) or None
         Rows of one group stay together.
     labels : ndarray or None
-        The classes' names, for the warning.
+        The names of classes or labels, for the warning.
     seed : int
     owner : str
 
@@ -54,33 +59,41 @@ def split_rows(
             "X_val and y_val, or early_stopping=False."
         )
     n_held_out = max(1, math.ceil(fraction * n - 1e-9))
-    if groups is not None:
-        held_out = _hold_out_groups(np.asarray(groups), codes, n_held_out, rng)
-    elif codes is not None:
-        held_out = _hold_out_stratified(codes, n_held_out, rng)
-    else:
+    if codes is None and groups is None:
         held_out = np.zeros(n, dtype=bool)
         held_out[rng.permutation(n)[: min(n_held_out, n - 1)]] = True
+    elif codes is not None and codes.ndim == 1 and groups is None:
+        held_out = _hold_out_stratified(codes, n_held_out, rng)
+        n_parts = np.bincount(codes)
+    else:
+        held_out, n_parts = _hold_out_parts(_memberships(codes, n), groups, n_held_out, rng)
     if not held_out.any():
         remedy = "more groups" if groups is not None else "more rows"
         raise ValueError(
             f"{owner}: early_stopping needs rows to validate on, but none of the {n} can be held out without leaving "
             f"a class without training rows. Pass {remedy}, X_val and y_val, or early_stopping=False."
         )
-    if codes is not None and groups is None:
-        _warn_of_lone_rows(codes, labels, owner)
+    if codes is not None:
+        lone = np.flatnonzero(n_parts[: None if codes.ndim == 1 else codes.shape[1]] == 1)
+        who = "classes" if codes.ndim == 1 else "labels"
+        where = "have one row each" if groups is None else "are in one group each"
+        _warn_of_lone(lone if labels is None else labels[lone], who, where, owner)
     return rows[~held_out], rows[held_out]
 
 
 def _hold_out_stratified(codes, n_held_out, rng):
-    """Choose rows so that each class gives its share, and keeps at least one."""
+    """Choose rows so that each class gives its share, rounded, and keeps at least one.
+
+    What is left by rounding down goes to classes of which nothing would be held out, then to those that lack most.
+    """
     present, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
     exact = counts * (n_held_out / len(codes))
     quota = np.minimum(np.floor(exact).astype(int), counts - 1)
     tie_breaker = rng.permutation(len(present))
     while quota.sum() < n_held_out and np.any(quota < counts - 1):
         lack = np.where(quota < counts - 1, exact - quota, -np.inf)
-        quota[np.lexsort((tie_breaker, -lack))[0]] += 1
+        given = (quota > 0) | (counts == 1)
+        quota[np.lexsort((tie_breaker, -lack, given))[0]] += 1
     held_out = np.zeros(len(codes), dtype=bool)
     for number, n_rows in enumerate(quota):
         members = np.flatnonzero(inverse == number)
@@ -88,44 +101,136 @@ def _hold_out_stratified(codes, n_held_out, rng):
     return held_out
 
 
-def _hold_out_groups(groups, codes, n_held_out, rng):
-    """Choose whole groups, in random order, as long as each brings the share nearer; else the smallest.
+def _memberships(codes, n):
+    """Give the classes that rows are of, as a sparse matrix (n, k + 1) of ones; the last column is of all rows.
 
-    A group with a class's last training rows stays, and so does the last group.
+    Labels are two classes each: the rows that have them, columns 0..k-1, and the rows that have not, columns k..2k-1.
     """
-    names, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(sizes)[:-1])
-    codes = np.zeros(len(groups), dtype=int) if codes is None else codes
-    n_left = np.bincount(codes)
-    order = rng.permutation(len(names))
-    held_out = np.zeros(len(groups), dtype=bool)
+    everything = sparse.csr_array(np.ones((n, 1), dtype=np.int32))
+    if codes is None:
+        return everything
+    if codes.ndim == 1:
+        classes = [sparse.csr_array((np.ones(n, dtype=np.int32), codes, np.arange(n + 1)))]
+    else:
+        classes = [sparse.csr_array(present.astype(np.int32)) for present in (codes > 0.5, codes < 0.5)]
+    return sparse.csr_array(sparse.hstack([*classes, everything]))
 
-    def leaves(number):
-        """Take a group out, if that leaves each of its classes some rows."""
-        present, taken = np.unique(codes[members[number]], return_counts=True)
-        if np.any(taken == n_left[present]):
+
+def _hold_out_parts(memberships, groups, n_held_out, rng):
+    """Choose whole groups, or rows that are of several classes, so that each class gives its share, about.
+
+    Parts come in random order and are held out as long as the shares of the classes come nearer to what they should
+    be (their squared differences, as fractions of each class, as in scikit-learn's StratifiedGroupKFold); but first
+    those without which nothing of some class would be. A part with a class's last training rows stays. Of several
+    such drawings of groups the best counts.
+
+    Returns
+    -------
+    held_out : ndarray of bool of shape (n,)
+    n_parts : ndarray of int of shape (n_classes,)
+        In how many groups (or rows) there is some of each class.
+    """
+    n, n_classes = memberships.shape
+    part_of, counts, n_drawings = np.arange(n), memberships, 1
+    if groups is not None:
+        part_of = np.unique(groups, return_inverse=True)[1]
+        counts = sparse.csr_array((np.ones(n, dtype=np.int32), (part_of, np.arange(n)))) @ memberships
+        if n_classes > 1:
+            n_drawings = min(max(PARTS_DRAWN // counts.shape[0], 1), MAX_DRAWINGS)
+    drawings = [_draw_parts(counts, n_held_out, rng, exact=groups is None) for _ in range(n_drawings)]
+    best = min(drawings, key=lambda parts: np.sum((parts.lack / parts.totals) ** 2))
+    return best.taken[part_of], np.diff(counts.tocsc().indptr)
+
+
+def _draw_parts(counts, n_held_out, rng, exact):
+    """Hold parts out in random order."""
+    parts, order = _Parts(counts, n_held_out), rng.permutation(counts.shape[0])
+    parts.take_of_each_class(order, rng)
+    parts.take_what_improves(order)
+    if exact:
+        parts.fill(order)
+    if not parts.taken.any():
+        any(parts.take(part) for part in order[np.argsort(parts.sizes[order], kind="stable")])
+    return parts
+
+
+class _Parts:
+    """Groups or rows on their way into the hold-out.
+
+    Parameters
+    ----------
+    counts : csr_array of shape (n_parts, n_classes)
+        Rows of each class in each part; the last class is of all rows.
+    n_held_out : int
+        Rows to hold out.
+    """
+
+    def __init__(self, counts, n_held_out):
+        self.counts, self.sizes = counts, counts[:, [-1]].toarray().ravel()
+        totals = np.asarray(counts.sum(axis=0)).ravel()
+        self.totals, self.left = np.maximum(totals, 1), totals.copy()
+        self.lack = totals * n_held_out / totals[-1]  # what is still to be held out of each class
+        self.taken = np.zeros(counts.shape[0], dtype=bool)
+
+    def _of(self, part):
+        """Give the classes of a part and their numbers of rows."""
+        start, stop = self.counts.indptr[part : part + 2]
+        return self.counts.indices[start:stop], self.counts.data[start:stop]
+
+    def take(self, part):
+        """Hold a part out, if that leaves each of its classes some rows; tell whether it did."""
+        classes, numbers = self._of(part)
+        if self.taken[part] or np.any(numbers == self.left[classes]):
             return False
-        n_left[present] -= taken
-        held_out[members[number]] = True
+        self.left[classes] -= numbers
+        self.lack[classes] -= numbers
+        self.taken[part] = True
         return True
 
-    lack = n_held_out
-    for number in order:
-        if lack > 0 and sizes[number] <= 2 * lack and leaves(number):
-            lack -= sizes[number]
-    if not held_out.any():
-        any(leaves(number) for number in order[np.argsort(sizes[order], kind="stable")])
-    return held_out
+    def _losses(self, classes, numbers):
+        """Give by how much rows held out would take the shares of their classes away from what they should be."""
+        return numbers * (numbers - 2 * self.lack[classes]) / self.totals[classes] ** 2.0
+
+    def loss_of_each(self, parts):
+        """Give the loss of each of some parts; as more is held out, it can only grow."""
+        some = self.counts[parts]
+        return np.add.reduceat(self._losses(some.indices, some.data), some.indptr[:-1])
+
+    def take_of_each_class(self, order, rng):
+        """Hold out the share of each class, the rarest first; some at least, of so many as chance would, about."""
+        columns, place = self.counts.tocsc(), np.argsort(order)
+        n_parts = np.diff(columns.indptr)[:-1]
+        expected = n_parts * self.lack[-1] / self.totals[-1]
+        rare = rng.permutation(np.flatnonzero((n_parts > 1) & (expected < 1)))
+        rare = rare[np.argsort(-expected[rare], kind="stable")][: math.ceil(expected[rare].sum() - 1e-9)]
+        for number in np.argsort(expected, kind="stable"):
+            parts = columns.indices[columns.indptr[number] : columns.indptr[number + 1]]
+            in_order = parts[np.argsort(place[parts])]
+            if (expected[number] >= 1 or number in rare) and not self.taken[parts].any():
+                any(self.take(part) for part in in_order if self.sizes[part] <= 2 * self.lack[-1])
+            self.take_what_improves(in_order, number)
+
+    def take_what_improves(self, order, number=-1):
+        """Hold out what brings the shares nearer, until there are rows enough, in all and of one class."""
+        for some in np.array_split(order, math.ceil(len(order) / PARTS_AT_ONCE) or 1):
+            if len(some) == 0 or min(self.lack[number], self.lack[-1]) <= 0:
+                return
+            for part in some[self.loss_of_each(some) <= 0]:
+                if min(self.lack[number], self.lack[-1]) > 0 and self._losses(*self._of(part)).sum() <= 0:
+                    self.take(part)
+
+    def fill(self, order):
+        """Hold out any rows, until there are enough."""
+        for row in order:
+            if self.lack[-1] <= 0:
+                break
+            self.take(row)
 
 
-def _warn_of_lone_rows(codes, labels, owner):
-    present, counts = np.unique(codes, return_counts=True)
-    lone = present[counts == 1]
-    if len(lone):
-        names = (labels[lone] if labels is not None else lone).tolist()
+def _warn_of_lone(names, who, where, owner):
+    if len(names):
         warnings.warn(
-            f"{owner}: the classes {names[:10]} have one row each, which trains; the validation rows "
-            "hold none of them.",
+            f"{owner}: the {who} {names.tolist()[:10]} {where}, which trains; the validation rows hold none of them.",
             UserWarning,
             stacklevel=2,
         )

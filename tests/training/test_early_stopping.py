@@ -136,7 +136,18 @@ def test_a_group_with_the_last_rows_of_a_class_always_trains():
     y = np.where(np.arange(60) < 5, "rare", "common")
     groups = np.minimum(np.arange(60) // 5, 6)
     for seed in range(10):
-        assert 0 not in groups[held_out(y, groups=groups, random_state=seed, validation_fraction=0.4)]
+        with pytest.warns(UserWarning, match=r"CNNClassifier: the classes \['rare'\] are in one group each"):
+            rows = held_out(y, groups=groups, random_state=seed, validation_fraction=0.4)
+        assert 0 not in groups[rows]
+
+
+def test_the_last_row_with_a_label_always_trains_and_is_named():
+    y = np.column_stack([np.arange(60) % 2, np.arange(60) == 7])
+    for seed in range(10):
+        with pytest.warns(UserWarning, match=r"CNNClassifier: the labels \[1\] have one row each"):
+            rows = held_out(y, random_state=seed, validation_fraction=0.4)
+        assert 7 not in rows
+        assert len(rows) == 24
 
 
 @pytest.mark.parametrize(

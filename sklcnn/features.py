@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,9 @@ from sklcnn.data.inputs import InputSpec, read_again, read_inputs
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.backbones import BACKBONE_BATCH, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
-from sklcnn.parameters import BackboneParameters, ComputeParameters, InputParameters, parameter
+from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters, parameter
 from sklcnn.specs import find_image_size, resolve_device
+from sklcnn.training.seeding import draw_seed, seeded
 
 
 def _fitted_network(backbone):
@@ -94,6 +96,11 @@ class CNNFeatures(
         and with what precision. Among the candidates of a search, which unfits estimators, wrap it in scikit-learn's
         `FrozenEstimator`.""",
     )
+    random_state: Any = parameter(
+        None,
+        SEED,
+        "Seed of weights that are not loaded: those of `backbone_weights=None`, and what a factory draws.",
+    )
 
     def __sklearn_clone__(self):
         # Cloning would unfit an estimator that is here for what it has learnt, and copy a module for nothing.
@@ -162,9 +169,10 @@ class CNNFeatures(
             )
             store, reading = read_inputs(X, spec)
             scale = 1 / 255 if reading.integer else 1.0
-            backbone = load_backbone(
-                self.backbone, self.backbone_weights, reading.sample_shape, scale=scale, frozen=True
-            )
+            with self._seeded():
+                backbone = load_backbone(
+                    self.backbone, self.backbone_weights, reading.sample_shape, scale=scale, frozen=True
+                )
             precision = self.precision
         for name in ("n_features_in_", "feature_names_in_"):
             vars(self).pop(name, None)
@@ -175,6 +183,11 @@ class CNNFeatures(
         if reading.flat or hasattr(X, "columns"):
             validate_data(self, X, reset=True, skip_check_array=True)
         return store
+
+    def _seeded(self):
+        """Seed what the backbone draws; where its weights are loaded it draws nothing."""
+        loads = isinstance(self.backbone, str) and self.backbone_weights is not None
+        return nullcontext() if loads else seeded(draw_seed(self.random_state))
 
     def _features(self, store):
         device = torch.device(resolve_device(self.device, self._precision, type(self).__name__))

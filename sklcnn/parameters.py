@@ -140,6 +140,7 @@ UNITS = OneOf(MANY, SequenceOf(MANY), text=f"{MANY} or a tuple of such numbers")
 SIDE = Whole(1, 2**16)  # of an image, in pixels
 SHARE = Number(0, 1, below=True)
 STRENGTH = Number(0, 1e30)  # beyond which single precision has no number
+SEED = OneOf(Nothing(), Whole(0, 2**32 - 1), InstanceOf(_random_state_class, "a numpy RandomState"))
 
 
 class InputParameters(Parameters):
@@ -365,7 +366,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     )
     random_state: Any = parameter(
         None,
-        OneOf(Nothing(), Whole(0, 2**32 - 1), InstanceOf(_random_state_class, "a numpy RandomState")),
+        SEED,
         "Seed of the initial weights, the order of the rows, dropout and the hold-out.",
     )
     verbose: int = parameter(

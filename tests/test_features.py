@@ -3,6 +3,7 @@
 import inspect
 import io
 import pickle
+import random
 import subprocess
 import sys
 
@@ -146,6 +147,7 @@ def test_the_hyper_parameters_are_those_of_the_design():
         "device": "auto",
         "precision": "float32",
         "n_jobs": None,
+        "random_state": None,
     }
 
 
@@ -183,6 +185,57 @@ def test_a_second_fit_forgets_the_first():
     assert not hasattr(features, "feature_names_in_")
     with pytest.raises(ValueError, match="integers"):
         features.transform(PIXELS)
+
+
+def halves(sample_shape):
+    """Build a module whose weights are drawn, by all three generators."""
+    module = Halves()
+    module.conv.bias.data += np.random.rand() + random.random()
+    return module
+
+
+class LazyHalves(nn.Module):
+    """A module whose weights are drawn when it sees a first batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.LazyConv2d(4, 3)
+
+    def forward(self, images):
+        return self.conv(images)
+
+
+DRAWN = {
+    "random weights": {"backbone": "efficientnet_lite0", "backbone_weights": None},
+    "factory": {"backbone": halves},
+    "lazy module": {"backbone": LazyHalves()},
+}
+
+
+@pytest.mark.parametrize("params", DRAWN.values(), ids=DRAWN)
+def test_one_seed_gives_one_network_and_spends_no_global_generator(params):
+    features = CNNFeatures(**params, **SMALL, random_state=0)
+    first = features.fit_transform(PIXELS)
+    generators = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    np.testing.assert_array_equal(clone(features).fit(PIXELS).transform(PIXELS), first)
+    assert random.getstate() == generators[0]
+    np.testing.assert_array_equal(np.random.get_state()[1], generators[1])
+    assert torch.equal(torch.get_rng_state(), generators[2])
+    assert not np.array_equal(CNNFeatures(**params, **SMALL, random_state=1).fit_transform(PIXELS), first)
+
+
+@pytest.mark.parametrize("params", [{}, {"backbone": halves}], ids=["loaded weights", "factory"])
+def test_without_a_seed_one_integer_is_drawn_from_numpy_if_weights_are_drawn(params):
+    np.random.seed(0)
+    first = CNNFeatures(**params, **SMALL).fit_transform(PIXELS)
+    drawn = np.random.randint(2**31)
+    np.random.seed(0)
+    np.testing.assert_array_equal(CNNFeatures(**params, **SMALL).fit_transform(PIXELS), first)
+    assert np.random.randint(2**31) == drawn
+    np.random.seed(0)
+    if params:
+        np.random.randint(2**31)
+    assert np.random.randint(2**31) == drawn
 
 
 def test_an_error_in_fit_leaves_the_transformer_as_it_was(expected):

@@ -22,6 +22,7 @@ from sklcnn.data.inputs import FeatureStore, channel_statistics, read_again, rea
 from sklcnn.data.rows import EVERYWHERE, keep_rows, weight_unit, without_weightless
 from sklcnn.data.split import split_rows
 from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, LabelSetEncoding
+from sklcnn.going_on import built_from, check_unchanged
 from sklcnn.network.cnn import build_network
 from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
@@ -341,6 +342,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         callbacks = user_callbacks(self.callbacks, self._owner, refit)
         net = make_net(module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), callbacks)
         net.given_callbacks = self.callbacks
+        net.built_from = built_from(self, reading.spatial_dims)
         return net
 
     def _build_module(self, encoding, reading, train_rows):
@@ -355,9 +357,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         from sklcnn.network.cnn import build_on_backbone
 
         scale = 1 / 255 if reading.integer else 1.0
-        if self.freeze_epochs is None:
-            loads = isinstance(self.backbone, str) and self.backbone_weights is not None
-            spec = replace(spec, freeze_epochs=math.inf if loads else 0)
+        spec = self._with_frozen_epochs(spec)
         backbone = load_backbone(
             self.backbone,
             self.backbone_weights,
@@ -367,10 +367,18 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         )
         return build_on_backbone(network_spec(self), backbone, encoding.n_outputs), spec
 
+    def _with_frozen_epochs(self, spec):
+        """Decide for how long the backbone is frozen, where that is left open."""
+        if self.freeze_epochs is not None:
+            return spec
+        loads = isinstance(self.backbone, str) and self.backbone_weights is not None
+        return replace(spec, freeze_epochs=math.inf if loads else 0)
+
     def _continued_net(self, spec, encoding):
         """Give the last fit's net, set to the hyper-parameters of now."""
         from sklcnn.training.callbacks import user_callbacks
 
+        check_unchanged(self, self.net_.built_from, self._reading.spatial_dims)
         # With refit_full this net is not the last word, and an error on the way to that must leave the old one.
         net = copy.deepcopy(self.net_) if self.refit_full and self.early_stopping else self.net_
         for name in ("precision", "device"):
@@ -378,12 +386,13 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             if TORCH_FLOATS.get(old, old) != TORCH_FLOATS.get(new, new):
                 raise ValueError(
                     f"{self._owner}: {name} was {old!r} when the network was made, and cannot become {new!r} in a "
-                    "fit that goes on with it. Set warm_start=False to begin anew."
+                    "fit that goes on with it. Put it back, or set warm_start=False and fit anew."
                 )
-        if self.freeze_epochs is None:
-            spec = replace(spec, freeze_epochs=net.spec.freeze_epochs)
+        spec = self._with_frozen_epochs(spec)
         restart = (net.spec.optimizer, net.spec.optimizer_params) != (spec.optimizer, spec.optimizer_params)
         net.spec = spec
+        for group in net.optimizer_.param_groups[1:]:
+            group["lr_factor"] = spec.backbone_lr_factor
         net.criterion_ = self._make_loss(encoding).to(net.device)
         if restart:
             net.initialize_optimizer()

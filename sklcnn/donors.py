@@ -1,0 +1,59 @@
+"""Fitted estimators as backbones: their networks, without the dense layers, for another estimator to stand on."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from typing import Any
+
+from sklearn.exceptions import NotFittedError
+
+from sklcnn.parameters import CNNParameters
+
+
+def find_donor(backbone: Any) -> Any:
+    """Give the CNN estimator that a `backbone` holds, in a FrozenEstimator or not; None if it holds none."""
+    inner = getattr(backbone, "estimator", backbone)
+    return inner if isinstance(inner, CNNParameters) else None
+
+
+def check_donor(donor: CNNParameters) -> None:
+    """Refuse an estimator that has no network yet.
+
+    Raises
+    ------
+    NotFittedError
+    """
+    if "net_" not in vars(donor):
+        raise NotFittedError(
+            f"backbone holds a {type(donor).__name__} that is not fitted. Fit it first; among the candidates of a "
+            "search, which unfits estimators, wrap it in scikit-learn's FrozenEstimator."
+        )
+
+
+def lend_backbone(donor: Any, *, frozen: bool) -> Any:
+    """Copy the part of a fitted estimator's network that makes features: the estimator may train on.
+
+    Parameters
+    ----------
+    donor : BaseCNN
+    frozen : bool
+        Whether the copy does not train, for now.
+
+    Returns
+    -------
+    backbone : Backbone
+    """
+    from torch import nn
+
+    from sklcnn.network.backbones import adopt_network
+
+    layers = dict(donor.module_.named_children())
+    if "backbone" in layers:
+        lent = copy.deepcopy(layers["backbone"])
+    else:
+        names = list(layers)
+        kept = names[: names.index("features") + 1]
+        network = copy.deepcopy(nn.Sequential(OrderedDict((name, layers[name]) for name in kept)))
+        lent = adopt_network(network, donor.sample_shape_)
+    return lent.freeze() if frozen else lent.unfreeze()

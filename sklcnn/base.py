@@ -335,7 +335,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         with validation_rows_named():
             given, rows = without_weightless(X, sample_weight, self._owner)
             view._check_features(given)
-            store = read_again(given, reading, self.n_jobs, rows)
+            store = read_again(given, reading, self.n_jobs, rows, name="X_val")
             kept = keep_rows(store, y, sample_weight, None, self._owner)
             data, _ = self._encode(encoding, kept, EVERYWHERE, rescale=False, by_class=by_class)
         return data, scored_data(X, kept.y, kept.rows, EVERYWHERE)
@@ -370,7 +370,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if donor is not None:
             backbone = lend_backbone(donor, frozen=spec.freeze_epochs > 0)
             return build_on_backbone(network_spec(self), backbone, encoding.n_outputs), spec
-        scale = 1 / 255 if reading.integer else 1.0
+        scale = 1 / reading.unit
         backbone = load_backbone(
             self.backbone,
             self.backbone_weights,
@@ -498,7 +498,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
                 self.augmentation,
                 spatial_dims=reading.spatial_dims,
                 sample_shape=reading.sample_shape,
-                unit=255 if reading.integer else 1,
+                unit=reading.unit,
             )
         if valid_rows is not None:
             watch.valid_score = RunningScore(score, valid_rows.targets, valid_rows.score_weights).of_all

@@ -161,7 +161,7 @@ class CNNFeatures(
                 pixels=True,
             )
             store, reading = read_inputs(X, spec)
-            scale = 1 / 255 if reading.integer else 1.0
+            scale = 1 / reading.unit
             with self._seeded():
                 backbone = load_backbone(
                     self.backbone, self.backbone_weights, reading.sample_shape, scale=scale, frozen=True

@@ -2,7 +2,7 @@
 
 Pixels are always ``(height, width, channels)`` with 1 or 3 channels. Pillow decodes all formats, so
 that files, bytes and PIL images give the same bits. (torchvision's JPEG decoder is a tenth faster,
-but deprecated since torchvision 0.29.)
+but deprecated since torchvision 0.29.) What the pixels of an opened image show is in `pixels.py`.
 """
 
 import io
@@ -16,8 +16,16 @@ from typing import NamedTuple
 import numpy as np
 
 from sklcnn.data.image_cache import IMAGE_CACHE
-
-GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+from sklcnn.data.pixels import (
+    WHITE_16,
+    UnusableImageError,
+    deep_pixels,
+    deep_rawmode,
+    has_frames,
+    is_grey,
+    pillow_pixels,
+    white_of,
+)
 
 # What each EXIF orientation asks for: mirror left-right, swap the axes, quarter turns (counter-clockwise).
 UPRIGHT = {
@@ -41,10 +49,8 @@ class Header(NamedTuple):
     width: int
     grey: bool
     orientation: int  # the EXIF turn that decoding still has to make
-
-
-class UnusableImageError(ValueError):
-    """An image that cannot be read; the text continues a sentence that names it."""
+    white: int | None = None  # 255, or 65535 where it has 16 bits; None for an array, whose numbers are its own
+    frames: bool = False  # whether it is the first of several
 
 
 def image_source(value):
@@ -90,7 +96,7 @@ class ImageSource:
         raise NotImplementedError
 
     def pixels(self, header):
-        """Decode the image to an upright array of shape (h, w, 1 or 3), uint8 or float32."""
+        """Decode the image to an upright array of shape (h, w, 1 or 3), in its own numbers."""
         raise NotImplementedError
 
     def identity(self):
@@ -164,15 +170,26 @@ class _PillowImage(ImageSource):
 
     # An image opened from a file decodes itself when first touched, which two threads must not do at once.
     _loading = threading.Lock()
+    _header = None
+
+    # The file of an image of 16-bit colours, which decodes itself with 8 bits.
+    _content = None
 
     def __init__(self, image):
         self.image = image
 
     def header(self):
-        with decodable(), self._loading:
-            return pillow_header(self.image)
+        if self._header is None:
+            check_not_closed(self.image)
+            with decodable(), self._loading:
+                if deep_rawmode(self.image) is not None:
+                    self._content, self._frame = whole_content(self.image.fp), self.image.tell()
+                self._header = pillow_header(self.image)
+        return self._header
 
     def pixels(self, header):
+        if self._content is not None:
+            return encoded_pixels(self._content, header, self._frame)
         with decodable(), self._loading:
             return upright(pillow_pixels(self.image), header.orientation)
 
@@ -244,6 +261,25 @@ def encoded_header(file):
         return pillow_header(open_with_pillow(file))
 
 
+def check_not_closed(image):
+    """Check that a PIL image can still be decoded, or is."""
+    file = getattr(image, "fp", None)
+    if getattr(image, "tile", None) and (file is None or getattr(file, "closed", False)):
+        raise UnusableImageError(
+            "whose file was closed before it was decoded, as at the end of a with block. Call image.load() inside it, "
+            "or pass the path"
+        )
+
+
+def whole_content(file):
+    """Read an open file from its beginning, and leave it where it was."""
+    place = file.tell()
+    file.seek(0)
+    content = file.read()
+    file.seek(place)
+    return content
+
+
 def open_with_pillow(file):
     """Open an image file without decoding it, if Pillow knows its format and trusts its size."""
     from PIL import Image, UnidentifiedImageError
@@ -284,7 +320,7 @@ def pillow_header(image):
     orientation = exif_orientation(image)
     _, quarter_turns = UPRIGHT[orientation]
     width, height = image.size[::-1] if quarter_turns % 2 else image.size
-    return Header(height, width, is_grey(image), orientation)
+    return Header(height, width, is_grey(image), orientation, white_of(image), has_frames(image))
 
 
 def exif_orientation(image):
@@ -302,91 +338,37 @@ def exif_orientation(image):
     return orientation if orientation in UPRIGHT else 1
 
 
-def is_grey(image):
-    """Whether a PIL image's mode, or its palette, holds no colour."""
-    if image.mode in ("P", "PA"):
-        palette = rgb_palette(image)
-        return bool((palette == palette[:, :1]).all())
-    return image.mode in GREY_MODES
-
-
-def rgb_palette(image):
-    """Return a PIL image's palette as an array of shape (entries, 3)."""
-    raw_mode, entries = image.palette.getdata()
-    if raw_mode != "RGB":
-        entries = bytes(image.getpalette())  # decodes the image, which a plain palette does not need
-    return np.frombuffer(entries, np.uint8, len(entries) // 3 * 3).reshape(-1, 3)
-
-
-def encoded_pixels(content, header):
-    """Decode an image file's content; of several frames, the first.
+def encoded_pixels(content, header, frame=0):
+    """Decode one frame of an image file's content.
 
     Parameters
     ----------
     content : bytes
     header : Header
+    frame : int, default=0
 
     Returns
     -------
-    pixels : ndarray of shape (h, w, 1 or 3), uint8
+    pixels : ndarray of shape (h, w, 1 or 3)
+        As :func:`sklcnn.data.pixels.pillow_pixels` returns.
 
     Raises
     ------
     UnusableImageError
         If the content is truncated or broken.
     """
+
+    def opened():
+        image = open_with_pillow(io.BytesIO(content))
+        if frame:
+            image.seek(frame)
+        return image
+
     with decodable():
-        pixels = pillow_pixels(open_with_pillow(io.BytesIO(content)))
+        image = opened()
+        rawmode = deep_rawmode(image) if header.white == WHITE_16 else None
+        pixels = pillow_pixels(image) if rawmode is None else deep_pixels(rawmode, opened)
         return upright(pixels, header.orientation)
-
-
-def pillow_pixels(image):
-    """Turn a PIL image into 8-bit grey or RGB, as it lies in its file.
-
-    An alpha channel is dropped, as torchvision and Keras do. Sixteen bits keep their high byte, as
-    Pillow itself keeps of 16-bit RGB: 8-bit values that were spread to 16 bits come back unchanged.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-
-    Returns
-    -------
-    pixels : ndarray of shape (h, w, 1 or 3), uint8
-
-    Raises
-    ------
-    UnusableImageError
-        If pixels are floats, or integers of more than 16 bits.
-    """
-    image.load()
-    if image.mode in ("P", "PA"):
-        return palette_pixels(image)
-    if image.mode.startswith("I"):
-        return high_bytes(np.asarray(image))[:, :, None]
-    if image.mode == "F":
-        raise UnusableImageError("whose pixels are floats. Pass arrays instead")
-    if image.mode in GREY_MODES:
-        return np.asarray(image.convert("L"))[:, :, None]
-    if image.mode == "RGBA":
-        return np.asarray(image)[:, :, :3]
-    return np.asarray(image.convert("RGB"))
-
-
-def palette_pixels(image):
-    """Look a palette image's pixels up, which Pillow's own conversion warns about."""
-    table = np.zeros((256, 3), np.uint8)
-    palette = rgb_palette(image)
-    table[: len(palette)] = palette
-    codes = np.asarray(image)  # (h, w), or (h, w, 2) with alpha
-    return table[codes if codes.ndim == 2 else codes[:, :, 0]]
-
-
-def high_bytes(values):
-    """Reduce 16-bit values to 8 bits."""
-    if values.min() < 0 or values.max() > 0xFFFF:
-        raise UnusableImageError("whose pixels have more than 16 bits. Pass arrays instead")
-    return (values >> 8).astype(np.uint8)
 
 
 def upright(pixels, orientation):

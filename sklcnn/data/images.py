@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,8 +11,10 @@ import numpy as np
 import torch
 from joblib import cpu_count
 
-from sklcnn.data.decoding import PILLOW_SILENCE, UnusableImageError, image_source
+from sklcnn.data.decoding import PILLOW_SILENCE, image_source
+from sklcnn.data.glance import glance_at_pictures, some_of
 from sklcnn.data.image_cache import IMAGE_CACHE
+from sklcnn.data.pixels import WHITE_8, WHITE_16, UnusableImageError
 
 # Batches read ahead of the one that trains: enough that threads always have work, few enough that
 # float batches of photographs do not fill the memory.
@@ -21,6 +24,8 @@ BATCHES_AHEAD = 3
 TASK_BYTES = 2**20
 
 HEADERS_PER_TASK = 32
+
+WHITE_RATIO = WHITE_16 // WHITE_8  # 257: a picture of 8 bits is one of 16 whose two bytes are equal
 
 # Other dtypes are filled as float32 first.
 NUMPY_DTYPES = {torch.uint8: np.uint8, torch.float32: np.float32, torch.float64: np.float64}
@@ -191,8 +196,8 @@ class ImageStore:
     All headers are read at once, so that most broken files are found before training, and so that
     the colour mode and the size of a sample are known. Decoded and resized images stay in a bounded
     memory that all stores of the process share (see :class:`sklcnn.data.image_cache.ImageCache`).
-    EXIF orientations are respected, alpha channels dropped, 16-bit pixels reduced to 8 bits; of
-    several frames, the first counts.
+    EXIF orientations are respected, alpha channels laid over white, and all 16 bits kept where there are
+    so many; of several frames, the first counts, with a warning.
 
     Parameters
     ----------
@@ -208,6 +213,9 @@ class ImageStore:
         not depend on it.
     rows : ndarray of int, default=None
         The rows that will be asked for: others are not looked at, and may be broken. None: all.
+    white : {255, 65535, None, "auto"}, default="auto"
+        What white is in each picture, whatever its bits. None: 255 in pictures of 8 bits, 65535 in those of 16.
+        "auto": 65535 if any picture has 16 bits, else 255. Arrays are taken as they are.
 
     Attributes
     ----------
@@ -216,9 +224,10 @@ class ImageStore:
     mode : {"L", "RGB"}
     image_size : (int, int) or None
         As passed.
+    unit : {255, 65535, 1}
+        What white is in a batch; 1 for arrays of any dtype but uint8, whose values are kept as float32.
     integer : bool
-        Whether pixels are integers from 0 to 255: False for arrays of any dtype but uint8, whose
-        values are kept as float32.
+        Whether pixels are on the scale from 0 to 255.
 
     Raises
     ------
@@ -227,13 +236,15 @@ class ImageStore:
         `image_size`.
     """
 
-    def __init__(self, sources, *, image_size=None, mode=None, n_jobs=None, rows=None):
+    def __init__(self, sources, *, image_size=None, mode=None, n_jobs=None, rows=None, white="auto"):
         self.n_jobs = n_jobs
         self._sources = [image_source(image) for image in sources]
         rows = range(len(sources)) if rows is None else rows.tolist()
         with PILLOW_SILENCE, ThreadPoolExecutor(n_threads(n_jobs)) as pool:
             self._headers = read_headers(self._sources, rows, pool)
-        self.integer = pixels_are_integer(self._sources, rows)
+        warn_of_frames(self._headers, self._sources)
+        self._white, self.unit = find_scale(self._headers, white, self._sources)
+        self.integer = self.unit == WHITE_8
         self.image_size = image_size
         self.mode = mode or ("L" if all(header.grey for header in self._headers.values()) else "RGB")
         height, width = image_size or common_size(self._headers)
@@ -324,6 +335,28 @@ class ImageStore:
             source = self._sources[row]
             return source.pixels(self._headers[row]), getattr(source, "path", None)
 
+    def glance(self, rows):
+        """Look at a few of some rows, or of all.
+
+        Parameters
+        ----------
+        rows : ndarray of int or None
+
+        Returns
+        -------
+        glance : Glance
+            Pictures are decoded until one is neither dark nor of a single colour; see `glance_at_pictures`.
+        """
+        some = some_of(range(len(self)) if rows is None else rows, int(np.prod(self.sample_shape)))
+        white = None if self._headers[some[0]].white is None else self.unit
+        return glance_at_pictures(self._picture, some, white)
+
+    def _picture(self, row):
+        """Give one picture as batches have it, ndarray (h, w, c)."""
+        [kept] = IMAGE_CACHE.get([self._cache_key(row)])
+        with PILLOW_SILENCE:
+            return self._decode(row) if kept is None else kept
+
     def _row_numbers(self, rows):
         return range(len(self))[rows] if isinstance(rows, slice) else rows.tolist()
 
@@ -353,7 +386,10 @@ class ImageStore:
         source = self._sources[row]
         if not source.encoded and not self._is_resized(row):
             return None
-        return source.identity(), self.sample_shape
+        try:
+            return source.identity(), self.sample_shape, self._white
+        except UnusableImageError as error:
+            raise named_error(row, source, error) from error
 
     def _is_resized(self, row):
         header = self._headers[row]
@@ -361,8 +397,10 @@ class ImageStore:
 
     def _decode(self, row):
         """Decode, convert and resize one image, and keep it."""
+        header = self._headers[row]
         with naming(row, self._sources[row]):
-            pixels = self._sources[row].pixels(self._headers[row])
+            pixels = self._sources[row].pixels(header)
+        pixels = on_scale(pixels, header.white, self._white)
         image = resize_pixels(convert(pixels, self.mode), self.sample_shape[1:])
         key = self._cache_key(row)
         if key is not None:
@@ -434,18 +472,48 @@ def naming(row, source):
     try:
         yield
     except UnusableImageError as error:
-        raise ValueError(f"X has in row {row} {source.name}, {error}.") from error
+        raise named_error(row, source, error) from error
 
 
-def pixels_are_integer(sources, rows):
-    """Whether all images of some rows are 8-bit; arrays of floats among them are an error."""
-    integer = [sources[row].integer for row in rows]
-    if any(integer) and not all(integer):
+def named_error(row, source, error):
+    """Make the error that names the row and the image."""
+    return ValueError(f"X has in row {row} {source.name}, {error}.")
+
+
+def find_scale(headers, white, sources):
+    """Give what white is to be in every picture (None: what it is in each), and what it then is in a batch."""
+    if any(header.white is None for header in headers.values()):
+        return None, WHITE_8 if arrays_are_integer(headers, sources) else 1
+    brightest = max(header.white for header in headers.values())
+    white = brightest if white == "auto" else white
+    return white, white or brightest
+
+
+def arrays_are_integer(headers, sources):
+    """Whether all arrays of some rows are of uint8; others among them are an error."""
+    integer = {row: sources[row].integer for row in headers}
+    if len(set(integer.values())) > 1:
+        rows = {kind: row for row, kind in reversed(integer.items())}
         raise ValueError(
-            f"X must hold arrays of uint8 (0 to 255) or of floats, but row {rows[integer.index(True)]} is "
-            f"uint8 and row {rows[integer.index(False)]} is not. Convert them to one dtype."
+            f"X must hold arrays of uint8 (0 to 255) or of floats, but row {rows[True]} is uint8 and row {rows[False]} "
+            "is not. Convert them to one dtype."
         )
-    return integer[0]
+    return all(integer.values())
+
+
+def warn_of_frames(headers, sources):
+    """Warn where only the first of several frames is read."""
+    rows = [row for row, header in headers.items() if header.frames]
+    if not rows:
+        return
+    others = f" (and so do {len(rows) - 1:,} other rows)" if len(rows) > 1 else ""
+    warnings.warn(
+        f"X has in row {rows[0]} {sources[rows[0]].name}, which holds several frames{others}: only the first is read. "
+        "To use all of them pass arrays: np.stack([np.asarray(frame) for frame in "
+        "PIL.ImageSequence.Iterator(PIL.Image.open(path))]) for each row.",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
 def common_size(headers):
@@ -459,6 +527,29 @@ def common_size(headers):
                 f"Pass image_size, such as image_size=({first.height}, {first.width})."
             )
     return first.height, first.width
+
+
+def on_scale(pixels, own_white, white):
+    """Bring pixels to where white is as bright as in all pictures.
+
+    Parameters
+    ----------
+    pixels : ndarray
+    own_white, white : {255, 65535, None}
+        What white is in them, and what it is to be; None: they stay as they are.
+
+    Returns
+    -------
+    pixels : ndarray
+        float32, unless they are uint8 and stay so.
+    """
+    same = own_white is None or white is None or own_white == white
+    if same and pixels.dtype == np.uint8:
+        return pixels
+    pixels = pixels.astype(np.float32)
+    if same:
+        return pixels
+    return pixels / np.float32(WHITE_RATIO) if white < own_white else pixels * np.float32(WHITE_RATIO)
 
 
 def convert(pixels, mode):

@@ -14,10 +14,21 @@ import numpy as np
 import torch
 from sklearn.utils import check_array
 
+from sklcnn.data.glance import (
+    SAMPLES,
+    Glance,
+    glance_at,
+    some_of,
+    warn_of_another_scale,
+    warn_of_dark_pictures,
+    warn_of_plain_pictures,
+)
 from sklcnn.data.images import ImageStore, image_sources, is_numeric, resize_images
+from sklcnn.data.pixels import WHITE_8, WHITE_16
 
 CHANNEL_COUNTS = (1, 3, 4)
 DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}
+KINDS_OF_PIXELS = {WHITE_8: "integers 0..255", WHITE_16: "pictures of 16 bits", 1: "floats 0..1"}
 # What torch computes with directly; other formats are cast by NumPy first.
 TORCH_DTYPES = {np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64", "float32", "float64")}
 NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
@@ -44,6 +55,9 @@ class Store(Protocol):
 
     def original(self, row: int) -> tuple[np.ndarray, str | None]:
         """Give a sample as the user gave it, and its path where it is a file."""
+
+    def glance(self, rows: np.ndarray | None) -> Glance:
+        """Look at a few of some rows, or of all."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +90,12 @@ class Reading:
         Whether X is a table of flat rows.
     integer : bool
         Whether values are integers 0..255.
+    unit : float
+        What white is: 255 for those, 65535 in pictures of 16 bits, else 1.
     mode : str or None
         Colour mode of pictures, "L" or "RGB".
+    glance : Glance or None
+        What a few samples hold.
     """
 
     spec: InputSpec
@@ -86,7 +104,9 @@ class Reading:
     channel_axis: int | None = None
     flat: bool = False
     integer: bool = False
+    unit: float = 1
     mode: str | None = None
+    glance: Glance | None = None
 
     @property
     def spatial_dims(self) -> int:
@@ -116,15 +136,30 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
         If X cannot be read, or can be read in two ways.
     """
     sources = image_sources(X)
+    store: Store
     if sources is not None:
         store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs, rows=rows)
         _check_input_shape(store, spec)
-        return store, Reading(spec, store.sample_shape, integer=store.integer, mode=store.mode)
+        reading = Reading(spec, store.sample_shape, integer=store.integer, unit=store.unit, mode=store.mode)
+        return store, _at_first_glance(store, reading, rows)
     array = _numeric_array(X, spec.owner, rows)
     reading = _understand(array, spec, rows)
-    if spec.pixels or reading.spatial_dims == 2:
-        reading = replace(reading, integer=_check_pixels(array, spec, rows))
-    return _array_store(array, reading), reading
+    if (spec.pixels or reading.spatial_dims == 2) and _check_pixels(array, spec, rows):
+        reading = replace(reading, integer=True, unit=WHITE_8)
+    store = ArrayStore(array, reading)
+    return store, _at_first_glance(store, reading, rows)
+
+
+def _at_first_glance(store, reading, rows):
+    """Look at a few samples in `fit`, with warnings where they can hardly be what was meant."""
+    spec = reading.spec
+    glance = store.glance(rows)
+    # Shares 0..1 that were converted to integers are black too.
+    if reading.mode is not None or (reading.integer and glance.peak == 0 and glance.n == SAMPLES):
+        warn_of_plain_pictures(glance, len(store), spec.owner)
+    if spec.pixels:
+        warn_of_dark_pictures(glance, reading.unit, spec.owner)
+    return replace(reading, glance=glance)
 
 
 def _check_input_shape(store, spec):
@@ -141,7 +176,9 @@ def _check_input_shape(store, spec):
         )
 
 
-def read_again(X: Any, reading: Reading, n_jobs: int | None = None, rows: np.ndarray | None = None) -> Store:
+def read_again(
+    X: Any, reading: Reading, n_jobs: int | None = None, rows: np.ndarray | None = None, name: str = "X"
+) -> Store:
     """Read X as `predict` does: in the way that was decided in `fit`.
 
     Parameters
@@ -153,6 +190,8 @@ def read_again(X: Any, reading: Reading, n_jobs: int | None = None, rows: np.nda
         Threads that decode image files.
     rows : ndarray of int or None
         As in `read_inputs`.
+    name : str
+        Of X, for warnings.
 
     Raises
     ------
@@ -161,20 +200,31 @@ def read_again(X: Any, reading: Reading, n_jobs: int | None = None, rows: np.nda
     """
     spec = reading.spec
     sources = image_sources(X, stack=reading.mode is None)
+    store: Store
     if sources is not None:
         size = spec.image_size or (reading.sample_shape[1:] if reading.spatial_dims == 2 else None)
         mode = reading.mode or {1: "L", 3: "RGB"}.get(reading.sample_shape[0])
-        store = ImageStore(sources, image_size=spec.image_size, mode=mode, n_jobs=n_jobs, rows=rows)
+        store = ImageStore(
+            sources,
+            image_size=spec.image_size,
+            mode=mode,
+            n_jobs=n_jobs,
+            rows=rows,
+            white=reading.unit if reading.unit > 1 else None,
+        )
         _check_same_sample(store.sample_shape, (reading.sample_shape[0], *(size or ())), spec.owner)
-        _check_same_kind(store.integer, reading)
-        return store
-    array = _numeric_array(X, spec.owner, rows)
-    if spec.pixels:
-        _check_same_kind(array.dtype.kind in "ui", reading)
-    reading = replace(_reading_of(array, reading), integer=reading.integer)
-    if spec.image_size is not None:
-        reading = replace(reading, integer=_check_pixels(array, spec, rows))
-    return _array_store(array, reading)
+        _check_same_kind(store.unit, reading)
+    else:
+        array = _numeric_array(X, spec.owner, rows)
+        is_deep = array.dtype == np.uint16 and reading.unit == WHITE_16
+        _check_same_kind(WHITE_16 if is_deep else WHITE_8 if array.dtype.kind in "ui" else 1, reading)
+        reading = replace(_reading_of(array, reading), integer=reading.integer, glance=reading.glance)
+        if (spec.pixels or spec.image_size is not None) and not is_deep:
+            reading = replace(reading, integer=_check_pixels(array, spec, rows))
+        store = ArrayStore(array, reading)
+    if reading.glance is not None:
+        warn_of_another_scale(reading.glance, store.glance(rows), reading.spatial_dims, spec.owner, name)
+    return store
 
 
 def _reading_of(array, reading):
@@ -217,12 +267,12 @@ def _check_same_sample(shape, expected, owner):
         )
 
 
-def _check_same_kind(integer, reading):
-    if reading.spec.pixels and integer != reading.integer:
-        fitted, given = ("integers 0..255", "floats 0..1")[:: 1 if reading.integer else -1]
+def _check_same_kind(unit, reading):
+    if reading.spec.pixels and unit != reading.unit:
         raise ValueError(
-            f"{reading.spec.owner}: X holds {given}, but the network was fitted on {fitted}, which are scaled "
-            "differently for a backbone. Pass the kind of numbers that fit was given."
+            f"{reading.spec.owner}: X holds {KINDS_OF_PIXELS[unit]}, but the network was fitted on "
+            f"{KINDS_OF_PIXELS[reading.unit]}, which are scaled differently for a backbone. Pass the kind of numbers "
+            "that fit was given."
         )
 
 
@@ -474,10 +524,6 @@ def _extremes(array, rows):
     return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 
-def _array_store(array, reading):
-    return ArrayStore(array, reading)
-
-
 def _channels_to_front(samples):
     """See contiguous samples (n, *spatial, c) as (n, c, *spatial)."""
     # Through one axis, so that a single channel has the strides of channels-last too: torch takes it for
@@ -581,6 +627,11 @@ class ArrayStore:
         """Give a sample as it came, (*spatial, c), and the path of its file: None."""
         return self._gather(slice(row, row + 1))[0], None
 
+    def glance(self, rows: np.ndarray | None) -> Glance:
+        """Look at a few of some rows, or of all."""
+        some = some_of(range(len(self)) if rows is None else rows, math.prod(self._shape))
+        return glance_at(self.original(row)[0] for row in some)
+
 
 class DeviceStore:
     """Rows kept on an accelerator, in their own number format.
@@ -595,7 +646,7 @@ class DeviceStore:
     def __init__(self, samples: torch.Tensor, store: Store):
         self._samples = samples
         self.sample_shape, self.integer = store.sample_shape, store.integer
-        self.keys, self.original = store.keys, store.original
+        self.keys, self.original, self.glance = store.keys, store.original, store.glance
 
     def __len__(self):
         return len(self._samples)

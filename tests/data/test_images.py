@@ -319,28 +319,10 @@ def test_jpeg_files_bytes_and_pil_images_give_the_same_bits(photos, tmp_path, mo
     np.testing.assert_array_equal(pixels, pixels_of(Image.open(path)))
 
 
-def test_sixteen_bits_keep_their_high_byte():
-    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
-    for spread in (grey.astype(np.uint16) * 257, grey.astype(np.uint16) * 256 + 255):
-        np.testing.assert_array_equal(pixels_of(encode(Image.fromarray(spread), "PNG"))[:, :, 0], grey)
-
-
-def test_alpha_is_dropped(photos):
-    opaque = Image.fromarray(photos[0])
-    for mode, alpha_mode in (("RGB", "RGBA"), ("L", "LA")):
-        image = opaque.convert(mode)
-        transparent = image.copy()
-        transparent.putalpha(Image.fromarray(photos[1][:, :, 0]))
-        assert transparent.mode == alpha_mode
-        np.testing.assert_array_equal(pixels_of(encode(transparent, "PNG")), pixels_of(image))
-
-
-@pytest.mark.parametrize("transparency", [None, 0, bytes(range(16))], ids=str)
-def test_palettes_are_looked_up(photos, transparency):
+def test_palettes_are_looked_up(photos):
     image = Image.fromarray(photos[0]).quantize(16)
-    options = {} if transparency is None else {"transparency": transparency}
     expected = np.asarray(image.convert("RGB"))
-    np.testing.assert_array_equal(pixels_of(encode(image, "PNG", **options)), expected)
+    np.testing.assert_array_equal(pixels_of(encode(image, "PNG")), expected)
     np.testing.assert_array_equal(pixels_of(image), expected)
 
 
@@ -352,7 +334,8 @@ def test_black_and_white_is_grey():
 def test_of_several_frames_the_first_counts(photos):
     frames = [Image.fromarray(photo) for photo in photos[:3]]
     content = encode(frames[0], "TIFF", save_all=True, append_images=frames[1:])
-    np.testing.assert_array_equal(pixels_of(content), photos[0])
+    with pytest.warns(UserWarning, match="several frames"):
+        np.testing.assert_array_equal(pixels_of(content), photos[0])
 
 
 @pytest.mark.parametrize("image", [Image.new("F", (4, 4)), Image.new("I", (4, 4), 70_000)], ids=["F", "I"])

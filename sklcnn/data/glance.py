@@ -1,0 +1,154 @@
+"""A glance at a few samples: the range of their values, and warnings where it can hardly be what was meant.
+
+A few samples, evenly spaced, tell pixels from shares and masks as well as all of X does, at no cost.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLES = 16
+VALUES = 2**17  # looked at, at most
+
+# How many times larger the values of one X are than those of another where they have two scales: whole numbers and
+# fractions (0..16 and 0..1); images of any numbers (0..255 and 0..1, 16 bits and 8, pixels and standardised ones).
+FRACTION_RATIO, IMAGE_RATIO = 8, 64
+DARK = 1 / 8  # an image no brighter than this share of white is nearly black
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What a few samples hold.
+
+    Attributes
+    ----------
+    low, high : float
+        The least and the greatest value.
+    whole : bool
+        Whether all values are whole numbers.
+    plain : bool
+        Whether each sample has the same value (in each channel) everywhere.
+    n : int
+        Samples looked at.
+    """
+
+    low: float
+    high: float
+    whole: bool
+    plain: bool
+    n: int = 1
+
+    @property
+    def peak(self) -> float:
+        """The largest magnitude."""
+        return max(abs(self.low), abs(self.high))
+
+    def __or__(self, other: Glance) -> Glance:
+        """Join what was seen in other samples."""
+        return Glance(
+            min(self.low, other.low),
+            max(self.high, other.high),
+            self.whole and other.whole,
+            self.plain and other.plain,
+            self.n + other.n,
+        )
+
+
+def some_of(rows: Sequence[int] | np.ndarray, n_values: int) -> list[int]:
+    """Choose a few of some rows, evenly spaced, where a sample has so many values."""
+    n = max(1, min(SAMPLES, len(rows), VALUES // n_values))
+    return [int(rows[i]) for i in np.linspace(0, len(rows) - 1, n).astype(int)]
+
+
+def glance_at(samples: Iterable[np.ndarray]) -> Glance:
+    """Look at some samples, each an array (*spatial, c)."""
+    first, *others = map(_glance_at_one, samples)
+    for other in others:
+        first = first | other
+    return first
+
+
+def _glance_at_one(sample):
+    values = sample.reshape(-1, sample.shape[-1])
+    return Glance(
+        low=float(values.min()),
+        high=float(values.max()),
+        whole=values.dtype.kind != "f" or bool((values == np.rint(values)).all()),
+        plain=len(values) > 1 and bool((values == values[0]).all()),
+    )
+
+
+def glance_at_pictures(picture: Callable[[int], np.ndarray], rows: list[int], white: float | None) -> Glance:
+    """Look at pictures, decoding no more of them than it takes to see that there are bright ones.
+
+    Parameters
+    ----------
+    picture : callable
+        Gives the picture of a row, ndarray (h, w, c).
+    rows : list of int
+    white : float or None
+        What white is. None: pictures are arrays, which need no decoding, and all are looked at.
+
+    Returns
+    -------
+    glance : Glance
+        From black to white, once one picture was neither dark nor plain.
+    """
+    seen: list[np.ndarray] = []
+    for row in rows:
+        seen.append(picture(row))
+        last = glance_at(seen[-1:])
+        if white is not None and not last.plain and last.high > DARK * white:
+            return Glance(min(0.0, last.low), max(white, last.high), whole=True, plain=False)
+    return glance_at(seen)
+
+
+def warn_of_plain_pictures(glance: Glance, n_rows: int, owner: str) -> None:
+    """Warn where every picture looked at is of a single colour."""
+    if glance.plain:
+        looked_at = f"all {glance.n}" if glance.n == n_rows else f"{glance.n} of {n_rows:,}"
+        warnings.warn(
+            f"{owner}: every picture of X that was looked at ({looked_at}) is of a single colour, so that there is "
+            f"nothing to tell them apart by but that (values from {glance.low:g} to {glance.high:g}). See whether "
+            "what they show was lost before, as in a conversion to integers.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def warn_of_dark_pictures(glance: Glance, white: float, owner: str) -> None:
+    """Warn where a backbone would see nothing but black."""
+    if not glance.plain and glance.high <= DARK * white:
+        warnings.warn(
+            f"{owner}: a backbone takes {white:,} for white, but the brightest value of X that was looked at is "
+            f"{glance.high:g}: it sees black pictures. Scale X to 0..255 (uint8) or to 0..1 (float), such as "
+            f"X / {glance.high:g}.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, owner: str, name: str) -> None:
+    """Warn where X is scaled in another way than in `fit`."""
+    if _scales_differ(fitted, now, spatial_dims):
+        warnings.warn(
+            f"{owner}: {name} holds values from {now.low:g} to {now.high:g}, but the network was fitted on values from "
+            f"{fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale {name} as X was "
+            "scaled for fit (was only one of them divided by 255, or standardised?).",
+            UserWarning,
+            stacklevel=2,
+        )
+
+
+def _scales_differ(fitted, now, spatial_dims):
+    if fitted.plain or now.plain or not (fitted.peak and now.peak):
+        return False
+    small, large = sorted((fitted, now), key=lambda glance: glance.peak)
+    ratio = large.peak / small.peak
+    if spatial_dims == 2 and ratio >= IMAGE_RATIO:
+        return True
+    return ratio >= FRACTION_RATIO and large.whole and not small.whole

@@ -203,6 +203,11 @@ def test_a_clone_keeps_its_callbacks_and_a_pickle_too(table):
     pickle.loads(pickle.dumps(cnn.fit(*table))).fit(*table)
 
 
+def test_scikit_learns_progress_bar_shows_the_fit(table, capfd):
+    CNNClassifier(**QUICK).set_callbacks(callback.ProgressBar()).fit(*table)
+    assert "CNNClassifier - fit" in capfd.readouterr().out
+
+
 # In searches
 
 

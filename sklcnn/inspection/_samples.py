@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklcnn.base import BaseCNN
 from sklcnn.data.inputs import Store, read_again
+from sklcnn.data.targets import ValueEncoding
 
 
 def find_cnn(estimator: Any, X: Any = None) -> tuple[BaseCNN, Any]:
@@ -65,6 +66,39 @@ def _no_network(estimator):
         f"Expected a fitted CNNClassifier or CNNRegressor, a Pipeline that ends in one, or a search over them, "
         f"but got {'the class ' if isinstance(estimator, type) else ''}{kind}."
     )
+
+
+def class_names(encoding: Any, display_labels: Any) -> np.ndarray | None:
+    """Give the names of classes for titles: those of the user's choice, or the labels themselves.
+
+    Parameters
+    ----------
+    encoding : Encoding
+    display_labels : array-like of shape (n_classes,) or None
+
+    Returns
+    -------
+    names : ndarray of shape (n_classes,), or None
+        None for a regressor.
+
+    Raises
+    ------
+    ValueError
+        If there is not one name a class.
+    """
+    if isinstance(encoding, ValueEncoding):
+        if display_labels is not None:
+            raise ValueError("display_labels names classes, but a CNNRegressor has none. Leave it out.")
+        return None
+    if display_labels is None:
+        return np.asarray(encoding.classes)
+    names = np.asarray(display_labels)
+    if names.shape != (encoding.n_outputs,):
+        raise ValueError(
+            f"display_labels has shape {names.shape}, but there are {encoding.n_outputs} classes. "
+            "Pass one name a class, in the order of classes_."
+        )
+    return names
 
 
 def read_store(cnn: BaseCNN, X: Any) -> Store:

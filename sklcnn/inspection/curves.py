@@ -28,8 +28,8 @@ class TrainingCurveDisplay:
     ----------
     histories : list of DataFrame
         The `history_` of each fit.
-    best_epochs : list of int
-        The epoch, from 1, whose weights each network has.
+    best_epochs : list of int or None
+        The epoch, from 1, that early stopping chose in each fit; None where it did not, and the last epoch counts.
     names : list of str
         Of the fits, for the legend.
     score_name : str, default="score"
@@ -60,7 +60,7 @@ class TrainingCurveDisplay:
     """
 
     histories: list[pd.DataFrame]
-    best_epochs: list[int]
+    best_epochs: list[int | None]
     names: list[str]
     score_name: str = "score"
     figure_: Any = field(init=False, default=None)
@@ -112,7 +112,7 @@ class TrainingCurveDisplay:
         score_names = {_score_name(cnn) for cnn in cnns}
         display = cls(
             histories=[cnn.history_ for cnn in cnns],
-            best_epochs=[cnn.best_epoch_ for cnn in cnns],
+            best_epochs=[cnn.best_epoch_ if _chose_an_epoch(cnn) else None for cnn in cnns],
             names=names,
             score_name=score_names.pop() if len(score_names) == 1 else "score",
         )
@@ -169,6 +169,8 @@ class TrainingCurveDisplay:
                 linestyle="--" if column.startswith("train") else "-",
                 marker="." if len(history) == 1 else None,
             )
+        if best is None:
+            return
         if len(self.histories) == 1:
             panel.axvline(best, color="0.4", linestyle=":", linewidth=1)
         marked = history[history["epoch"] == best]
@@ -183,14 +185,23 @@ class TrainingCurveDisplay:
             handles = [Line2D([], [], color="C0", linestyle="--", label="training")]
             if validated:
                 handles.append(Line2D([], [], color="C1", label="validation"))
-            best = f"best epoch ({self.best_epochs[0]})"
-            color = "C1" if validated else "C0"
-            return [*handles, Line2D([], [], color="0.4", linestyle=":", marker="o", mfc=color, mec=color, label=best)]
+            if self.best_epochs[0] is not None:
+                best = f"best epoch ({self.best_epochs[0]})"
+                handles.append(Line2D([], [], color="0.4", linestyle=":", marker="o", mfc="C1", mec="C1", label=best))
+            return handles
         handles = [Line2D([], [], color=f"C{j}", label=name) for j, name in enumerate(self.names)]
         handles.append(Line2D([], [], color="0.4", linestyle="--", label="training"))
         if validated:
             handles.append(Line2D([], [], color="0.4", label="validation"))
-        return [*handles, Line2D([], [], color="0.4", linestyle="", marker="o", label="best epoch")]
+        if any(best is not None for best in self.best_epochs):
+            handles.append(Line2D([], [], color="0.4", linestyle="", marker="o", label="best epoch"))
+        return handles
+
+
+def _chose_an_epoch(cnn):
+    """Tell whether early stopping chose the weights; a refit goes as long as it found best."""
+    spec = cnn.net_.spec
+    return spec.patience is not None or spec.label == "refit"
 
 
 def _recorded(history, columns):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklcnn.data.targets import ValueEncoding
+from sklcnn.data.targets import ValueEncoding, check_values
 from sklcnn.inspection._drawing import (
     SMALL,
     WIDTH,
@@ -23,7 +23,7 @@ from sklcnn.inspection._drawing import (
     short,
     value_range,
 )
-from sklcnn.inspection._samples import find_cnn, read_samples, read_store
+from sklcnn.inspection._samples import class_names, find_cnn, read_samples, read_store
 
 COLUMNS = {1: 2, 2: 5, 3: 5}  # samples beside each other, by the number of spatial axes
 LABEL = 15  # characters of a label that have room over a picture
@@ -51,6 +51,8 @@ class MistakesDisplay:
         The samples as X gives them, channels last.
     names : list of str
         Of the samples: "sample" and the row, or the file.
+    display_labels : ndarray of shape (n_classes,) or None
+        Names of the classes in titles; None: the classes themselves.
 
     Attributes
     ----------
@@ -82,6 +84,7 @@ class MistakesDisplay:
     classes: np.ndarray | None
     pictures: list[np.ndarray]
     names: list[str]
+    display_labels: np.ndarray | None = None
     figure_: Any = field(init=False, default=None)
     axes_: Any = field(init=False, default=None)
 
@@ -93,6 +96,7 @@ class MistakesDisplay:
         y: Any,
         *,
         n_samples: int = 10,
+        display_labels: Any = None,
         ax: Any = None,
         draw: bool = True,
         slice_index: int | None = None,
@@ -110,6 +114,8 @@ class MistakesDisplay:
             Their true labels or values.
         n_samples : int, default=10
             How many to show, right predictions too if there are fewer wrong ones.
+        display_labels : array-like of shape (n_classes,), default=None
+            Names of the classes in titles, in the order of `classes_`. None: the labels.
         ax, slice_index
             As in :meth:`plot`.
         draw : bool, default=True
@@ -124,12 +130,13 @@ class MistakesDisplay:
         NotFittedError
             If the estimator is not fitted.
         ValueError
-            If X differs from what `fit` was given, or y does not fit X or the classes.
+            If X differs from what `fit` was given, or y or `display_labels` does not fit X or the classes.
         """
         if isinstance(n_samples, bool) or not hasattr(n_samples, "__index__") or n_samples < 1:
             raise ValueError(f"n_samples={n_samples!r} must be a whole number, at least 1.")
         cnn, X = find_cnn(estimator, X)
         encoding = cnn._encoding
+        labels = class_names(encoding, display_labels)
         targets = encoding.encode(y, cnn._owner, cnn._dtype)
         outputs = torch.from_numpy(cnn._outputs(X))
         if len(targets) != len(outputs):
@@ -142,12 +149,13 @@ class MistakesDisplay:
         display = cls(
             rows=rows,
             losses=losses[rows],
-            y_true=_decode_targets(encoding, targets[rows].numpy()),
+            y_true=_given_targets(cnn, y, targets, rows),
             y_pred=encoding.decode(shown),
             probabilities=None if is_regressor else encoding.probabilities(shown),
             classes=None if is_regressor else encoding.classes,
             pictures=chosen.pictures,
             names=chosen.names,
+            display_labels=labels,
         )
         return display.plot(ax=ax, slice_index=slice_index) if draw else display
 
@@ -199,19 +207,29 @@ class MistakesDisplay:
         if self.probabilities is None:
             lines = [f"true {_values(true)}", f"pred. {_values(predicted)}", f"error {_values(predicted - true, '+')}"]
         elif np.ndim(true):
-            lines = [f"true {_label_set(true)}", f"pred. {_label_set(predicted)}", self._least_likely(i)]
+            lines = [f"true {self._label_set(true)}", f"pred. {self._label_set(predicted)}", self._least_likely(i)]
         else:
-            lines = [f"true {short(true, LABEL)}", f"pred. {short(predicted, LABEL)}"]
+            lines = [f"true {self._label(true)}", f"pred. {self._label(predicted)}"]
             lines.append(f"probability {self.probabilities[i].max():.2f}")
         if self.pictures[i].ndim == 2:  # a signal's panel is wide and low
             return f"{short(self.names[i], 22)}: {', '.join(lines)}"
         return "\n".join([short(self.names[i], 20), *lines])
 
+    @property
+    def _class_names(self):
+        return self.classes if self.display_labels is None else self.display_labels
+
+    def _label(self, label):
+        return short(self._class_names[np.flatnonzero(self.classes == label)[0]], LABEL)
+
+    def _label_set(self, indicators):
+        return short(", ".join(map(str, self._class_names[np.flatnonzero(indicators)])) or "none", LABEL)
+
     def _least_likely(self, i):
         """Name the label of an indicator row that was most wrong."""
         likelihood = np.where(self.y_true[i] == 1, self.probabilities[i], 1 - self.probabilities[i])
         worst = likelihood.argmin()
-        return f"P({self.classes[worst]}) = {self.probabilities[i, worst]:.2f}"
+        return f"P({short(self._class_names[worst], LABEL)}) = {self.probabilities[i, worst]:.2f}"
 
 
 def _row_losses(cnn, outputs, targets):
@@ -222,15 +240,14 @@ def _row_losses(cnn, outputs, targets):
     return losses.double().cpu().numpy()
 
 
-def _decode_targets(encoding, targets):
-    """Give encoded targets as the user knows them."""
+def _given_targets(cnn, y, targets, rows):
+    """Give the targets of some rows as the user gave them: encoded values would come back rounded."""
+    encoding = cnn._encoding
     if isinstance(encoding, ValueEncoding):
-        return encoding.decode(targets)
-    return targets.astype(int) if encoding.multilabel else encoding.classes[targets]
-
-
-def _label_set(indicators):
-    return short(", ".join(map(str, np.flatnonzero(indicators))) or "none", LABEL)
+        values = check_values(y, cnn._owner)[rows]
+        return values.reshape(len(rows)) if encoding.one_dimensional else values.reshape(len(rows), -1)
+    codes = targets[rows].numpy()
+    return codes.astype(int) if encoding.multilabel else encoding.classes[codes]
 
 
 def _values(values, sign=""):

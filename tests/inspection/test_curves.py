@@ -54,6 +54,22 @@ def test_the_best_epoch_is_marked_on_the_validation_loss(stopped):
     ]
 
 
+def test_a_refit_shows_the_epoch_that_was_chosen(cases):
+    case = cases["grey"]
+    cnn = CNNClassifier(early_stopping=True, refit_full=True, **SMALL).fit(case.X, case.y)
+    assert TrainingCurveDisplay.from_estimator(cnn, draw=False).best_epochs == [cnn.best_epoch_]
+
+
+@pytest.mark.parametrize("validated", [False, True])
+def test_no_epoch_is_the_best_where_none_was_chosen(validated, cases):
+    case = cases["grey"]
+    cnn = CNNClassifier(**SMALL).fit(case.X, case.y, **({"X_val": case.X, "y_val": case.y} if validated else {}))
+    for shown in (TrainingCurveDisplay.from_estimator(cnn), TrainingCurveDisplay.from_estimator([cnn, cnn])):
+        lines = [line for panel in shown.axes_ for line in panel.get_lines()]
+        assert {len(line.get_xdata()) for line in lines} == {len(cnn.history_)}
+        assert not [text for text in shown.axes_[0].get_legend().get_texts() if "best" in text.get_text()]
+
+
 def test_several_fits_are_named_by_what_differs(stopped, rated, find_overlaps):
     shown = TrainingCurveDisplay.from_estimator([stopped, rated])
     assert shown.names == [

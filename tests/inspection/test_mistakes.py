@@ -1,7 +1,9 @@
 """Mistakes: the largest losses, and what was true and predicted there."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import log_loss
 
 from sklcnn import CNNClassifier, CNNRegressor
@@ -52,6 +54,49 @@ def test_values_with_the_largest_errors_come_first_in_units_of_y(loss, cases):
     assert shown.probabilities is None
     text = shown.plot().axes_[0].get_title()
     assert f"error {errors[shown.rows[0]]:+.3g}" in text
+
+
+@pytest.mark.parametrize("wrap", [np.asarray, list, pd.Series, torch.from_numpy, lambda y: pd.DataFrame({"y": y})])
+def test_true_values_are_those_that_were_given(wrap, cases):
+    X = cases["signals"].X
+    y = np.arange(24) % 3 / 10
+    cnn = CNNRegressor(**SMALL).fit(X, y)
+    shown = MistakesDisplay.from_estimator(cnn, X, wrap(y), n_samples=24)
+    np.testing.assert_array_equal(shown.y_true, y[shown.rows])
+    assert any("true 0," in panel.get_title() for panel in shown.axes_)
+    several = np.column_stack([y, 1 - y])
+    shown = mistakes(CNNRegressor(**SMALL).fit(X, several), X, several, n_samples=5)
+    np.testing.assert_array_equal(shown.y_true, several[shown.rows])
+
+
+def test_classes_are_named_as_the_user_says(cases):
+    case = cases["grey"]
+    names = ["Apfel", "Feige", "Birne"]  # of apple, fig, pear
+    shown = MistakesDisplay.from_estimator(case.cnn, case.X, case.y, display_labels=names, n_samples=24)
+    translated = dict(zip(case.cnn.classes_, names, strict=True))
+    for i, panel in enumerate(shown.axes_):
+        lines = panel.get_title().split("\n")
+        assert lines[1:3] == [f"true {translated[shown.y_true[i]]}", f"pred. {translated[shown.y_pred[i]]}"]
+
+
+def test_labels_of_an_indicator_matrix_are_named_as_the_user_says(cases):
+    X = cases["grey"].X
+    y = np.random.RandomState(0).randint(2, size=(24, 3))
+    cnn = CNNClassifier(**SMALL).fit(X, y)
+    shown = MistakesDisplay.from_estimator(cnn, X, y, display_labels=["round", "red", "ripe"], n_samples=24)
+    titles = [panel.get_title().split("\n") for panel in shown.axes_]
+    both = np.flatnonzero((shown.y_true == [1, 0, 1]).all(1))
+    assert [titles[i][1] for i in both] == ["true round, ripe"] * len(both)
+    assert {title[3].partition(")")[0] for title in titles} <= {"P(round", "P(red", "P(ripe"}
+
+
+def test_names_that_are_not_one_a_class_are_an_error(cases):
+    case = cases["grey"]
+    with pytest.raises(ValueError, match=r"display_labels has shape \(2,\), but there are 3 classes"):
+        mistakes(case.cnn, case.X, case.y, display_labels=["Apfel", "Birne"])
+    regressor = CNNRegressor(**SMALL).fit(case.X, case.X.mean((1, 2)))
+    with pytest.raises(ValueError, match="display_labels names classes, but a CNNRegressor has none"):
+        mistakes(regressor, case.X, case.X.mean((1, 2)), display_labels=["one"])
 
 
 def test_the_mean_loss_is_that_of_scikit_learn(cases):

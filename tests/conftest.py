@@ -1,4 +1,4 @@
-"""What every test may rely on: one thread, no window, array-API support switched on, a few small data sets."""
+"""What every test may rely on: how many threads, no window, array-API support switched on, a few small data sets."""
 
 import os
 import re
@@ -7,6 +7,9 @@ from contextlib import contextmanager
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # read once, when scipy is imported
 os.environ["MPLBACKEND"] = "Agg"
+# The tests run in as many processes as there are cores, and threads decide the order in which sums are rounded: the
+# processes that a test starts, joblib's too, get as many as the test itself.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.exceptions import NotFittedError
 
-torch.set_num_threads(1)  # the tests run in as many processes as there are cores
+torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def test_the_documentation_lists_every_name_with_its_strengths():
 
 
 def test_flip_lets_a_network_know_the_mirror_images():
-    rows, columns = RANDOM.randint(0, 3, (2, 60))
+    rows, columns = np.random.RandomState(1).randint(0, 3, (2, 60))
     low = np.arange(60) % 2
     X = np.zeros((60, 12, 12), np.float32)
     X[np.arange(60), rows + 8 * low, columns] = 1  # always on the left
@@ -258,7 +258,7 @@ def test_named_losses_and_callables_are_given_the_same_mixed_targets(estimator, 
         seen.append(targets)
         return loss(outputs, targets)
 
-    weight = RANDOM.rand(20)
+    weight = np.random.RandomState(1).rand(20)
     named = estimator(**DOUBLES, **params, augmentation=mix).fit(IMAGES, y, weight)
     given = estimator(**DOUBLES, **params, augmentation=mix, loss=recording).fit(IMAGES, y, weight)
     np.testing.assert_allclose(outputs(named, IMAGES), outputs(given, IMAGES), rtol=0, atol=1e-9)

@@ -108,7 +108,8 @@ def assert_same_state(one, other):
 
 
 def assert_close(one, other):
-    np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+    """Compare features, up to 6, after fifty layers that each round to 6e-8 of that: a last bit makes 1e-5."""
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-4)
 
 
 # scikit-learn's checks that need no data.

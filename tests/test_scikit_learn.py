@@ -373,7 +373,7 @@ def test_parallel_fits_equal_sequential_ones(backend, digits):
     X, y = digits
     estimators = [small_classifier(input_shape=(8, 8), max_epochs=2, random_state=seed) for seed in range(3)]
     expected = [clone(estimator).fit(X, y).predict_proba(X) for estimator in estimators]
-    threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
+    threads = {"inner_max_num_threads": torch.get_num_threads()} if backend == "loky" else {}
     with parallel_config(backend=backend, n_jobs=2, **threads):
         fitted = Parallel()(delayed(estimator.fit)(X, y) for estimator in estimators)
     for estimator, probabilities in zip(fitted, expected, strict=True):

@@ -213,7 +213,7 @@ def test_a_warning_names_the_classes_that_cannot_be_held_out(codes, groups, mess
 
 def test_many_groups_and_classes_are_divided_in_no_time():
     n = 20_000
-    codes, groups = RANDOM.randint(0, 1000, n), np.arange(n)
+    codes, groups = np.random.RandomState(1).randint(0, 1000, n), np.arange(n)
     train, valid = split(n, 0.1, codes=codes, groups=groups)
     assert len(valid) == 2000
     assert set(codes[train]) == set(codes)

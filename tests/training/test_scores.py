@@ -15,7 +15,7 @@ CASES = {
     "classes": (ACCURACY, torch.from_numpy(RANDOM.randint(0, 3, N)), accuracy_score, OUTPUTS.argmax(1)),
     "label sets": (
         LABEL_SET_ACCURACY,
-        (OUTPUTS + torch.randn(N, 3) > 0).double(),
+        (OUTPUTS + torch.from_numpy(RANDOM.randn(N, 3)) > 0).double(),
         accuracy_score,
         (OUTPUTS > 0).double(),
     ),

@@ -7,6 +7,7 @@ import functools
 import math
 import re
 import types
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -37,6 +38,8 @@ from sklcnn.training.seeding import draw_seed, seeded
 if TYPE_CHECKING:
     import pandas as pd
 
+FEW_JUDGES = 10  # rows that validate, below which one of them decides which epoch is best
+LOADED_LR_FACTOR = 0.1  # backbone_lr_factor="auto" for weights that were trained elsewhere
 HISTORY_COLUMNS = (
     "epoch",
     "duration",
@@ -223,6 +226,13 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             task = FitTask(self, X, y, sample_weight, spec.max_epochs)
             self._tell_epochs(task, watch, view)
             outcome = self._train(net, train_rows, valid_rows, watch, seed)
+        if outcome.died:
+            warnings.warn(
+                f"{self._owner}: the network has died: it gives all rows the same output. Lower learning_rate, "
+                "set batch_norm=True, or weaken l1, l2 or class_weight.",
+                UserWarning,
+                stacklevel=3,
+            )
         history = net.history
         if self.refit_full and self.early_stopping and outcome.interrupt is None and not outcome.stopped:
             try:
@@ -245,6 +255,14 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         else:
             valid_rows, valid_data = data.at(valid), scored_data(X, kept.y, kept.rows[valid], valid)
         self._check_validation_weights(valid_rows)
+        if self.early_stopping and len(valid_rows) < FEW_JUDGES:
+            warnings.warn(
+                f"{self._owner}: early_stopping judges epochs by {len(valid_rows)} validation "
+                f"row{'s' * (len(valid_rows) != 1)}, too few to tell a better one from luck. Raise "
+                "validation_fraction, pass X_val and y_val, or leave early_stopping out: the schedule ends by itself.",
+                UserWarning,
+                stacklevel=4,
+            )
         return encoding, data.at(train), valid_rows, valid_data
 
     def _refit(self, spec, draft, reading, kept, outcome, seed):
@@ -256,7 +274,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             by_epoch = outcome.rates if spec.schedule == "reduce_on_plateau" else None
             again = self._train(
                 net, rows, None, self._watch(None, encoding, reading, rows, None, None), seed,
-                epochs=outcome.best_epoch, horizon=spec.max_epochs, rates=by_epoch,
+                epochs=outcome.best_epoch, horizon=spec.max_epochs, rates=by_epoch, fall=outcome.fall,
             )  # fmt: skip
         if again.interrupt is not None:
             raise again.interrupt
@@ -352,24 +370,26 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         callbacks = user_callbacks(self.callbacks, self._owner, refit)
         net = make_net(module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), callbacks)
         net.given_callbacks = self.callbacks
-        net.built_from = built_from(self, reading.spatial_dims)
+        net.built_from = built_from(self, reading.sample_shape)
         return net
 
     def _build_module(self, encoding, reading, train_rows):
         statistics = None
         if self.standardize:
             statistics = channel_statistics(train_rows.store, train_rows.rows, train_rows.weights)
-        return build_network(network_spec(self), reading.sample_shape, encoding.n_outputs, statistics)
+        return build_network(
+            network_spec(self, reading.sample_shape), reading.sample_shape, encoding.n_outputs, statistics
+        )
 
     def _build_on_backbone(self, encoding, reading, spec):
         """Build a network on a backbone; give it with the spec, which now knows how long the backbone is frozen."""
         from sklcnn.network.backbones import load_backbone
         from sklcnn.network.cnn import build_on_backbone
 
-        spec, donor = self._with_frozen_epochs(spec), find_donor(self.backbone)
+        spec, donor = self._with_backbone_defaults(spec), find_donor(self.backbone)
         if donor is not None:
             backbone = lend_backbone(donor, frozen=spec.freeze_epochs > 0)
-            return build_on_backbone(network_spec(self), backbone, encoding.n_outputs), spec
+            return build_on_backbone(network_spec(self, reading.sample_shape), backbone, encoding.n_outputs), spec
         scale = 1 / reading.unit
         backbone = load_backbone(
             self.backbone,
@@ -378,20 +398,23 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             scale=scale,
             frozen=spec.freeze_epochs > 0,
         )
-        return build_on_backbone(network_spec(self), backbone, encoding.n_outputs), spec
+        return build_on_backbone(network_spec(self, reading.sample_shape), backbone, encoding.n_outputs), spec
 
-    def _with_frozen_epochs(self, spec):
-        """Decide for how long the backbone is frozen, where that is left open."""
-        if self.freeze_epochs is not None:
-            return spec
-        loads = isinstance(self.backbone, str) and self.backbone_weights is not None
-        return replace(spec, freeze_epochs=math.inf if loads or find_donor(self.backbone) is not None else 0)
+    def _with_backbone_defaults(self, spec):
+        """Decide for how long the backbone is frozen and how fast it trains then, where that is left open."""
+        donated = find_donor(self.backbone) is not None
+        loads = donated or (isinstance(self.backbone, str) and self.backbone_weights is not None)
+        if self.freeze_epochs is None:
+            spec = replace(spec, freeze_epochs=math.inf if loads else 0)
+        if self.backbone_lr_factor == "auto":
+            spec = replace(spec, backbone_lr_factor=LOADED_LR_FACTOR if loads else 1.0)
+        return spec
 
     def _continued_net(self, spec, encoding):
         """Give the last fit's net, set to the hyper-parameters of now."""
         from sklcnn.training.callbacks import user_callbacks
 
-        check_unchanged(self, self.net_.built_from, self._reading.spatial_dims)
+        check_unchanged(self, self.net_.built_from, self._reading.sample_shape)
         # With refit_full this net is not the last word, and an error on the way to that must leave the old one.
         net = copy.deepcopy(self.net_) if self.refit_full and self.early_stopping else self.net_
         for name in ("precision", "device"):
@@ -401,7 +424,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
                     f"{self._owner}: {name} was {old!r} when the network was made, and cannot become {new!r} in a "
                     "fit that goes on with it. Put it back, or set warm_start=False and fit anew."
                 )
-        spec = self._with_frozen_epochs(spec)
+        spec = self._with_backbone_defaults(spec)
         restart = (net.spec.optimizer, net.spec.optimizer_params) != (spec.optimizer, spec.optimizer_params)
         net.spec = spec
         for group in net.optimizer_.param_groups[1:]:

@@ -10,7 +10,7 @@ import numpy as np
 from sklcnn.constraints import is_sequence, on_one_line
 from sklcnn.network.cnn import per_block
 from sklcnn.parameters import CNNParameters
-from sklcnn.specs import NETWORK_PARAMETERS, find_image_size
+from sklcnn.specs import NETWORK_PARAMETERS, as_tuple, find_filters, find_image_size, find_kernel_size
 
 SIZES = ("kernel_size", "stride", "pool_size")
 READING = ("input_shape", "spatial_dims", "data_format", "image_size")
@@ -19,14 +19,14 @@ WITH_BLOCKS = ("backbone", "filters", "dense_units", *NETWORK_PARAMETERS, "stand
 WITH_BACKBONE = ("backbone", "backbone_weights", "dense_units", "activation", "batch_norm", "dropout", *READING)
 
 
-def built_from(cnn: CNNParameters, n_axes: int) -> dict[str, tuple[Any, Any]]:
+def built_from(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> dict[str, tuple[Any, Any]]:
     """Give the hyper-parameters that a network is built from.
 
     Parameters
     ----------
     cnn : CNNParameters
-    n_axes : int
-        Spatial axes of a sample.
+    sample_shape : tuple of int
+        Channels first.
 
     Returns
     -------
@@ -36,15 +36,18 @@ def built_from(cnn: CNNParameters, n_axes: int) -> dict[str, tuple[Any, Any]]:
     given = {name: _plain(getattr(cnn, name)) for name in (WITH_BLOCKS if cnn.backbone is None else WITH_BACKBONE)}
     meant = dict(given)
     meant["image_size"] = find_image_size(cnn.image_size, cnn.backbone)
-    for name in {"filters", "dense_units"} & given.keys():
-        meant[name] = given[name] if isinstance(given[name], tuple) else (given[name],)
-    for name in SIZES if cnn.backbone is None else ():
-        n_blocks = len(meant["filters"])
-        meant[name] = per_block(given[name], n_blocks, n_axes, name, type(cnn).__name__) if n_blocks else None
+    meant["dense_units"] = as_tuple(given["dense_units"])
+    if cnn.backbone is None:
+        n_axes = len(sample_shape) - 1
+        meant["filters"] = find_filters(cnn, sample_shape)
+        meant["kernel_size"] = find_kernel_size(cnn.kernel_size, sample_shape)
+        for name in SIZES:
+            n_blocks = len(meant["filters"])
+            meant[name] = per_block(meant[name], n_blocks, n_axes, name, type(cnn).__name__) if n_blocks else None
     return {name: (given[name], meant[name]) for name in given}
 
 
-def check_unchanged(cnn: CNNParameters, built: dict[str, tuple[Any, Any]], n_axes: int) -> None:
+def check_unchanged(cnn: CNNParameters, built: dict[str, tuple[Any, Any]], sample_shape: tuple[int, ...]) -> None:
     """Check that an estimator's hyper-parameters are those that its network was built from.
 
     Parameters
@@ -52,14 +55,14 @@ def check_unchanged(cnn: CNNParameters, built: dict[str, tuple[Any, Any]], n_axe
     cnn : CNNParameters
     built : dict
         As `built_from` gave it when the network was made.
-    n_axes : int
+    sample_shape : tuple of int
 
     Raises
     ------
     ValueError
         If one differs.
     """
-    for name, (given, meant) in built_from(cnn, n_axes).items():
+    for name, (given, meant) in built_from(cnn, sample_shape).items():
         if name not in built:
             continue  # the backbone itself differs, which comes first
         old_given, old_meant = built[name]

@@ -225,14 +225,18 @@ class ComputeParameters(Parameters):
 class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     """The hyper-parameters that classifier and regressor share."""
 
-    filters: tuple[int, ...] | int = parameter(
-        (32, 64), UNITS, "Output channels of each convolution block; the length is the depth. An int is one block."
+    filters: tuple[int, ...] | int | str = parameter(
+        "auto",
+        OneOf(UNITS, Choice(("auto",)), text=f'{UNITS}, or "auto"'),
+        """Output channels of each convolution block; the length is the depth. An int is one block. "auto": `(32, 64)`;
+        signals of 64 values and more get further blocks of 64, until pooling leaves about ten positions.""",
     )
-    kernel_size: int | tuple = parameter(
-        3,
-        SIZE,
+    kernel_size: int | tuple | str = parameter(
+        "auto",
+        OneOf(SIZE, Choice(("auto",)), text=f'{SIZE}, or "auto"'),
         """Side of the convolution kernels: an int, or one entry a block; a block's entry may be a tuple with one number
-        an axis, as in `((1, 7), (3, 3))`. A flat tuple whose entries are all equal is that number.""",
+        an axis, as in `((1, 7), (3, 3))`. A flat tuple whose entries are all equal is that number. "auto": 3; 7 for
+        signals of 64 values and more.""",
     )
     stride: int | tuple = parameter(1, SIZE, "Step of the convolution kernels, given like `kernel_size`.")
     padding: str = parameter(
@@ -281,11 +285,12 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
         """Strength of the penalty `l1 * sum(abs(w))` that is added to the training loss, over the convolution and dense
         weights that train (not biases, not normalisation).""",
     )
-    l2: float = parameter(
-        0.0,
-        STRENGTH,
+    l2: float | str = parameter(
+        "auto",
+        OneOf(STRENGTH, Choice(("auto",))),
         """Strength of the penalty `l2 * sum(w**2)`, over the same weights: Keras's `kernel_regularizer`, not weight
-        decay, which is `optimizer_params={"weight_decay": ...}` with "adamw".""",
+        decay, which is `optimizer_params={"weight_decay": ...}` with "adamw". "auto": 0.01 while a backbone is frozen,
+        whose many features let a head without a penalty be as sure of everything as it likes; else 0.""",
     )
     augmentation: Any = parameter(
         None,
@@ -307,8 +312,11 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
         or come from a fitted estimator, 0 where they are random or the module is yours. 0 fine-tunes from the start; k
         trains the head for k epochs, then everything.""",
     )
-    backbone_lr_factor: float = parameter(
-        0.1, Number(0, above=True), "The backbone's share of `learning_rate` once it trains."
+    backbone_lr_factor: float | str = parameter(
+        "auto",
+        OneOf(Number(0, above=True), Choice(("auto",))),
+        """The backbone's share of `learning_rate` once it trains. "auto": 0.1 where weights were loaded by name or
+        path, 1 where they are random or the module is yours.""",
     )
     spatial_dims: int | None = parameter(
         None,
@@ -338,7 +346,8 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
         "auto",
         OneOf(Nothing(), Choice(("auto", "one_cycle", "cosine", "reduce_on_plateau"))),
         """How the learning rate changes. None: not at all. "auto": "one_cycle", or "reduce_on_plateau" with
-        `early_stopping`, whose length is not known ahead. "one_cycle" and "cosine" move with every update.""",
+        `early_stopping` and a number as `patience`. "one_cycle" and "cosine" move with every update; with
+        `freeze_epochs` each stage has a cycle of its own.""",
     )
     max_epochs: int | str = parameter(
         "auto",
@@ -348,13 +357,21 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
     early_stopping: bool = parameter(
         False,
         Switch(),
-        """Hold out `validation_fraction` of the rows, stop after `patience` epochs without improvement of `scoring`,
-        and keep the weights of the best epoch (the earlier one on a tie).""",
+        """Hold out `validation_fraction` of the rows, stop where they say that nothing more is gained, and keep the
+        weights of the best epoch; `patience` says how both are judged.""",
     )
     validation_fraction: float = parameter(
         0.1, Number(0, 1, above=True, below=True), "Share of the rows held out by `early_stopping`."
     )
-    patience: int = parameter(10, Whole(1), "Epochs without improvement after which training stops.")
+    patience: int | str = parameter(
+        "auto",
+        OneOf(Whole(1), Choice(("auto",))),
+        """Epochs without improvement after which training stops; the first of the best is kept. "auto": the schedule
+        runs to its end, and the latest epoch is kept whose validation loss is within a quarter of the best, or whose
+        score is the best so far, both averaged over about 40 updates; without such an epoch for 100 updates (and 3
+        epochs) the end is brought forward: the rate falls from where it is. With another `scoring` the first of the
+        best epochs is kept, and the end brought forward after 300 updates (and 10 epochs) without a better one.""",
+    )
     scoring: Any = parameter(
         "loss",
         OneOf(InstanceOf(lambda: str, '"loss" or a scorer\'s name'), Function("a scorer callable")),

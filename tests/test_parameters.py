@@ -23,8 +23,8 @@ BAD_VALUES = [
 ]
 # What the estimators' contract names; a hyper-parameter is declared as soon as it works, not before.
 DEFAULTS = {
-    "filters": (32, 64),
-    "kernel_size": 3,
+    "filters": "auto",
+    "kernel_size": "auto",
     "stride": 1,
     "padding": "same",
     "pooling": "max",
@@ -36,12 +36,12 @@ DEFAULTS = {
     "dropout": 0.0,
     "conv_dropout": 0.0,
     "l1": 0.0,
-    "l2": 0.0,
+    "l2": "auto",
     "augmentation": None,
     "backbone": None,
     "backbone_weights": "pretrained",
     "freeze_epochs": None,
-    "backbone_lr_factor": 0.1,
+    "backbone_lr_factor": "auto",
     "image_size": None,
     "feature_cache": "memory",
     "input_shape": None,
@@ -56,7 +56,7 @@ DEFAULTS = {
     "max_epochs": "auto",
     "early_stopping": False,
     "validation_fraction": 0.1,
-    "patience": 10,
+    "patience": "auto",
     "scoring": "loss",
     "refit_full": False,
     "warm_start": False,
@@ -182,6 +182,7 @@ def test_a_network_larger_than_memory_says_what_takes_less():
     np.testing.assert_array_equal(estimator.predict_proba(X), before)
 
 
+@pytest.mark.filterwarnings("ignore:.*the network has died")  # at such a rate
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "reduce_on_plateau", None])
 def test_as_many_epochs_as_early_stopping_wants(schedule):
     estimator = fitted(

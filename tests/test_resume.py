@@ -125,7 +125,7 @@ def small_backbone(sample_shape):
 CONFIGURATIONS = {
     "constant": {"lr_schedule": None},
     "cosine": {"lr_schedule": "cosine", "optimizer": "sgd"},
-    "plateau": {"lr_schedule": "reduce_on_plateau", "loss": never_better},
+    "plateau": {"lr_schedule": "reduce_on_plateau", "loss": never_better, "batch_size": 4},  # 25 updates an epoch
     "early stopping": {"early_stopping": True},
     "batch norm": {"batch_norm": True, "optimizer": "rmsprop"},
 }

@@ -24,12 +24,15 @@ from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.network.backbones import BACKBONE_BATCH, Backbone
 from sklcnn.network.cnn import flat, widest_layer
 from sklcnn.network.losses import RowLoss
-from sklcnn.network.penalties import add_penalty_gradients, penalised_weights, weight_penalty
+from sklcnn.network.penalties import FROZEN_L2, add_penalty_gradients, penalised_weights, weight_penalty
+from sklcnn.training.health import Pulse
+from sklcnn.training.norms import YoungStatistics
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.progress import make_progress
+from sklcnn.training.rates import Rates
 from sklcnn.training.run import Outcome, TrainingSpec, Watch
-from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_GAIN, SCHEDULES, plateau_wait
 from sklcnn.training.snapshots import Snapshot, state_tensors
+from sklcnn.training.stopping import Judge
 
 # OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
 if hasattr(os, "register_at_fork"):
@@ -235,7 +238,18 @@ class TrainingNet(NeuralNet):
     # The epoch loop.
 
     def fit_loop(
-        self, X, y=None, epochs=None, *, watch=None, generator=None, horizon=None, rates=None, frozen=None, **_
+        self,
+        X,
+        y=None,
+        epochs=None,
+        *,
+        watch=None,
+        generator=None,
+        horizon=None,
+        rates=None,
+        fall=None,
+        frozen=None,
+        **_,
     ):
         """Train for some epochs, or until early stopping.
 
@@ -253,6 +267,8 @@ class TrainingNet(NeuralNet):
             Epochs that the schedule spans, if not `epochs`.
         rates : list of float or None
             A learning rate an epoch, instead of the schedule.
+        fall : Fall or None
+            Of the rate, brought forward as in a run that this one repeats.
         frozen : FrozenStage or None
             What the epochs up to `spec.freeze_epochs` train on, if not on all of the network.
 
@@ -268,7 +284,7 @@ class TrainingNet(NeuralNet):
             If interrupted before an epoch has finished. The net is then as it was.
         """
         epochs = epochs or self.spec.max_epochs
-        run = _Run(self, X, y, epochs, watch or Watch(), generator, horizon or epochs, rates, frozen)
+        run = _Run(self, X, y, epochs, watch or Watch(), generator, horizon or epochs, rates, fall, frozen)
         with freed_memory_kept():
             return run.train()
 
@@ -281,7 +297,7 @@ class TrainingNet(NeuralNet):
 class _Run:
     """One run of the epoch loop."""
 
-    def __init__(self, net, train, valid, epochs, watch, generator, horizon, rates, frozen):
+    def __init__(self, net, train, valid, epochs, watch, generator, horizon, rates, fall, frozen):
         self.net, self.watch, self.frozen = net, watch, frozen
         self.spec, self.epochs, self.generator = net.spec, epochs, generator
         self.module, self.optimizer = net.module_, net.optimizer_
@@ -298,63 +314,46 @@ class _Run:
         thaws = self.spec.freeze_epochs < last_epoch
         by_batch = thaws and not getattr(getattr(self.module, "backbone", None), "keeps_statistics", False)
         self.join_last = needs_pairs(self.module if by_batch else head_of(self.module))
-        n_batches = len(batch_sizes(len(train), self.spec.batch_size, self.join_last))
-        self.n_batches = n_batches
-        self.n_updates = horizon * n_batches
-        self.given_rates = rates
-        self.plateau = None
-        if rates is None and self.spec.schedule == "reduce_on_plateau":
-            self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                self.optimizer,
-                factor=PLATEAU_FACTOR,
-                patience=plateau_wait(n_batches),
-                # A share of a score, whose zero is anywhere, means nothing: there any gain counts.
-                threshold=PLATEAU_GAIN if self._watches_loss() else 0,
-            )
-        self.update = 0
+        self.n_batches = len(batch_sizes(len(train), self.spec.batch_size, self.join_last))
+        schedule = (self.n_batches, self.first, self.first + horizon - 1, self._watches_loss())
+        self.rates = Rates(self.spec, self.optimizer, *schedule, given=rates, fall=fall)
+        self.judge = self._new_judge()
+        self.young_statistics = YoungStatistics(self.module)
+        self.pulse = Pulse()
         self.progress = make_progress(self.spec.verbose, self.spec.label)
 
     def train(self):
-        net, outcome = self.net, Outcome()
+        net, outcome, train = self.net, Outcome(), self.all_rows[0]
         start, last, best = self.snapshots = [Snapshot(self.module, self.optimizer) for _ in range(3)]
         self.before = self._stage()
         self._set_training_mode()
         start.take(self.first - 1)
         self._enter_stage(self.first)
-        best_value, waited = np.inf, 0
-        finished = self.first - 1
+        finished, last_epoch = self.first - 1, self.first + self.epochs - 1
         try:
             self._set_rate(self.spec.learning_rate)  # from which skorch's LRScheduler sets out
             net.stop_training = False
             net.notify("on_train_begin", X=self.train_rows, y=self.valid_rows)
             if len(net.history) > finished:  # a callback has loaded a run that was cut off
-                finished, best_value = self._take_up()
-                waited = finished - best.epoch if best.complete else 0
+                finished, last_epoch = self._take_up(last_epoch)
                 outcome.rates = [row["learning_rate"] for row in net.history[self.first - 1 :]]
-            waits = self.spec.patience if self.spec.patience is not None else np.inf
-            last_epoch = self.first + self.epochs - 1 if waited < waits else finished
             self.progress.begin(last_epoch - finished, self.n_batches, finished + 1)
-            for epoch in range(finished + 1, last_epoch + 1):
+            while finished < last_epoch:
+                epoch = finished + 1
                 if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
                     self._enter_stage(epoch)
                 if self.watch.before_epoch is not None:
                     self.watch.before_epoch()
                 row = self._epoch(epoch)
                 outcome.rates.append(row["learning_rate"])
-                value = self._watched(row)
-                stop = self._after_epoch(row)
+                outcome.stopped = self._after_epoch(row)
                 self._set_training_mode()  # which validation left: copies are of what training changes
                 finished = epoch  # first: a copy cut short leaves the network itself at the end of this epoch
                 last.take(epoch)
-                if value < best_value or epoch == self.first:
-                    best_value, waited = (value if value == value else np.inf), 0
-                    if self.spec.patience is not None:
-                        best.take(epoch)
-                else:
-                    waited += 1
-                outcome.stopped = stop
-                if stop or waited >= waits:
-                    break
+                if self.judge is not None and self.judge.keeps(self._watched(row), row["val_score"]):
+                    best.take(epoch)
+                    self.pulse.keep()
+                last_epoch = epoch if outcome.stopped else self._last_epoch(epoch, last_epoch)
             self.progress.finish(best.epoch if best.complete else None)
         except KeyboardInterrupt as interrupt:
             finished = last.epoch if last.complete else finished
@@ -368,7 +367,9 @@ class _Run:
             self._go_back(start)
             raise
         finally:
+            self.young_statistics.end()
             self.progress.close()
+        outcome.fall = self.rates.fall
         del net.history[finished:]
         outcome.n_epochs = finished - self.first + 1
         outcome.best_epoch = finished
@@ -376,6 +377,9 @@ class _Run:
             self._return_to(best)
             outcome.best_epoch = best.epoch
         self.module.eval()
+        # In bfloat16 outputs may be equal though what they are rounded from is not.
+        can_tell = self.spec.precision != "bfloat16" and not bool((train.targets == train.targets[:1]).all())
+        outcome.died = can_tell and self.pulse.stopped
         try:
             net.notify("on_train_end", X=self.train_rows, y=self.valid_rows)
         except KeyboardInterrupt as interrupt:
@@ -411,46 +415,58 @@ class _Run:
     def _note_trained(self):
         """Take note of the parameters that train, which callbacks such as skorch's Freezer may change."""
         self.trained = trained(self.module)
-        self.penalised = penalised_weights(self.module) if self.spec.l1 or self.spec.l2 else []
+        self.strengths = self.spec.l1, self.spec.l2
+        if self.spec.l2 == "auto":
+            backbone = getattr(self.module, "backbone", None)
+            self.strengths = self.spec.l1, FROZEN_L2 if backbone is not None and backbone.frozen else 0.0
+        self.penalised = penalised_weights(self.module) if any(self.strengths) else []
 
-    def _take_up(self):
+    def _last_epoch(self, epoch, last):
+        """Give the run's last epoch, which is brought forward where validation says that more of them gain nothing."""
+        if self.judge is None or not self.judge.exhausted:
+            return last
+        if self.spec.patience != "auto":
+            return epoch
+        thaws = epoch <= self.spec.freeze_epochs < last  # and what has yet to train may still gain
+        return last if thaws else self.rates.bring_forward(epoch, last)
+
+    def _take_up(self, last_epoch):
         """Go on with a run that a callback has loaded, as if this one had trained so far.
 
-        That is: in its order of rows, on its schedule, and with the weights of its best epoch, where they were saved.
-        Give its last epoch, and the best that early stopping has seen.
+        That is: in its order of rows, on its schedule, and with the weights that early stopping had kept, where they
+        were saved. Give the epoch that it had finished, and the run's last.
         """
         _, last, best = self.snapshots
         history = self.net.history.to_list()
-        epoch, best_value = len(history), np.inf
-        if self.spec.patience is not None:
-            best_epoch, best_value = self._best_of(history)
-            files = self.net.files_of(best_epoch) if best_epoch < epoch else {}
+        epoch = kept = len(history)
+        if self.rates.falls_on_plateau:
+            self._set_rate(self.spec.learning_rate)
+        for row in history[self.first - 1 :]:
+            torch.randperm(len(self.train_rows), generator=self.generator)
+            self.rates.after_epoch(self._watched(row))
+            if self.judge is not None and self.judge.keeps(self._watched(row), row["val_score"]):
+                kept = row["epoch"]
+            last_epoch = self._last_epoch(row["epoch"], last_epoch)
+        if self.judge is not None:
+            files = self.net.files_of(kept) if kept < epoch else {}
             if "f_params" in files:
-                self._enter_stage(best_epoch)
+                self._enter_stage(kept)
                 self.net.load_params(**files)
-                best.take(best_epoch)
+                best.take(kept)
         self._enter_stage(epoch)
         if best.complete:
             self.net.load_params(**self.net.files_of(epoch))
-        elif self.spec.patience is not None:  # the weights of the last epoch are all there is
-            best_value = self._watched(history[-1])
+        elif self.judge is not None:
+            if kept < epoch:  # the weights of the last epoch are all there is
+                self.judge = self._new_judge()
+                self.judge.keeps(self._watched(history[-1]), history[-1]["val_score"])
+                last_epoch = self.first + self.epochs - 1
             best.take(epoch)
         last.take(epoch)
-        done = history[self.first - 1 :]
-        for _ in done:
-            torch.randperm(len(self.train_rows), generator=self.generator)
-        self.update = len(done) * self.n_batches
-        if self.plateau is not None:
-            self._set_rate(self.spec.learning_rate)
-            for row in done:
-                self.plateau.step(self._watched(row))
-        return epoch, best_value
+        return epoch, last_epoch
 
-    def _best_of(self, history):
-        """Give the epoch that early stopping prefers, the earlier of equals, and what it saw there."""
-        values = [self._watched(row) for row in history]
-        values = [value if value == value else np.inf for value in values]
-        return int(np.argmin(values)) + 1, min(values)
+    def _new_judge(self):
+        return None if self.spec.patience is None else Judge(self.spec.patience, self.n_batches, self._watches_loss())
 
     def _stage(self):
         """Note whether the backbone is frozen, and what the optimiser trains."""
@@ -486,8 +502,7 @@ class _Run:
         return row["val_loss"] if self.spec.scoring == "loss" else -row["val_score"]
 
     def _after_epoch(self, row):
-        if self.plateau is not None:
-            self.plateau.step(self._watched(row))
+        self.rates.after_epoch(self._watched(row))
         self.progress.end_epoch(row)
         stop = self.watch.after_epoch is not None and self.watch.after_epoch(row)
         return bool(stop or self.net.stop_training)
@@ -499,12 +514,10 @@ class _Run:
             self._note_trained()
             for snapshot in self.snapshots:
                 snapshot.extend([parameter.data for parameter in self.trained])
-        if self.given_rates is not None:
-            self._set_rate(self.given_rates[min(epoch - self.first, len(self.given_rates) - 1)])
         row = dict.fromkeys(("train_loss", "penalty", "val_loss", "train_score", "val_score"), np.nan)
         row |= {"epoch": epoch, "learning_rate": np.nan}
-        row["train_loss"], row["train_score"] = self._train_epoch()
-        row["penalty"] = float(weight_penalty(self.module, self.spec.l1, self.spec.l2))
+        row["train_loss"], row["train_score"] = self._train_epoch(self.rates.of_epoch(epoch))
+        row["penalty"] = float(weight_penalty(self.module, *self.strengths))
         row["learning_rate"] = float(self.optimizer.param_groups[0]["lr"])
         self._check_finite(row["train_loss"], row, "training loss is")
         if self.valid_rows is not None:
@@ -546,37 +559,36 @@ class _Run:
                 if isinstance(layer, _BatchNorm):
                     layer.eval()
 
-    def _train_epoch(self):
-        """Train on every row once; give the mean loss and the score on the way."""
+    def _train_epoch(self, rates):
+        """Train on every row once, at a rate an update; give the mean loss and the score on the way."""
         rows, net = self.train_rows, self.net
         order = torch.randperm(len(rows), generator=self.generator)
         sizes = batch_sizes(len(rows), self.spec.batch_size, self.join_last)
         self._set_training_mode()
+        self.young_statistics.begin_epoch()
+        first_output = None
         total = torch.zeros((), dtype=torch.float64, device=self.device)
         scored = _Scored(self.watch.train_score, order)
-        rates = self._scheduled_rates()
         for batch in rows.batches(order, sizes, self.dtype, self.device):
             if rates is not None:
                 self._set_rate(next(rates))
             if self.hooks:
                 net.notify("on_batch_begin", batch=(batch.inputs, batch.targets), training=True)
+            if self.young_statistics.young:
+                self.young_statistics.before_update()
             loss, output = self._step(batch)
+            if first_output is None:
+                first_output = output
             total.add_(loss, alpha=len(output))
             scored.add(output)
-            self.update += 1
             self.progress.advance()
             if self.hooks:
                 self._after_batch(batch, loss, output)
         if not self.hooks:
             net.history.new_batch()  # which skorch's Checkpoint looks up, whatever it holds
+        if self.valid_rows is None:
+            self.pulse.feel(first_output)
         return float(total) / len(rows), scored.score()
-
-    def _scheduled_rates(self):
-        """Give the learning rates of an epoch's updates, where a schedule moves with every update."""
-        if self.given_rates is not None or self.spec.schedule not in SCHEDULES:
-            return None
-        updates = np.arange(self.update, self.update + self.n_batches)
-        return iter(self.spec.learning_rate * SCHEDULES[self.spec.schedule](updates, self.n_updates))
 
     def _after_batch(self, batch, loss, output):
         """Tell skorch's batch callbacks what they expect to hear."""
@@ -602,7 +614,7 @@ class _Run:
         def closure():
             steps.append(self._gradients(inputs, targets, weights, batch))
             loss = steps[-1][0]
-            return loss + weight_penalty(self.module, self.spec.l1, self.spec.l2).to(loss) if self.penalised else loss
+            return loss + weight_penalty(self.module, *self.strengths).to(loss) if self.penalised else loss
 
         self.optimizer.step(closure)
         return steps[0]
@@ -620,7 +632,7 @@ class _Run:
         loss = self.net.get_loss(output, targets, weights=weights, training=True)
         loss.backward()
         if self.penalised:
-            add_penalty_gradients(self.penalised, self.spec.l1, self.spec.l2)
+            add_penalty_gradients(self.penalised, *self.strengths)
         if self.gradient_hooks:
             self._after_gradients(batch)
         return loss.detach(), output.detach()
@@ -646,6 +658,7 @@ class _Run:
             self.valid_forward, rows.store, self.dtype, spec.precision, self.device, rows.rows,
             tell=self._tell_validation if self.hooks else None,
         )  # fmt: skip
+        self.pulse.feel(outputs)
         with torch.inference_mode():
             losses = self.net.criterion_(outputs, rows.targets.to(self.device)).cpu()
         loss = float(np.average(losses.numpy(), weights=None if rows.weights is None else rows.weights.cpu().numpy()))

@@ -23,8 +23,8 @@ class TrainingSpec:
     batch_size: int
     max_epochs: int
     l1: float
-    l2: float
-    patience: int | None  # None: no early stopping
+    l2: float | str  # "auto": FROZEN_L2 while a backbone is frozen, else 0
+    patience: int | str | None  # None: no early stopping
     scoring: Any
     precision: str
     device: str
@@ -32,6 +32,14 @@ class TrainingSpec:
     freeze_epochs: float = math.inf
     backbone_lr_factor: float = 1.0
     label: str = "epoch"  # what an epoch is called where progress is shown
+
+
+@dataclass(frozen=True)
+class Fall:
+    """The end of a schedule, brought forward: after an epoch the rate falls to nothing within some more."""
+
+    after: int
+    n_epochs: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,12 @@ class Outcome:
         Whether a callback asked for the end.
     interrupt : KeyboardInterrupt or None
         To be raised once the state has been remembered.
+    rates : list of float
+        At the end of each epoch.
+    fall : Fall or None
+        Of the rate, where validation brought it forward.
+    died : bool
+        Whether the network gives all rows the same output, which it did not when it began.
     """
 
     n_epochs: int = 0
@@ -93,3 +107,5 @@ class Outcome:
     stopped: bool = False
     interrupt: KeyboardInterrupt | None = None
     rates: list[float] = field(default_factory=list)
+    fall: Fall | None = None
+    died: bool = False

@@ -411,3 +411,34 @@ def test_the_widest_layer_is_where_most_values_go_in_and_out(params, dims):
     expected = max(2 * X[0].size, *counts)
     assert widest_layer(cnn.module_, cnn.sample_shape_) == expected
     assert widest_layer(flat(cnn.module_), cnn.sample_shape_) == expected
+
+
+def blocks(shape, **params):
+    """List (filters, kernel) of the blocks of a network for samples of a shape."""
+    net = CNNClassifier(max_epochs=1, random_state=0, **params).fit(
+        np.random.RandomState(0).randn(4, *shape), [0, 1] * 2
+    )
+    convs = [block.conv for name, block in net.module_.named_children() if name.startswith("block")]
+    return [(conv.out_channels, conv.kernel_size) for conv in convs]
+
+
+@pytest.mark.parametrize(
+    ("length", "n_blocks", "kernel"), [(24, 2, 3), (63, 2, 3), (64, 3, 7), (150, 4, 7), (400, 5, 7), (1500, 7, 7)]
+)
+def test_long_signals_get_wide_kernels_and_blocks_until_ten_positions_are_left(length, n_blocks, kernel):
+    assert blocks((length,)) == [(32, (kernel,))] + [(64, (kernel,))] * (n_blocks - 1)
+    assert blocks((length,), filters=(2, 3)) == [(2, (kernel,)), (3, (kernel,))]
+    assert {size for _, size in blocks((length,), kernel_size=5)} == {(5,)}
+
+
+def test_images_get_two_blocks_of_kernels_of_three():
+    assert blocks((70, 70), spatial_dims=2) == [(32, (3, 3)), (64, (3, 3))]
+
+
+@pytest.mark.parametrize("name", ["kernel_size", "stride", "pool_size"])
+def test_there_are_as_many_blocks_as_a_size_has_entries(name):
+    assert len(blocks((150,), **{name: (2, 1, 2)})) == 3
+
+
+def test_long_signals_that_are_not_pooled_get_two_blocks():
+    assert len(blocks((150,), pooling=None)) == 2

@@ -387,8 +387,9 @@ def test_a_callback_that_stops_the_training_leaves_what_so_many_epochs_give(esti
     assert same_state(stopped, estimator(**QUICK | {"max_epochs": 2}).fit(X, y))
 
 
+@pytest.mark.filterwarnings("ignore:.*the network has died")  # at such a rate
 def test_a_stop_with_early_stopping_keeps_the_best_epoch():
-    rising = QUICK | {"learning_rate": 1.0, "optimizer": "sgd", "early_stopping": True, "max_epochs": 9}
+    rising = QUICK | {"learning_rate": 1.0, "optimizer": "sgd", "early_stopping": True, "patience": 10, "max_epochs": 9}
     stopped = CNNClassifier(**rising, callbacks=[stops_after(4)]).fit(X, LABELS)
     best = int(stopped.history_["val_loss"].argmin()) + 1
     assert stopped.n_iter_ == 4
@@ -403,7 +404,7 @@ def test_a_stop_is_of_one_fit_and_the_next_goes_on():
 
 
 def test_a_run_that_was_stopped_is_not_trained_anew_on_all_rows():
-    params = QUICK | {"early_stopping": True, "max_epochs": 9}
+    params = QUICK | {"early_stopping": True, "patience": 10, "max_epochs": 9}
     stopped = CNNClassifier(**params, refit_full=True, callbacks=[stops_after(2)]).fit(X, LABELS)
     assert same_state(stopped, CNNClassifier(**params, callbacks=[stops_after(2)]).fit(X, LABELS))
 

@@ -391,7 +391,7 @@ def test_the_kept_network_scores_what_the_history_says_of_its_epoch(estimator):
     y = LABELS if estimator is CNNClassifier else VALUES
     # A rate that stays this high goes up and down, so that the best epoch is not the last.
     params = QUICK | {"learning_rate": 0.1, "lr_schedule": None, "max_epochs": 30, "batch_norm": True}
-    net = estimator(**params, early_stopping=True)
+    net = estimator(**params, early_stopping=True, patience=30)
     net.fit(X, y, X_val=X[:20], y_val=y[:20])
     assert net.best_epoch_ < net.n_iter_
     assert net.score(X[:20], y[:20]) == pytest.approx(net.history_["val_score"].iloc[net.best_epoch_ - 1], rel=1e-9)

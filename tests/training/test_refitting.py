@@ -64,7 +64,14 @@ def test_a_plateau_of_the_first_run_lowers_the_rate_in_the_same_epochs():
     per_epoch = []
     recorder = telling("on_epoch_end", lambda self, net, **kwargs: per_epoch.append(net.history[-1, "learning_rate"]))
     net = refitted(
-        CNNRegressor, VALUES, 30, lr_schedule="reduce_on_plateau", max_epochs=30, patience=40, callbacks=[recorder]
+        CNNRegressor,
+        VALUES,
+        30,
+        lr_schedule="reduce_on_plateau",
+        max_epochs=30,
+        patience=40,
+        batch_size=2,
+        callbacks=[recorder],
     )
     assert net.history_["learning_rate"].nunique() > 2
     assert per_epoch == 2 * net.history_["learning_rate"].tolist()

@@ -7,7 +7,7 @@ from skorch.callbacks import Callback
 from torch.optim.lr_scheduler import CosineAnnealingLR, OneCycleLR, ReduceLROnPlateau
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_GAIN, PLATEAU_MAX_WAIT, SCHEDULES, plateau_wait
+from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_FLOOR, PLATEAU_GAIN, SCHEDULES, plateau_wait
 
 X = np.random.RandomState(0).randn(20, 6)
 VALUES = np.random.RandomState(1).randn(20)
@@ -77,18 +77,33 @@ def test_auto_is_one_cycle():
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
 
 
-def test_auto_reduces_on_a_plateau_with_early_stopping():
-    params = QUICK | {"early_stopping": True, "max_epochs": 60, "patience": 60, "learning_rate": 0.1}
-    one, other = (CNNRegressor(**params, lr_schedule=name).fit(X, VALUES) for name in ("auto", "reduce_on_plateau"))
+def test_auto_is_one_cycle_with_early_stopping_too():
+    params = QUICK | {"early_stopping": True}
+    one, other = (CNNRegressor(**params, lr_schedule=name).fit(X, VALUES) for name in ("auto", "one_cycle"))
+    np.testing.assert_array_equal(one.history_["learning_rate"], other.history_["learning_rate"])
+    np.testing.assert_array_equal(one.predict(X), other.predict(X))
+
+
+# An update a row: an epoch is long enough for a handful of them to tell a plateau.
+PLATEAU = QUICK | {"batch_size": 1, "max_epochs": 60, "learning_rate": 0.1, "lr_schedule": "reduce_on_plateau"}
+
+
+def test_auto_reduces_on_a_plateau_where_early_stopping_waits_for_so_many_epochs():
+    params = PLATEAU | {"early_stopping": True, "patience": 60}
+    one, other = (
+        CNNRegressor(**params | {"lr_schedule": name}).fit(X, VALUES) for name in ("auto", "reduce_on_plateau")
+    )
     assert one.history_["learning_rate"].nunique() > 1
     np.testing.assert_array_equal(one.history_["learning_rate"], other.history_["learning_rate"])
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
 
 
-def rates_by_hand(watched, peak, gain=PLATEAU_GAIN):
+def rates_by_hand(watched, peak, n_updates, gain=PLATEAU_GAIN):
     """Give the rate of each epoch that torch's ReduceLROnPlateau makes of the watched values."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
-    scheduler = ReduceLROnPlateau(optimizer, factor=PLATEAU_FACTOR, patience=PLATEAU_MAX_WAIT, threshold=gain)
+    scheduler = ReduceLROnPlateau(
+        optimizer, factor=PLATEAU_FACTOR, patience=plateau_wait(n_updates), threshold=gain, min_lr=PLATEAU_FLOOR * peak
+    )
     rates = []
     for value in watched:
         rates.append(optimizer.param_groups[0]["lr"])
@@ -107,22 +122,30 @@ def rates_by_hand(watched, peak, gain=PLATEAU_GAIN):
     ids=str,
 )
 def test_a_plateau_is_that_of_the_watched_column(params, watched, sign):
-    params = QUICK | {"max_epochs": 60, "learning_rate": 0.1, "lr_schedule": "reduce_on_plateau"} | params
-    history = CNNRegressor(**params).fit(X, VALUES).history_
+    history = CNNRegressor(**PLATEAU | params).fit(X, VALUES).history_
     assert history["learning_rate"].nunique() > 1
     gain = 0 if watched == "val_score" else PLATEAU_GAIN  # of a score any gain counts
-    assert history["learning_rate"].tolist() == rates_by_hand(sign * history[watched], 0.1, gain)
+    n_updates = 18 if "early_stopping" in params else 20
+    assert history["learning_rate"].tolist() == rates_by_hand(sign * history[watched], 0.1, n_updates, gain)
 
 
 def test_a_plateau_of_the_users_validation_rows_is_watched_without_early_stopping():
-    params = QUICK | {"max_epochs": 60, "learning_rate": 0.1, "lr_schedule": "reduce_on_plateau"}
-    history = CNNRegressor(**params).fit(X, VALUES, X_val=X[::-1] + 1, y_val=VALUES).history_
-    assert history["learning_rate"].tolist() == rates_by_hand(history["val_loss"], 0.1)
+    history = CNNRegressor(**PLATEAU).fit(X, VALUES, X_val=X[::-1] + 1, y_val=VALUES).history_
+    assert history["learning_rate"].tolist() == rates_by_hand(history["val_loss"], 0.1, 20)
+
+
+def test_on_a_plateau_that_lasts_the_rate_falls_to_a_hundredth():
+    net = CNNClassifier(**PLATEAU | {"max_epochs": 100}, early_stopping=True, patience=100, scoring=lambda *_: 0.5)
+    rates = net.fit(X, VALUES > 0).history_["learning_rate"]
+    assert rates.is_monotonic_decreasing
+    assert rates.min() == pytest.approx(PLATEAU_FLOOR * net.learning_rate)
 
 
 @pytest.mark.parametrize("score", [0.7, 0.0, -0.7])
-def test_the_rate_falls_within_the_default_patience(score):
-    net = CNNClassifier(**QUICK | {"max_epochs": 100}, early_stopping=True, scoring=lambda net, X, y: score)
+def test_the_rate_falls_within_a_patience_of_ten_epochs(score):
+    net = CNNClassifier(
+        **PLATEAU | {"max_epochs": 100}, early_stopping=True, patience=10, scoring=lambda net, X, y: score
+    )
     rates = net.fit(X, VALUES > 0).history_["learning_rate"]
     assert len(rates) == 1 + net.patience
     # Early enough for the lower rate to show what it is worth before training stops.
@@ -132,9 +155,9 @@ def test_the_rate_falls_within_the_default_patience(score):
 
 
 def test_an_improving_score_leaves_the_rate_alone():
-    scores = iter(np.linspace(-1, 1, 30))
+    scores = iter(np.linspace(-1, 1, 60))
     net = CNNClassifier(
-        **QUICK | {"max_epochs": 30}, early_stopping=True, scoring=lambda net, X, y: float(next(scores))
+        **PLATEAU, early_stopping=True, patience=10, scoring=lambda net, X, y: float(next(scores))
     ).fit(X, VALUES > 0)  # fmt: skip
     assert net.history_["learning_rate"].nunique() == 1
 
@@ -145,7 +168,32 @@ def test_a_fit_that_goes_on_begins_its_schedule_anew():
     assert rates[:5] == rates[5:]
 
 
-@pytest.mark.parametrize("n_updates", [1, 10, 99, 100, 101, 250, 499, 500, 10_000])
-def test_a_plateau_lasts_about_500_updates_and_five_epochs_at_most(n_updates):
+@pytest.mark.parametrize("n_updates", [1, 10, 24, 25, 26, 99, 100, 101, 250, 499, 500, 10_000])
+def test_a_plateau_lasts_100_updates_and_where_epochs_are_long_500_or_five_epochs(n_updates):
     n_epochs = plateau_wait(n_updates) + 1
-    assert n_epochs == 5 or (n_epochs - 1) * n_updates < 500 <= n_epochs * n_updates
+    assert n_epochs * n_updates >= 100
+    if n_epochs > 5:
+        assert (n_epochs - 1) * n_updates < 100
+    elif n_epochs < 5:
+        assert (n_epochs - 1) * n_updates < 500 <= n_epochs * n_updates
+
+
+class Backbone(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+
+    def forward(self, images):
+        return self.conv(images).mean((2, 3))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_each_stage_of_a_backbone_has_a_cycle_of_its_own(name):
+    pictures = np.random.RandomState(0).rand(20, 6, 6, 3)
+    recorded = recorder()
+    CNNRegressor(
+        backbone=Backbone(), freeze_epochs=3, dense_units=(), batch_size=6, max_epochs=5, lr_schedule=name,
+        learning_rate=PEAK, random_state=0, callbacks=[recorded],
+    ).fit(pictures, VALUES)  # fmt: skip
+    expected = np.concatenate([torchs_rates(name, 4 * 3), torchs_rates(name, 4 * 2)])
+    np.testing.assert_allclose(recorded.rates, expected, rtol=0, atol=1e-12)

@@ -177,7 +177,10 @@ def test_fit_is_the_plain_torch_loop(name, make):
         if hasattr(layer, "reset_running_stats"):
             layer.reset_running_stats()
     optimizer = make(module.parameters())
-    for images, codes in recorded.batches:
+    for n_seen, (images, codes) in enumerate(recorded.batches):
+        for layer in module.modules():
+            if hasattr(layer, "reset_running_stats"):
+                layer.momentum = max(0.1, 1 / (n_seen + 1))  # statistics begin as the average of the batches so far
         optimizer.zero_grad()
         functional.cross_entropy(module(images), codes).backward()
         optimizer.step()

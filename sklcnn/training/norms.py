@@ -1,0 +1,56 @@
+"""The running statistics of batch norm while they are young."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def _is_young(layer: Any) -> bool:
+    """Tell whether a layer's running statistics began with this package's updates, and have seen few of them.
+
+    Statistics that came with loaded weights may have a count of zero, and must not be thrown away.
+    """
+    if not isinstance(layer, _BatchNorm) or layer.momentum is None or layer.running_mean is None:
+        return False
+    n_seen = int(layer.num_batches_tracked)
+    if n_seen:
+        return 1 / (n_seen + 1) > layer.momentum
+    return not layer.running_mean.any() and bool((layer.running_var == 1).all())
+
+
+class YoungStatistics:
+    """Make running statistics the plain average of the batches so far, until their own momentum would be larger.
+
+    They begin as a mean of 0 and a variance of 1, which a momentum of 0.1 keeps for dozens of updates: where an epoch
+    is few of them, validation would see a network that is not there.
+
+    Parameters
+    ----------
+    module : nn.Module
+        Whose batch norms' momenta are changed, until the statistics have grown up or `end` is called.
+    """
+
+    def __init__(self, module: nn.Module):
+        self.young: list = [[norm, norm.momentum, 0] for norm in module.modules() if _is_young(norm)]
+
+    def begin_epoch(self) -> None:
+        """Read how many batches the statistics have seen: a count that comes with a run that is resumed."""
+        for entry in self.young:
+            entry[2] = int(entry[0].num_batches_tracked)
+
+    def before_update(self) -> None:
+        """Set the momenta of the next forward pass in training mode."""
+        for entry in self.young:
+            norm, momentum, n_seen = entry
+            norm.momentum = max(momentum, 1 / (n_seen + 1))
+            entry[2] += 1
+        self.young = [entry for entry in self.young if entry[0].momentum > entry[1]]
+
+    def end(self) -> None:
+        """Give the layers their own momenta back."""
+        for norm, momentum, _ in self.young:
+            norm.momentum = momentum
+        self.young = []

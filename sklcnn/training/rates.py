@@ -1,0 +1,117 @@
+"""The learning rates of a run, from its schedule, its stages and what validation says."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from sklcnn.training.run import Fall, TrainingSpec
+from sklcnn.training.schedules import (
+    PLATEAU_FACTOR,
+    PLATEAU_FLOOR,
+    PLATEAU_GAIN,
+    SCHEDULES,
+    falling,
+    plateau_wait,
+)
+
+# A fall that is brought forward takes this share of the epochs so far, and at least so many updates.
+FALL_SHARE, FALL_UPDATES = 0.5, 100
+
+
+class Rates:
+    """The learning rate of every update, the backbone's share aside.
+
+    Parameters
+    ----------
+    spec : TrainingSpec
+    optimizer : torch.optim.Optimizer
+        Whose rates "reduce_on_plateau" lowers.
+    n_updates : int
+        Of an epoch.
+    first, last : int
+        Epochs that the schedule spans.
+    of_loss : bool
+        Whether what a plateau is found in is a loss.
+    given : list of float or None
+        A rate an epoch, instead of the schedule.
+    fall : Fall or None
+        Of a run that this one repeats.
+    """
+
+    def __init__(
+        self,
+        spec: TrainingSpec,
+        optimizer: torch.optim.Optimizer,
+        n_updates: int,
+        first: int,
+        last: int,
+        of_loss: bool,
+        given: Sequence[float] | None = None,
+        fall: Fall | None = None,
+    ):
+        self._peak, self._n_updates, self._given, self.fall = spec.learning_rate, n_updates, given, fall
+        self._first, self._shape = first, SCHEDULES.get(spec.schedule or "")
+        thaw = spec.freeze_epochs + 1
+        self._stages = [(first, int(thaw) - 1), (int(thaw), last)] if first < thaw <= last else [(first, last)]
+        self._plateau = None
+        if given is None and spec.schedule == "reduce_on_plateau":
+            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer,
+                factor=PLATEAU_FACTOR,
+                patience=plateau_wait(n_updates),
+                # A share of a score, which may be zero or negative, means nothing: there any gain counts.
+                threshold=PLATEAU_GAIN if of_loss else 0,
+                min_lr=PLATEAU_FLOOR * spec.learning_rate,
+            )
+
+    @property
+    def falls_on_plateau(self) -> bool:
+        """Whether what is watched decides when the rate falls."""
+        return self._plateau is not None
+
+    def of_epoch(self, epoch: int) -> Iterator[float] | None:
+        """List the rates of an epoch's updates; None where they stay what they are."""
+        if self._given is not None:
+            return itertools.repeat(self._given[min(epoch - self._first, len(self._given) - 1)])
+        if self._shape is None:
+            return None
+        return iter(self._peak * self._shares(epoch))
+
+    def _shares(self, epoch):
+        """Compute the shares of the peak at an epoch's updates."""
+        updates = np.arange(self._n_updates)
+        if self.fall is not None and epoch > self.fall.after:
+            updates += (epoch - self.fall.after - 1) * self._n_updates
+            top = self._scheduled(self.fall.after, updates[:1] * 0 + self._n_updates - 1)
+            return top * falling(updates + 1, self.fall.n_epochs * self._n_updates)
+        return self._scheduled(epoch, updates)
+
+    def _scheduled(self, epoch, updates):
+        """Compute the schedule's shares at some updates of an epoch: each stage has a cycle of its own."""
+        start, end = next(stage for stage in reversed(self._stages) if stage[0] <= epoch)
+        return self._shape((epoch - start) * self._n_updates + updates, (end - start + 1) * self._n_updates)
+
+    def after_epoch(self, value: float) -> None:
+        """Lower the rate on a plateau of what is watched."""
+        if self._plateau is not None:
+            self._plateau.step(value)
+
+    def bring_forward(self, epoch: int, last: int) -> int:
+        """Let the rate fall to nothing from here, since nothing more is gained at this one; give the last epoch.
+
+        A schedule that does not fall ends at once; one whose end is near, or is being brought forward, is left alone.
+        """
+        if self._shape is None or self._given is not None:
+            return epoch
+        if self.fall is not None:
+            return last
+        n_epochs = max(math.ceil(FALL_SHARE * (epoch - self._first + 1)), math.ceil(FALL_UPDATES / self._n_updates))
+        if epoch + n_epochs < last:
+            self.fall = Fall(epoch, n_epochs)
+            return epoch + n_epochs
+        return last

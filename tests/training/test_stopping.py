@@ -1,0 +1,146 @@
+"""Laws of early stopping with patience="auto": what it keeps, and when it brings the end forward."""
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import Callback
+
+from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.training.stopping import TOLERANCE, Judge
+
+RANDOM = np.random.RandomState(0)
+X = RANDOM.randn(60, 8)
+LABELS = np.array(["a", "b"])[(X[:, 0] > 0).astype(int)]
+QUICK = {"filters": (3,), "dense_units": (4,), "precision": "float64", "random_state": 0, "early_stopping": True}
+
+
+def kept(losses, scores=None, patience="auto", n_updates=100, of_loss=True):
+    """List the epochs, from 1, that a judge keeps."""
+    judge = Judge(patience, n_updates, of_loss)
+    scores = np.zeros(len(losses)) if scores is None else scores
+    pairs = zip(losses, scores, strict=True)
+    return [epoch for epoch, pair in enumerate(pairs, start=1) if judge.keeps(*pair)]
+
+
+def test_the_latest_epoch_within_the_tolerance_is_kept():
+    assert kept([4, 2, 2.4, 2.6, 2.4, 3]) == [1, 2, 3, 5]
+
+
+def test_the_tolerance_of_negative_losses_is_a_share_of_their_size():
+    assert kept([-1, -2, -1.6, -1.4]) == [1, 2, 3]
+
+
+def test_an_epoch_whose_score_is_the_best_so_far_is_kept_whatever_its_loss():
+    assert kept([1, 2, 3, 4, 5], scores=[0.5, 0.5, 0.7, 0.7, 0.8]) == [1, 3, 5]
+
+
+def test_where_an_epoch_is_a_few_updates_epochs_are_averaged():
+    noise = [1, 0.2, 1, 0.2, 1, 0.2, 1, 0.2]  # of a loss that does not change
+    assert kept(noise, n_updates=100) == [1, 2, 4, 6, 8]
+    assert kept(noise, n_updates=10)[-2:] == [7, 8]
+
+
+def test_a_loss_that_is_not_a_number_is_never_kept():
+    assert kept([1, np.nan, 0.9], scores=[0, np.nan, 0]) == [1, 3]
+
+
+@pytest.mark.parametrize("n_updates", [1, 3, 50, 1000])
+def test_the_wait_is_counted_in_updates_and_at_least_three_epochs(n_updates):
+    judge = Judge("auto", n_updates, of_loss=True)
+    n_epochs = 0
+    judge.keeps(1.0, 1.0)
+    while not judge.exhausted:
+        judge.keeps(9.0, 0.0)
+        n_epochs += 1
+    assert n_epochs >= 3
+    assert n_epochs * n_updates >= 100 or n_epochs > 100
+    assert n_epochs == 3 or (n_epochs - 1) * n_updates < 100
+
+
+@pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
+def test_the_kept_epoch_is_within_the_tolerance_or_has_the_best_score(estimator):
+    y = LABELS if estimator is CNNClassifier else X[:, 0] ** 2
+    net = estimator(**QUICK, max_epochs=30, batch_size=1, learning_rate=0.02, validation_fraction=0.4).fit(X, y)
+    history = net.history_
+    row = history.iloc[net.best_epoch_ - 1]
+    assert (
+        row["val_loss"] <= (1 + TOLERANCE) * history["val_loss"].min() or row["val_score"] == history["val_score"].max()
+    )
+    later = history.iloc[net.best_epoch_ :]
+    assert (later["val_loss"] > (1 + TOLERANCE) * history["val_loss"].min()).all()
+
+
+def test_where_nothing_is_gained_the_end_is_brought_forward_and_the_rate_falls_to_nothing():
+    # Labels of noise: the validation loss soon rises for good.
+    labels = np.where(RANDOM.rand(60) > 0.5, "a", "b")
+    net = CNNClassifier(**QUICK | {"dense_units": 64}, max_epochs=500, batch_size=2).fit(X, labels)
+    rates = net.history_["learning_rate"]
+    assert net.n_iter_ < 300
+    summit = int(rates.argmax())
+    assert (np.diff(rates[summit:]) < 0).all()
+    assert rates.iloc[-1] < 1e-4 * rates.max()
+
+
+def test_a_run_that_gains_to_its_end_trains_as_without_early_stopping():
+    plain = CNNClassifier(**QUICK | {"early_stopping": False}, max_epochs=20).fit(X, LABELS)
+    stopped = CNNClassifier(**QUICK, max_epochs=20).fit(X, LABELS, X_val=X, y_val=LABELS)
+    assert stopped.best_epoch_ == 20
+    for name, tensor in stopped.module_.state_dict().items():
+        assert torch.equal(tensor, plain.module_.state_dict()[name]), name
+
+
+def test_refit_full_repeats_the_fall_that_was_brought_forward():
+    labels = np.where(RANDOM.rand(60) > 0.5, "a", "b")
+    params = QUICK | {"max_epochs": 400, "batch_size": 3, "dense_units": 64}
+
+    class Rates(Callback):
+        rates = []  # noqa: RUF012 - for the one class made here
+
+        def on_epoch_end(self, net, **kwargs):
+            self.rates.append(net.history[-1, "learning_rate"])
+
+    net = CNNClassifier(**params, refit_full=True, callbacks=[Rates]).fit(X, labels)
+    first, again = Rates.rates[: net.n_iter_], Rates.rates[net.n_iter_ :]
+    assert net.n_iter_ < 400
+    assert len(again) == net.best_epoch_
+    np.testing.assert_allclose(again, first[: len(again)], rtol=0.05)  # an epoch of all rows has a few more updates
+
+
+def test_small_spectra_are_learnt_with_early_stopping_as_well_as_without():
+    random = np.random.default_rng(0)
+    t, c = np.linspace(0, 1, 40), random.uniform(0, 50, 150)
+    spectra = np.exp(-((t - 0.5) ** 2) / 0.01) * c[:, None] / 50 + random.normal(size=(150, 1))
+    spectra += np.outer(random.normal(size=150), t) + 0.01 * random.normal(size=(150, 40))
+    net = CNNRegressor(early_stopping=True, filters=(16, 16), random_state=0).fit(spectra[:120], c[:120])
+    assert net.score(spectra[120:], c[120:]) > 0.98
+
+
+def test_few_validation_rows_are_warned_of():
+    with pytest.warns(UserWarning, match=r"CNNClassifier: early_stopping judges epochs by 6 validation rows, too few"):
+        CNNClassifier(**QUICK, max_epochs=1).fit(X, LABELS)
+
+
+@pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
+def test_a_network_that_dies_is_warned_of(estimator):
+    class Kill(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 2:
+                net.module_.dense1.linear.bias.data.fill_(-1e6)
+
+    y = LABELS if estimator is CNNClassifier else X[:, 0]
+    net = estimator(filters=(), dense_units=(8,), max_epochs=4, random_state=0, callbacks=[Kill])
+    with pytest.warns(UserWarning, match=rf"{estimator.__name__}: the network has died"):
+        net.fit(X, y)
+    assert np.ptp(net.predict(X) if estimator is CNNRegressor else net.predict_proba(X)[:, 0]) < 1e-6
+
+
+def test_batch_norm_statistics_are_the_plain_average_of_the_first_batches():
+    params = {"filters": (), "dense_units": (4,), "batch_norm": True, "max_epochs": 5, "learning_rate": 1e-300}
+    net = CNNClassifier(**params, batch_size=60, random_state=0, precision="float64").fit(X, LABELS)
+    with torch.no_grad():
+        standardised = net.module_.standardize(torch.from_numpy(X)[:, None]).flatten(1)
+        hidden = net.module_.dense1.linear(standardised)
+    norm = net.module_.dense1.norm
+    torch.testing.assert_close(norm.running_mean, hidden.mean(0))
+    torch.testing.assert_close(norm.running_var, hidden.var(0))
+    assert norm.momentum == 0.1

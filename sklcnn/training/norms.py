@@ -8,17 +8,18 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
-def _is_young(layer: Any) -> bool:
+def _is_young(layer: nn.Module) -> bool:
     """Tell whether a layer's running statistics began with this package's updates, and have seen few of them.
 
     Statistics that came with loaded weights may have a count of zero, and must not be thrown away.
     """
     if not isinstance(layer, _BatchNorm) or layer.momentum is None or layer.running_mean is None:
         return False
-    n_seen = int(layer.num_batches_tracked)
+    norm: Any = layer
+    n_seen = int(norm.num_batches_tracked)
     if n_seen:
-        return 1 / (n_seen + 1) > layer.momentum
-    return not layer.running_mean.any() and bool((layer.running_var == 1).all())
+        return 1 / (n_seen + 1) > norm.momentum
+    return not norm.running_mean.any() and bool((norm.running_var == 1).all())
 
 
 class YoungStatistics:

@@ -38,6 +38,10 @@ from sklcnn.training.stopping import Judge
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
+# Where some row weighs more than so many average ones, as at 99:1 with class_weight, gradients are clipped to a norm. A
+# batch that holds such a row by chance moves the network by a multiple of what the others do: now and then its units
+# die of it. A full batch holds them all, and its law, weight 2 is the row twice, stays exact.
+HEAVY, MAX_NORM = 10.0, 1.0
 SCORED_ROWS = 8192  # whose outputs wait to be scored together
 DEVICE_SHARE = 3  # a GPU's free memory over what the rows may take of it: the rest is for the network
 EVALUATION_BATCH = 1024  # rows a forward pass without gradients, at most
@@ -84,6 +88,11 @@ def total_norm(tensors: Sequence[torch.Tensor]) -> float:
 def head_of(module: nn.Sequential) -> nn.Module:
     """Give what follows the backbone; all of a network that has none."""
     return module[1:] if hasattr(module, "backbone") else module
+
+
+def has_heavy_rows(weights: torch.Tensor | None) -> bool:
+    """Tell whether a row stands for so many that the batches with and without it are worlds apart."""
+    return weights is not None and bool(weights.max() > HEAVY * weights.mean())
 
 
 def _overrides(callback, hook):
@@ -317,6 +326,7 @@ class _Run:
         self.n_batches = len(batch_sizes(len(train), self.spec.batch_size, self.join_last))
         schedule = (self.n_batches, self.first, self.first + horizon - 1, self._watches_loss())
         self.rates = Rates(self.spec, self.optimizer, *schedule, given=rates, fall=fall)
+        self.clips = self.n_batches > 1 and has_heavy_rows(train.weights)
         self.judge = self._new_judge()
         self.young_statistics = YoungStatistics(self.module)
         self.pulse = Pulse()
@@ -633,6 +643,8 @@ class _Run:
         loss.backward()
         if self.penalised:
             add_penalty_gradients(self.penalised, *self.strengths)
+        if self.clips:
+            nn.utils.clip_grad_norm_(self.trained, MAX_NORM)
         if self.gradient_hooks:
             self._after_gradients(batch)
         return loss.detach(), output.detach()

@@ -144,3 +144,25 @@ def test_batch_norm_statistics_are_the_plain_average_of_the_first_batches():
     torch.testing.assert_close(norm.running_mean, hidden.mean(0))
     torch.testing.assert_close(norm.running_var, hidden.var(0))
     assert norm.momentum == 0.1
+
+
+def gradient_norms(y, **params):
+    """List the norms of the gradients that each update takes."""
+
+    class Norms(Callback):
+        norms = []  # noqa: RUF012 - for the one class made here
+
+        def on_grad_computed(self, net, named_parameters, **kwargs):
+            self.norms.append(float(torch.nn.utils.get_total_norm([p.grad for _, p in named_parameters])))
+
+    CNNClassifier(max_epochs=3, random_state=0, callbacks=[Norms], **params).fit(X * 100, y)
+    return np.array(Norms.norms)
+
+
+def test_gradients_are_clipped_where_rows_weigh_more_than_ten_and_batches_lack_them():
+    rare = np.where(np.arange(60) < 2, "rare", "common")
+    batches = {"batch_size": 8, "standardize": False}
+    assert gradient_norms(rare, class_weight="balanced", **batches).max() <= 1 + 1e-5
+    assert gradient_norms(rare, **batches).max() > 2
+    assert gradient_norms(LABELS, class_weight="balanced", **batches).max() > 2
+    assert gradient_norms(rare, class_weight="balanced", standardize=False).max() > 2  # a full batch lacks no row

@@ -1,6 +1,6 @@
 """Small data.
 
-Sets of five kinds, 21 to 4,000 training rows, five seeds: the defaults, and with `early_stopping`, `batch_norm` and
+Sets of five kinds, 36 to 4,000 training rows, five seeds: the defaults, and with `early_stopping`, `batch_norm` and
 (of two unbalanced classes) `class_weight="balanced"`, beside the best of classical models on the same splits, chosen by
 cross-validated searches. Medians over the seeds. The score is accuracy, R2 of values, or the area under the ROC curve
 of two unbalanced classes; then log-loss and expected calibration error (ten bins). The sets marked * only judged: no

@@ -219,15 +219,6 @@ def coffee():
 
 
 @functools.cache
-def fermentation():
-    """Read infrared spectra of a fermentation, and its glucose; the test rows are of another run."""
-    X_train, y_train = read_csv("train_spectra"), read_csv("train_hplc")
-    run, measured = read_csv("fermentation_spectra"), read_csv("fermentation_hplc")
-    rows = (measured[:, 0] / measured[-1, 0] * (len(run) - 1)).round().astype(int)
-    return X_train, y_train, run[rows], measured[:, 1]
-
-
-@functools.cache
 def mixtures(n=2500):
     """Generate spectra of one substance on a slope and an offset that say nothing."""
     rng = np.random.default_rng(0)
@@ -305,7 +296,6 @@ SETS = [
     SmallSet("coffee", SPECTRA, CHOOSES, (40,), drawn(coffee)),
     SmallSet("bars", SPECTRA, CHOOSES, (300, 1500), drawn(bars), values=True),
     SmallSet("Tecator", SPECTRA, JUDGES, (172,), given(tecator), values=True),
-    SmallSet("fermentation", SPECTRA, JUDGES, (21,), given(fermentation), values=True),
     SmallSet("overlapping", SPECTRA, JUDGES, (150, 1000), drawn(overlapping), values=True),
     SmallSet("Fashion-MNIST, 1 % bags", "unbalanced", CHOOSES, (1000, 3000), rare(clothes, 0.01, [8])),
     SmallSet("MNIST-1D, 5 % zeros", "unbalanced", CHOOSES, (1000, 2000), rare(mnist1d, 0.05, [0])),

@@ -71,7 +71,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         None,
         OneOf(Nothing(), Choice(("balanced",)), Dictionary("a {label: weight} dict")),
         """Weight of each class, by scikit-learn's rules: "balanced" is inverse to its share of the training rows. It
-        multiplies `sample_weight`.""",
+        multiplies `sample_weight`. Where one row weighs more than ten average ones and batches lack some rows,
+        gradients are clipped to a norm of 1, so that the rare rows do not shake the network to death.""",
     )
 
     def _draft_encoding(self, y):

@@ -73,8 +73,8 @@ plt.show()
 # The first layer
 # ---------------
 # Each filter is a small picture of what it answers to: red where it adds, blue where it subtracts. Its map shows where
-# in the sample it found that. Some filters answer to areas, others to edges of one direction. All maps are drawn on
-# one scale, and before they are pooled, so that they have the sample's size.
+# in the sample it found that. Some filters answer to areas, others to edges of one direction. Each map is drawn on a
+# scale of its own, up to the number over it, and before it is pooled, so that it has the sample's size.
 
 chosen = [np.flatnonzero(y_test == label)[0] for label in np.unique(y_test)[[0, 6]]]
 FeatureMapDisplay.from_estimator(cnn, X_test, layer="block1", samples=chosen, filters=True)

@@ -33,6 +33,7 @@ N_SAMPLES = 2  # shown unless others are chosen
 # By the number of spatial axes: maps beside each other, and the width of the samples' column as against theirs.
 COLUMNS = {1: 4, 2: 8, 3: 8}
 FIRST_COLUMN = {1: 1.4, 2: 1.0, 3: 1.0}
+NOTHING = 1e-4  # of the largest value: maps that are weaker are drawn as if they were 0
 MEANINGS = {None: "output", True: "activation", False: "before activation"}  # by `after_activation`
 
 
@@ -101,6 +102,7 @@ class FeatureMapDisplay:
         draw: bool = True,
         max_maps: int = 16,
         filters: bool = False,
+        shared_scale: bool = False,
         slice_index: int | None = None,
     ) -> FeatureMapDisplay:
         """Compute a layer's feature maps of chosen samples, and draw them.
@@ -121,7 +123,7 @@ class FeatureMapDisplay:
             what they return, and take None only.
         samples : array-like of int or bool, default=None
             Positions of rows of X, or a mask. None: the first two.
-        ax, max_maps, filters, slice_index
+        ax, max_maps, filters, shared_scale, slice_index
             As in :meth:`plot`.
         draw : bool, default=True
             False only computes the arrays; :meth:`plot` draws them.
@@ -155,12 +157,20 @@ class FeatureMapDisplay:
         )
         if not draw:
             return display
-        return display.plot(ax=ax, max_maps=max_maps, filters=filters, slice_index=slice_index)
+        return display.plot(
+            ax=ax, max_maps=max_maps, filters=filters, shared_scale=shared_scale, slice_index=slice_index
+        )
 
     def plot(
-        self, ax: Any = None, *, max_maps: int = 16, filters: bool = False, slice_index: int | None = None
+        self,
+        ax: Any = None,
+        *,
+        max_maps: int = 16,
+        filters: bool = False,
+        shared_scale: bool = False,
+        slice_index: int | None = None,
     ) -> FeatureMapDisplay:
-        """Draw each sample with its maps beside it, on one scale.
+        """Draw each sample with its maps beside it.
 
         Parameters
         ----------
@@ -171,6 +181,10 @@ class FeatureMapDisplay:
         filters : bool, default=False
             Whether to draw each map's filter above it, in the same order. Filters on three colours are drawn as
             colours around grey; on other numbers of channels, the sum over them.
+        shared_scale : bool, default=False
+            Whether all maps are drawn on one scale, on which weak ones are hardly seen. False: each map of each sample
+            has a scale of its own, up to the number over it, its largest absolute value; of signals, each map has one
+            for all samples.
         slice_index : int, default=None
             Of volumes: the position along the first axis at which they are cut. None: the middle, of the maps as of
             the sample.
@@ -224,8 +238,11 @@ class FeatureMapDisplay:
             rows.append(add_panels(start))
             for j, panel in enumerate(rows[-1]):
                 panel.set_title(f"map {j}" if j == 0 or n_axes == 1 else f"{j}", fontsize=SMALL, pad=3)
-        draw_maps(figure, rows, self.maps[:, :n_maps], share, MEANINGS[self.after_activation])
-        set_title(figure, ax, self._title(n_maps) + cut_note(self.pictures, share))
+        draw_maps(figure, rows, self.maps[:, :n_maps], share, MEANINGS[self.after_activation], shared_scale)
+        title = self._title(n_maps) + cut_note(self.pictures, share)
+        if n_axes > 1 and not shared_scale:
+            title += "\ncolours: shares of the number over the map"
+        set_title(figure, ax, title)
         return self
 
     def _title(self, n_maps):
@@ -242,28 +259,46 @@ def _own_filters(layer):
     return as_numpy(layer.weight).copy() if has_some else None
 
 
-def _draw_images(figure, rows, maps, share, meaning):
-    """Draw maps (n_samples, n_maps, *positions) as pictures on one scale, with its bar."""
+def _draw_images(figure, rows, maps, share, meaning, shared):
+    """Draw maps (n_samples, n_maps, *positions) as pictures, on a scale a map or on one, with its bar."""
+    from matplotlib.cm import ScalarMappable
+
     if maps.ndim == 5:
         maps = np.stack([[cut(one, share) for one in sample] for sample in maps])
     scale = signed_scale(maps)
-    for panels, sample in zip(rows, maps, strict=True):
-        for panel, one in zip(panels, sample, strict=True):
-            image = panel.imshow(one, interpolation="nearest", **scale)
+    largest = np.abs(maps).max(axis=(2, 3))
+    # Rounding alone should not look like an answer.
+    tops = np.where(shared | (largest < NOTHING * scale["vmax"]), scale["vmax"], largest)
+    for i, panels in enumerate(rows):
+        for j, panel in enumerate(panels):
+            limits = {"vmin": np.sign(scale["vmin"]) * tops[i, j], "vmax": tops[i, j]}
+            panel.imshow(maps[i, j], interpolation="nearest", **scale | limits)
             no_ticks(panel)
-    add_bar(figure, image, [panel for panels in rows for panel in panels], meaning)
+            if not shared:
+                panel.title.set_text(f"{panel.get_title()}: {largest[i, j] if largest[i, j] == tops[i, j] else 0:.2g}")
+    if not shared:
+        scale |= {"vmin": np.sign(scale["vmin"]), "vmax": 1.0}
+        meaning = "share"
+    colors = ScalarMappable(cmap=scale["cmap"])
+    colors.set_clim(scale["vmin"], scale["vmax"])
+    add_bar(figure, colors, [panel for panels in rows for panel in panels], meaning)
 
 
-def _draw_lines(figure, rows, maps, share, meaning):
-    """Draw maps (n_samples, n_maps, length) as lines on one scale."""
-    low, high = min(0.0, float(maps.min())), float(maps.max())
-    margin = 0.05 * (high - low or 1.0)
+def _draw_lines(figure, rows, maps, share, meaning, shared):
+    """Draw maps (n_samples, n_maps, length) as lines, on a scale a map or on one."""
+    lows, highs = np.minimum(maps.min(axis=(0, 2)), 0.0), np.maximum(maps.max(axis=(0, 2)), 0.0)
+    if shared:
+        lows[:], highs[:] = lows.min(), highs.max()
+    highs = np.where(highs > lows, highs, 1.0)
     for panels, sample in zip(rows, maps, strict=True):
         for j, (panel, one) in enumerate(zip(panels, sample, strict=True)):
             panel.plot(one, color="C0", linewidth=1)
-            panel.set_ylim(low - margin, high + margin)
+            margin = 0.05 * (highs[j] - lows[j])
+            panel.set_ylim(lows[j] - margin, highs[j] + margin)
+            panel.locator_params(axis="y", nbins=3)
             is_last = panels is rows[-1] and j + COLUMNS[1] >= len(panels)
-            panel.tick_params(labelsize=SMALL, labelleft=j % COLUMNS[1] == 0, labelbottom=is_last)
+            is_left = j % COLUMNS[1] == 0
+            panel.tick_params(labelsize=SMALL, labelleft=is_left or not shared, labelbottom=is_last)
         panels[0].set_ylabel(meaning, fontsize=SMALL)
 
 

@@ -175,3 +175,49 @@ def test_of_many_layers_an_error_names_the_most_similar(step):
     cnn = CNNClassifier(backbone=network, dense_units=(), max_epochs=1, random_state=0).fit(step, [0, 1])
     with pytest.raises(ValueError, match=r"among them backbone\.network\.\d+, .*named_modules"):
         maps_of(cnn, step, layer="backbone.network.60")
+
+
+def limits_of(shown):
+    return [panel.images[0].get_clim() for panel in shown.axes_[:, 1:].flat if panel is not None]
+
+
+@pytest.mark.parametrize("after_activation", [True, False])
+def test_each_map_is_drawn_on_a_scale_of_its_own_up_to_the_number_over_it(after_activation, cases):
+    case = cases["grey"]
+    shown = FeatureMapDisplay.from_estimator(case.cnn, case.X, after_activation=after_activation)
+    largest = np.abs(shown.maps).max(axis=(2, 3)).ravel()
+    low = 0 if after_activation else -1
+    expected = [(low * (top or shown.maps.max()), top or shown.maps.max()) for top in largest]
+    np.testing.assert_allclose(limits_of(shown), expected)
+    titles = [panel.get_title().removeprefix("map ") for panel in shown.axes_[:, 1:].flat if panel is not None]
+    assert titles == [f"{j % 3}: {top:.2g}" for j, top in enumerate(largest)]
+
+
+def test_all_maps_are_drawn_on_one_scale_on_demand(cases):
+    for kind in ("grey", "signals"):
+        case = cases[kind]
+        shown = FeatureMapDisplay.from_estimator(case.cnn, case.X, shared_scale=True)
+        drawn = [panel for panel in shown.axes_[:, 1:].flat if panel is not None]
+        limits = limits_of(shown) if kind == "grey" else [panel.get_ylim() for panel in drawn]
+        assert len(set(limits)) == 1
+        assert limits[0][1] >= shown.maps.max()
+        assert {panel.get_title().removeprefix("map ") for panel in drawn} == {"0", "1", "2"}
+
+
+def test_a_map_of_nothing_but_rounding_is_drawn_as_nothing(by_hand, step):
+    cnn = by_hand(step, (2,))
+    with torch.no_grad():
+        cnn.module_.block1.conv.weight[1] *= 1e-9
+        cnn.module_.block1.conv.bias[1] = 0
+    shown = FeatureMapDisplay.from_estimator(cnn, step, samples=[0], after_activation=False)
+    strong, nothing = limits_of(shown)
+    assert nothing == strong
+    assert shown.axes_[0, 2].get_title() == "1: 0"
+
+
+def test_lines_of_a_map_share_their_scale_over_the_samples(cases):
+    case = cases["signals"]
+    shown = FeatureMapDisplay.from_estimator(case.cnn, case.X)
+    limits = np.array([[panel.get_ylim() for panel in row[1:]] for row in shown.axes_])
+    np.testing.assert_array_equal(limits[0], limits[1])
+    assert len({*map(tuple, limits[0])}) == 3

@@ -117,7 +117,10 @@ def test_a_new_share_of_the_learning_rate_is_the_backbones():
     backbone = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     params = QUICK | {"backbone": backbone, "lr_schedule": None, "learning_rate": 0.5}
     cnn = CNNClassifier(**params, warm_start=True).fit(X, Y[CNNClassifier])
-    assert [group["lr"] for group in cnn.net_.optimizer_.param_groups] == [0.5, 0.05]
+    assert [group["lr"] for group in cnn.net_.optimizer_.param_groups] == [
+        0.5,
+        0.5,
+    ]  # by "auto", of an own module
     cnn.set_params(backbone_lr_factor=0.5).fit(X, Y[CNNClassifier])
     assert [group["lr"] for group in cnn.net_.optimizer_.param_groups] == [0.5, 0.25]
 

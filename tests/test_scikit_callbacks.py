@@ -259,7 +259,9 @@ sys.modules["sklearn.callback"] = None  # as before 1.9
 from sklcnn import CNNClassifier, scikit_callbacks
 
 X, y = load_digits(n_class=2, return_X_y=True)
-cnn = CNNClassifier(input_shape=(8, 8), filters=4, dense_units=(), max_epochs=2, early_stopping=True, random_state=0)
+cnn = CNNClassifier(
+    input_shape=(8, 8), filters=4, dense_units=(), max_epochs=2, learning_rate=0.02, early_stopping=True, random_state=0
+)
 assert not hasattr(cnn, "set_callbacks")
 assert scikit_callbacks.CallbackSupportMixin.__module__ == "sklcnn.scikit_callbacks"
 assert cross_val_score(cnn, X, y, cv=2).min() > 0.6
@@ -273,8 +275,9 @@ def test_nothing_is_missed_on_an_older_scikit_learn():
 
     X, y = load_digits(n_class=2, return_X_y=True)
     cnn = CNNClassifier(
-        input_shape=(8, 8), filters=4, dense_units=(), max_epochs=2, early_stopping=True, random_state=0
-    )
+        input_shape=(8, 8), filters=4, dense_units=(), max_epochs=2, learning_rate=0.02, early_stopping=True,
+        random_state=0,
+    )  # fmt: skip
     result = subprocess.run([sys.executable, "-c", OLDER], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert float(result.stdout) == pytest.approx(cnn.fit(X, y).predict_proba(X[:1])[0, 0], rel=1e-5)

@@ -74,7 +74,7 @@ def test_several_fits_are_named_by_what_differs(stopped, rated, find_overlaps):
     shown = TrainingCurveDisplay.from_estimator([stopped, rated])
     assert shown.names == [
         "early_stopping=True, learning_rate=0.002, patience=4",
-        "early_stopping=False, learning_rate=0.1, patience=10",
+        "early_stopping=False, learning_rate=0.1, patience='auto'",
     ]
     assert find_overlaps(shown.figure_) == []
     assert TrainingCurveDisplay.from_estimator({"a": stopped, "b": rated}, draw=False).names == ["a", "b"]

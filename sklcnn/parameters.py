@@ -369,8 +369,9 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
         """Epochs without improvement after which training stops; the first of the best is kept. "auto": the schedule
         runs to its end, and the latest epoch is kept whose validation loss is within a quarter of the best, or whose
         score is the best so far, both averaged over about 40 updates; without such an epoch for 100 updates (and 3
-        epochs) the end is brought forward: the rate falls from where it is. With another `scoring` the first of the
-        best epochs is kept, and the end brought forward after 300 updates (and 10 epochs) without a better one.""",
+        epochs), while the training loss goes on falling, the end is brought forward: the rate falls from where it is.
+        With another `scoring` the first of the best epochs is kept, and the end brought forward after 300 updates (and
+        10 epochs) without a better one.""",
     )
     scoring: Any = parameter(
         "loss",

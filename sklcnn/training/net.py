@@ -360,7 +360,7 @@ class _Run:
                 self._set_training_mode()  # which validation left: copies are of what training changes
                 finished = epoch  # first: a copy cut short leaves the network itself at the end of this epoch
                 last.take(epoch)
-                if self.judge is not None and self.judge.keeps(self._watched(row), row["val_score"]):
+                if self.judge is not None and self._keeps(row):
                     best.take(epoch)
                     self.pulse.keep()
                 last_epoch = epoch if outcome.stopped else self._last_epoch(epoch, last_epoch)
@@ -454,7 +454,7 @@ class _Run:
         for row in history[self.first - 1 :]:
             torch.randperm(len(self.train_rows), generator=self.generator)
             self.rates.after_epoch(self._watched(row))
-            if self.judge is not None and self.judge.keeps(self._watched(row), row["val_score"]):
+            if self.judge is not None and self._keeps(row):
                 kept = row["epoch"]
             last_epoch = self._last_epoch(row["epoch"], last_epoch)
         if self.judge is not None:
@@ -469,11 +469,14 @@ class _Run:
         elif self.judge is not None:
             if kept < epoch:  # the weights of the last epoch are all there is
                 self.judge = self._new_judge()
-                self.judge.keeps(self._watched(history[-1]), history[-1]["val_score"])
+                self._keeps(history[-1])
                 last_epoch = self.first + self.epochs - 1
             best.take(epoch)
         last.take(epoch)
         return epoch, last_epoch
+
+    def _keeps(self, row):
+        return self.judge.keeps(self._watched(row), row["val_score"], row["train_loss"])
 
     def _new_judge(self):
         return None if self.spec.patience is None else Judge(self.spec.patience, self.n_batches, self._watches_loss())

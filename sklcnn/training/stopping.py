@@ -46,21 +46,28 @@ class Judge:
             self._patience = patience
         self._losses: list[float] = []
         self._scores: list[float] = []
+        self._train_losses: list[float] = []
         self._least, self._most = math.inf, -math.inf
+        self._train_loss_then = math.inf  # in the epoch of the least loss
         self._waited = 0
 
-    def keeps(self, loss: float, score: float = math.nan) -> bool:
-        """Take note of an epoch's loss, or negated score of a scorer, and of its score beside the loss.
+    def keeps(self, loss: float, score: float = math.nan, train_loss: float = -math.inf) -> bool:
+        """Take note of an epoch's validation loss, or negated score of a scorer; of its score, and its training loss.
 
         Tell whether its weights are to be kept.
         """
         first = not self._losses
         self._losses.append(math.inf if math.isnan(loss) else loss)
         self._scores.append(score)
+        self._train_losses.append(train_loss)
         good = self._is_as_good() if self._tolerant else self._losses[-1] < self._least
-        self._least = min(self._least, self._smoothed(self._losses))
+        if self._smoothed(self._losses) < self._least:
+            self._least, self._train_loss_then = self._smoothed(self._losses), self._smoothed(self._train_losses)
         self._most = max(self._most, self._smoothed(self._scores))
-        self._waited = 0 if good or first else self._waited + 1
+        if good or first:
+            self._waited = 0
+        elif not self._tolerant or self._smoothed(self._train_losses) < self._train_loss_then:
+            self._waited += 1  # else the rate is too high for now, which is no overfitting: the schedule will lower it
         return good or first
 
     def _is_as_good(self):

@@ -57,6 +57,17 @@ def test_the_wait_is_counted_in_updates_and_at_least_three_epochs(n_updates):
     assert n_epochs == 3 or (n_epochs - 1) * n_updates < 100
 
 
+def test_a_loss_that_rises_with_the_training_loss_is_no_reason_to_end():
+    judge = Judge("auto", 100, of_loss=True)
+    judge.keeps(1.0, 0.5, train_loss=1.0)
+    for _ in range(50):
+        assert not judge.keeps(9.0, 0.0, train_loss=8.0)
+    assert not judge.exhausted
+    for _ in range(3):
+        judge.keeps(9.0, 0.0, train_loss=0.5)
+    assert judge.exhausted
+
+
 @pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
 def test_the_kept_epoch_is_within_the_tolerance_or_has_the_best_score(estimator):
     y = LABELS if estimator is CNNClassifier else X[:, 0] ** 2

@@ -304,7 +304,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             return EVERYWHERE, None
         codes = labels = None
         if isinstance(draft, ClassEncoding | LabelSetEncoding):
-            codes, labels = draft.encode(kept.y, self._owner, torch.float32).numpy(), draft.classes
+            codes, labels = draft.encode(kept.y, self._owner, torch.float32).numpy(), draft.output_names
         return split_rows(
             np.arange(len(kept)), fraction=self.validation_fraction, codes=codes, groups=kept.groups, labels=labels,
             seed=seed, owner=self._owner,

@@ -37,6 +37,11 @@ class ClassEncoding:
     multilabel: ClassVar[bool] = False
 
     @property
+    def output_names(self) -> np.ndarray:
+        """What the outputs are called where they are shown: the labels."""
+        return self.classes
+
+    @property
     def n_outputs(self) -> int:
         """One output a class."""
         return len(self.classes)
@@ -74,10 +79,18 @@ class LabelSetEncoding:
     ----------
     classes : ndarray of shape (k,)
         The columns' numbers, as in MLPClassifier.
+    names : ndarray of shape (k,) or None
+        The columns' names, where y was a DataFrame.
     """
 
     classes: np.ndarray
+    names: np.ndarray | None = None
     multilabel: ClassVar[bool] = True
+
+    @property
+    def output_names(self) -> np.ndarray:
+        """What the outputs are called where they are shown: the columns' names, or their numbers."""
+        return self.classes if self.names is None else self.names
 
     @property
     def n_outputs(self) -> int:
@@ -109,12 +122,20 @@ class ValueEncoding:
     mean, deviation : ndarray of shape (k,)
     one_dimensional : bool
         Whether y, and so the predictions, have shape (n,).
+    names : ndarray of shape (k,) or None
+        The columns' names, where y was a DataFrame.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
     one_dimensional: bool
+    names: np.ndarray | None = None
     multilabel: ClassVar[bool] = False
+
+    @property
+    def output_names(self) -> np.ndarray:
+        """What the outputs are called where they are shown: the columns' names, or their numbers."""
+        return np.arange(self.n_outputs) if self.names is None else self.names
 
     @property
     def n_outputs(self) -> int:
@@ -178,7 +199,7 @@ def _check_classes(y, owner):
 def _is_indicator(y):
     return (
         sparse.issparse(y)
-        or (getattr(y, "ndim", 1) == 2 and y.shape[1] > 1)
+        or (len(getattr(y, "shape", ())) == 2 and y.shape[1] > 1)
         or (
             isinstance(y, (list, tuple))
             and len(y) > 0
@@ -198,6 +219,16 @@ def _indicators(y, owner):
             f"and dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on."
         )
     return y.astype(np.float32)
+
+
+def _column_names(y):
+    """Give the names of a DataFrame's columns, (k,); None for anything else."""
+    if not hasattr(y, "columns"):
+        return None
+    names = np.empty(len(y.columns), dtype=object)
+    for number, name in enumerate(y.columns):  # one at a time: a name may be a tuple
+        names[number] = name
+    return names
 
 
 def _warn_if_one_hot(y, indicators, owner):
@@ -243,7 +274,7 @@ def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | Lab
     if _is_indicator(y):
         indicators = _indicators(y, owner)
         _warn_if_one_hot(y, indicators, owner)
-        return LabelSetEncoding(np.arange(indicators.shape[1]))
+        return LabelSetEncoding(np.arange(indicators.shape[1]), _column_names(y))
     y = _labels(y, owner, warn=True)
     try:
         _check_classes(y, owner)
@@ -292,7 +323,7 @@ def learn_values(y: Any, rows: np.ndarray, weights: np.ndarray, owner: str) -> V
     mean = np.average(columns, axis=0, weights=weights)
     deviation = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weights))
     constant = deviation <= 1e-12 * np.maximum(np.abs(mean), deviation)
-    return ValueEncoding(mean, np.where(constant, 1.0, deviation), values.ndim == 1)
+    return ValueEncoding(mean, np.where(constant, 1.0, deviation), values.ndim == 1, _column_names(y))
 
 
 def check_weights(sample_weight: Any, X_length: int, owner: str) -> np.ndarray | None:

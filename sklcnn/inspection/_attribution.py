@@ -90,7 +90,7 @@ def find_targets(encoding, target, outputs, rows, n_rows):
     ----------
     encoding : Encoding
     target : object
-        None, one label or column, or one for each row of X.
+        None, one label or column (its name or its number), or one for each row of X.
     outputs : ndarray of shape (n, k)
         Of the chosen samples, for the predicted class.
     rows : ndarray of int of shape (n,)
@@ -119,12 +119,14 @@ def find_targets(encoding, target, outputs, rows, n_rows):
     else:
         wanted = [target] * len(rows)
     places = {label: code for code, label in enumerate(labels.tolist())}
+    places |= {name: code for code, name in enumerate(encoding.output_names.tolist())}
     codes = []
     for one in wanted:
         one = one.item() if isinstance(one, np.generic) else one
         if one not in places:
             kind = "column of y" if is_regressor or encoding.multilabel else "class"
-            shown = ", ".join(map(repr, list(places)[:20])) + ", …" * (len(places) > 20)
+            known = encoding.output_names.tolist()
+            shown = ", ".join(map(repr, known[:20])) + ", …" * (len(known) > 20)
             raise ValueError(f"target={one!r} is no {kind} that the network knows: {shown}.")
         codes.append(places[one])
     codes = np.array(codes, np.int64)

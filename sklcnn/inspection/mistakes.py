@@ -46,7 +46,7 @@ class MistakesDisplay:
     probabilities : ndarray of shape (n_samples, n_classes) or None
         Predicted for each class; None for a regressor.
     classes : ndarray of shape (n_classes,) or None
-        What the columns of `probabilities` stand for.
+        What the columns of `probabilities` stand for; the names of an indicator DataFrame's columns.
     pictures : list of ndarray of shape (*spatial, n_channels)
         The samples as X gives them, channels last.
     names : list of str
@@ -152,7 +152,7 @@ class MistakesDisplay:
             y_true=_given_targets(cnn, y, targets, rows),
             y_pred=encoding.decode(shown),
             probabilities=None if is_regressor else encoding.probabilities(shown),
-            classes=None if is_regressor else encoding.classes,
+            classes=None if is_regressor else encoding.output_names,
             pictures=chosen.pictures,
             names=chosen.names,
             display_labels=labels,

@@ -66,7 +66,7 @@ class SaliencyDisplay:
         - ``"saliency"``: how steep the target is there: the largest absolute gradient over the channels.
     method : str
     targets : ndarray of shape (n_samples,)
-        The class, or the column of y, that is explained.
+        The class, or the number of the column of y, that is explained.
     scores : ndarray of shape (n_samples,)
         Its predicted probability, or a regressor's value.
     predictions : ndarray of shape (n_samples,) or (n_samples, n_outputs)
@@ -87,6 +87,8 @@ class SaliencyDisplay:
         Of occlusion: for each axis, the first position that patches cover.
     patch_size : tuple of int or None
         Of occlusion: how many positions a patch covers along each axis; the border cuts the last ones.
+    target_names : ndarray of shape (n_samples,) or None
+        What the targets are called, where y was a DataFrame; None: as `targets` says.
 
     Attributes
     ----------
@@ -135,6 +137,7 @@ class SaliencyDisplay:
     patch_predictions: np.ndarray | None = None
     patch_positions: tuple[np.ndarray, ...] | None = None
     patch_size: tuple[int, ...] | None = None
+    target_names: np.ndarray | None = None
     figure_: Any = field(init=False, default=None)
     axes_: Any = field(init=False, default=None)
 
@@ -167,8 +170,9 @@ class SaliencyDisplay:
         X : array-like
             Samples as `predict` takes them.
         target : label, int, or array-like of shape (n,), default=None
-            What is explained: a class, a column of an indicator matrix, or a column of a regressor's values; or one for
-            each row of X. None: the predicted class, the most probable label, the first column.
+            What is explained: a class, a column of an indicator matrix or of a regressor's values, by its number or by
+            its name in a DataFrame; or one for each row of X. None: the predicted class, the most probable label, the
+            first column.
         method : {"grad_cam", "occlusion", "integrated_gradients", "saliency"}, default="grad_cam"
         samples : array-like of int or bool, default=None
             Positions of rows of X, or a mask. None: the first four.
@@ -228,6 +232,7 @@ class SaliencyDisplay:
             predictions=encoding.decode(outputs),
             pictures=chosen.pictures,
             names=chosen.names,
+            target_names=encoding.output_names[codes],
             kind="values" if isinstance(encoding, ValueEncoding) else "labels" if encoding.multilabel else "classes",
             **explain(question, method, **own),
         )
@@ -278,10 +283,12 @@ class SaliencyDisplay:
 
     def _text(self, i):
         """Say what was explained, and how it was predicted."""
-        target, score = self.targets[i], self.scores[i]
+        target, score = (self.targets if self.target_names is None else self.target_names)[i], self.scores[i]
         if self.kind != "values":
             return f"P({short(target)}) = {score:.2f}"
-        return f"predicted {number(score)}" if self.predictions.ndim == 1 else f"column {target}: {number(score)}"
+        if self.predictions.ndim == 1:
+            return f"predicted {number(score)}"
+        return f"column {short(target)}: {number(score)}"
 
     def _scaled(self):
         """Give the values that are drawn, (n, *spatial), and where colours end."""

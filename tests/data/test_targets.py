@@ -194,6 +194,7 @@ INDICATOR_FORMS = {
     "lists": INDICATORS.tolist(),
     "DataFrame": pd.DataFrame(INDICATORS, columns=list("abcd")),
     "DataFrame of truth values": pd.DataFrame(INDICATORS == 1).astype("boolean"),
+    "polars": pl.DataFrame(INDICATORS),
     "tensor": torch.from_numpy(INDICATORS),
     "CSR": sparse.csr_array(INDICATORS),
     "CSC matrix": sparse.csc_matrix(INDICATORS),

@@ -1,7 +1,10 @@
 """Mistakes: the largest losses, and what was true and predicted there."""
 
+import re
+
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from sklearn.metrics import log_loss
@@ -40,6 +43,22 @@ def test_losses_of_label_sets_are_the_mean_over_labels(cases):
     np.testing.assert_allclose(shown.losses, losses[shown.rows], rtol=1e-4)
     np.testing.assert_array_equal(shown.y_true, y[shown.rows])
     np.testing.assert_array_equal(shown.y_pred, cnn.predict(X)[shown.rows])
+
+
+@pytest.mark.parametrize("library", [pd, pl], ids=["pandas", "polars"])
+def test_labels_of_a_data_frame_are_called_by_its_columns(library, cases):
+    X = cases["grey"].X
+    indicators = np.random.RandomState(0).randint(2, size=(24, 3))
+    y = library.DataFrame(dict(zip(["sky", "sea", "shore"], indicators.T, strict=True)))
+    cnn = CNNClassifier(**SMALL).fit(X, y)
+    shown = MistakesDisplay.from_estimator(cnn, X, y, n_samples=24)
+    assert shown.classes.tolist() == ["sky", "sea", "shore"]
+    for row, panel in zip(shown.rows, shown.axes_, strict=True):
+        _, true, predicted, worst = panel.get_title().split("\n")
+        names = [name for name, there in zip(shown.classes, indicators[row], strict=True) if there]
+        assert true == f"true {', '.join(names) or 'none'}"
+        assert predicted.startswith("pred. ")
+        assert re.match(r"P\((sky|sea|shore)\) = 0\.", worst)
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])

@@ -4,6 +4,7 @@ import copy
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import nn
@@ -211,6 +212,23 @@ def test_a_label_of_an_indicator_matrix_is_explained_by_itself(method, cases):
     np.testing.assert_array_equal(shown.predictions, cnn.predict(X[:4]))
     best = explain(cnn, X, method).targets
     np.testing.assert_array_equal(best, cnn.predict_proba(X[:4]).argmax(1))
+
+
+@pytest.mark.parametrize("method", ["grad_cam", "occlusion"])
+def test_columns_of_a_data_frame_are_known_by_their_names(method, cases):
+    X = cases["grey"].X
+    y = pd.DataFrame(np.random.RandomState(0).randint(2, size=(24, 3)), columns=["sky", "sea", "shore"])
+    cnn = CNNClassifier(**SMALL).fit(X, y)
+    assert cnn.classes_.tolist() == [0, 1, 2]
+    shown = SaliencyDisplay.from_estimator(cnn, X, method=method, target="shore", samples=[3])
+    np.testing.assert_array_equal(shown.targets, [2])
+    np.testing.assert_array_equal(shown.attributions, explain(cnn, X, method, target=2, samples=[3]).attributions)
+    assert shown.axes_[0, 1].get_title().startswith("P(shore) = ")
+    with pytest.raises(ValueError, match=r"target='land' is no column of y .*: 'sky', 'sea', 'shore'"):
+        explain(cnn, X, method, target="land")
+    heights = CNNRegressor(**SMALL).fit(X, y + 1.5)
+    shown = SaliencyDisplay.from_estimator(heights, X, method=method, target="sea", samples=[3])
+    assert shown.axes_[0, 1].get_title().startswith("column sea: ")
 
 
 def test_crosses_mark_the_patches_that_turn_the_prediction(looks_left, two_tone):

@@ -600,6 +600,13 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         return self.net_.module_
 
     @property
+    def fitted_(self) -> bool:
+        """True after fit: what libraries such as MAPIE look for, where X is no table and so has no `n_features_in_`."""
+        if "net_" not in vars(self):
+            raise AttributeError(f"{self._owner} has no fitted_ before fit.")
+        return True
+
+    @property
     def history_(self) -> pd.DataFrame:
         """A row an epoch: losses, penalty, scores, learning rate, seconds, and what callbacks recorded."""
         if "_history" not in vars(self):

@@ -195,7 +195,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         -------
         log_probabilities : ndarray of shape (n, n_classes)
         """
-        outputs = self._outputs(X)
+        outputs = self._outputs(X).astype(np.float64)
         return log_expit(outputs) if self._encoding.multilabel else log_softmax(outputs, axis=1)
 
     def decision_function(self, X: Any) -> np.ndarray:

@@ -12,10 +12,17 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import AdaBoostClassifier, BaggingClassifier, StackingClassifier, StackingRegressor
+from sklearn.ensemble import (
+    AdaBoostClassifier,
+    BaggingClassifier,
+    StackingClassifier,
+    StackingRegressor,
+    VotingClassifier,
+)
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -174,11 +181,54 @@ def test_a_halving_search_takes_epochs_as_its_resource(digits):
     assert search.best_estimator_.n_iter_ == 4
 
 
+@pytest.mark.parametrize("small", [small_classifier, small_regressor])
+def test_libraries_that_look_for_an_attribute_see_a_fit(small, digits):
+    # MAPIE's, of which classes_ is a classifier's, and n_features_in_ that of a table.
+    indicators = {"n_features_in_", "classes_", "coef_", "feature_names_in_", "tree_", "estimators_", "fitted_"}
+    estimator = small(max_epochs=1)
+    assert not any(hasattr(estimator, name) for name in indicators)
+    estimator.fit(digits[0].reshape(-1, 8, 8), digits[1])
+    assert estimator.fitted_
+    assert not hasattr(estimator, "n_features_in_")
+
+
+# Which compute in the number format of decision_function: a temperature softens logits of float64 alone closely enough.
+TEMPERATURES = [
+    pytest.param(partial(CalibratedClassifierCV, method="temperature", cv=2), "float64", id="temperature"),
+    pytest.param(
+        partial(CalibratedClassifierCV, method="temperature", ensemble=False, cv=2), "float64", id="one temperature"
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("combine", "precision"),
+    [
+        pytest.param(combine, precision, id=f"{name} {precision}")
+        for precision in ("float32", "float64", "bfloat16")
+        for name, combine in {
+            "alone": lambda cnn: cnn,
+            "bagging": lambda cnn: BaggingClassifier(cnn, 2),
+            "voting": lambda cnn: VotingClassifier([("one", cnn), ("other", cnn)], voting="soft"),
+            "sigmoid": partial(CalibratedClassifierCV, method="sigmoid", cv=2),
+            "one vs. rest": OneVsRestClassifier,
+        }.items()
+    ]
+    + TEMPERATURES,
+)
+def test_probabilities_are_such_for_scikit_learns_metrics(combine, precision, digits):
+    X, y = digits
+    model = combine(small_classifier(input_shape=(8, 8), max_epochs=1, precision=precision)).fit(X, y)
+    probabilities = model.predict_proba(X)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
+    assert np.isfinite(log_loss(y, probabilities))  # which warns of probabilities that do not sum to one
+
+
 def test_cross_validated_probabilities_sum_to_one(digits):
     X, y = digits
     probabilities = cross_val_predict(small_classifier(input_shape=(8, 8)), X, y, cv=3, method="predict_proba")
     assert probabilities.shape == (120, 4)
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-12)
     assert np.mean(probabilities.argmax(axis=1) == y) > 0.8
 
 

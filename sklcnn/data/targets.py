@@ -67,8 +67,11 @@ class ClassEncoding:
         return self.classes[outputs.argmax(1)]
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
-        """Give the probability of each class, (n, k), from logits."""
-        return softmax(outputs, axis=1)
+        """Give the probability of each class, (n, k), from logits.
+
+        In float64, in which rows sum to one as closely as scikit-learn's metrics and calibration want it.
+        """
+        return softmax(outputs.astype(np.float64), axis=1)
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ class LabelSetEncoding:
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Give the probability of each label by itself, (n, k), from logits."""
-        return expit(outputs)
+        return expit(outputs.astype(np.float64))
 
 
 @dataclass(frozen=True)

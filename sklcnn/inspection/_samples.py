@@ -69,7 +69,7 @@ def _no_network(estimator):
 
 
 def class_names(encoding: Any, display_labels: Any) -> np.ndarray | None:
-    """Give the names of classes for titles: those of the user's choice, or the labels themselves.
+    """Give the names of classes for titles: those of the user's choice, of a DataFrame's columns, or the labels.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def class_names(encoding: Any, display_labels: Any) -> np.ndarray | None:
             raise ValueError("display_labels names classes, but a CNNRegressor has none. Leave it out.")
         return None
     if display_labels is None:
-        return np.asarray(encoding.classes)
+        return encoding.output_names
     names = np.asarray(display_labels)
     if names.shape != (encoding.n_outputs,):
         raise ValueError(

@@ -194,6 +194,31 @@ def test_without_a_file_an_epoch_early_stopping_compares_from_the_last_epoch_on(
     assert make_with_one_file().fit(X, y).best_epoch_ == 8
 
 
+def test_a_fall_of_the_rate_that_was_brought_forward_goes_on_though_the_kept_epoch_has_no_file(tmp_path):
+    random = np.random.RandomState(0)
+    X, y = random.randn(60, 8), np.where(random.rand(60) > 0.5, "a", "b")  # noise, so that the end is brought forward
+
+    def make_with_one_file(folder, *others):
+        checkpoint = Checkpoint(monitor=None, dirname=str(folder))
+        return CNNClassifier(
+            filters=3, dense_units=64, max_epochs=500, batch_size=2, early_stopping=True, precision="float64",
+            random_state=0, callbacks=[LoadInitState(checkpoint), checkpoint, *others],
+        )  # fmt: skip
+
+    class CutOffInTheFall(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            rates = net.history[:, "learning_rate"]
+            if len(rates) == 10 + 1 + int(np.argmax(rates)):
+                raise RuntimeError("cut off")
+
+    expected = make_with_one_file(tmp_path / "whole").fit(X, y)
+    with pytest.raises(RuntimeError, match="cut off"):
+        make_with_one_file(tmp_path / "cut off", CutOffInTheFall).fit(X, y)
+    taken_up = make_with_one_file(tmp_path / "cut off").fit(X, y)
+    assert expected.n_iter_ < 500
+    assert taken_up.history_["learning_rate"].tolist() == expected.history_["learning_rate"].tolist()
+
+
 @pytest.mark.parametrize("schedule", [None, "reduce_on_plateau"])
 def test_a_refit_that_was_cut_off_is_taken_up_by_itself(rows, tmp_path, schedule):
     X, y = rows

@@ -470,7 +470,8 @@ class _Run:
             if kept < epoch:  # the weights of the last epoch are all there is
                 self.judge = self._new_judge()
                 self._keeps(history[-1])
-                last_epoch = self.first + self.epochs - 1
+                if self.rates.fall is None:  # a fall that has begun goes on to its end
+                    last_epoch = self.first + self.epochs - 1
             best.take(epoch)
         last.take(epoch)
         return epoch, last_epoch

@@ -51,10 +51,10 @@ class Judge:
         self._train_loss_then = math.inf  # in the epoch of the least loss
         self._waited = 0
 
-    def keeps(self, loss: float, score: float = math.nan, train_loss: float = -math.inf) -> bool:
+    def keeps(self, loss: float, score: float = math.nan, train_loss: float = math.nan) -> bool:
         """Take note of an epoch's validation loss, or negated score of a scorer; of its score, and its training loss.
 
-        Tell whether its weights are to be kept.
+        Tell whether its weights are to be kept. A training loss that is not known counts as one that goes on falling.
         """
         first = not self._losses
         self._losses.append(math.inf if math.isnan(loss) else loss)
@@ -66,7 +66,7 @@ class Judge:
         self._most = max(self._most, self._smoothed(self._scores))
         if good or first:
             self._waited = 0
-        elif not self._tolerant or self._smoothed(self._train_losses) < self._train_loss_then:
+        elif not (self._tolerant and self._smoothed(self._train_losses) >= self._train_loss_then):
             self._waited += 1  # else the rate is too high for now, which is no overfitting: the schedule will lower it
         return good or first
 

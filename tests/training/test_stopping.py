@@ -49,7 +49,7 @@ def test_the_wait_is_counted_in_updates_and_at_least_three_epochs(n_updates):
     judge = Judge("auto", n_updates, of_loss=True)
     n_epochs = 0
     judge.keeps(1.0, 1.0)
-    while not judge.exhausted:
+    while not judge.exhausted and n_epochs < 1000:
         judge.keeps(9.0, 0.0)
         n_epochs += 1
     assert n_epochs >= 3

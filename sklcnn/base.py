@@ -30,7 +30,7 @@ from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
 from sklcnn.scikit_callbacks import CALLBACK_ATTRIBUTES, CallbackSupportMixin, FitTask, with_callbacks
 from sklcnn.scorers import checked_score, find_scorer, is_scikit_learns, scored_data, takes_weights
-from sklcnn.specs import input_spec, network_spec, training_spec
+from sklcnn.specs import input_spec, loads_weights, network_spec, training_spec
 from sklcnn.training.run import FrozenStage, Watch
 from sklcnn.training.scores import RunningScore, Score
 from sklcnn.training.seeding import draw_seed, seeded
@@ -402,8 +402,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     def _with_backbone_defaults(self, spec):
         """Decide for how long the backbone is frozen and how fast it trains then, where that is left open."""
-        donated = find_donor(self.backbone) is not None
-        loads = donated or (isinstance(self.backbone, str) and self.backbone_weights is not None)
+        loads = loads_weights(self) or find_donor(self.backbone) is not None
         if self.freeze_epochs is None:
             spec = replace(spec, freeze_epochs=math.inf if loads else 0)
         if self.backbone_lr_factor == "auto":

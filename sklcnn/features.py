@@ -19,7 +19,7 @@ from sklcnn.donors import check_donor, find_donor, lend_backbone
 from sklcnn.network.backbones import BACKBONE_BATCH, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters, parameter
-from sklcnn.specs import find_image_size, resolve_device
+from sklcnn.specs import find_image_size, loads_weights, resolve_device
 from sklcnn.training.seeding import draw_seed, seeded
 
 
@@ -179,8 +179,7 @@ class CNNFeatures(
 
     def _seeded(self):
         """Seed what the backbone draws; where its weights are loaded it draws nothing."""
-        loads = isinstance(self.backbone, str) and self.backbone_weights is not None
-        return nullcontext() if loads else seeded(draw_seed(self.random_state))
+        return nullcontext() if loads_weights(self) else seeded(draw_seed(self.random_state))
 
     def _features(self, store):
         device = torch.device(resolve_device(self.device, self._precision, type(self).__name__))

@@ -107,11 +107,20 @@ def as_tuple(units: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in units) if is_sequence(units) else (int(units),)
 
 
+def loads_weights(estimator: Any) -> bool:
+    """Tell whether a backbone's weights are read, by name or path, not drawn."""
+    return isinstance(estimator.backbone, str) and estimator.backbone_weights is not None
+
+
+def _is_long_signal(sample_shape):
+    return len(sample_shape) == 2 and sample_shape[1] >= LONG_SIGNAL
+
+
 def find_kernel_size(kernel_size: Any, sample_shape: tuple[int, ...]) -> Any:
     """Choose a kernel where that is left open: wide for signals, in which much the same is said for long."""
     if not isinstance(kernel_size, str):
         return kernel_size
-    return SIGNAL_KERNEL if len(sample_shape) == 2 and sample_shape[1] >= LONG_SIGNAL else 3
+    return SIGNAL_KERNEL if _is_long_signal(sample_shape) else 3
 
 
 def find_filters(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -126,19 +135,19 @@ def find_filters(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> tuple[int
     by_block = [len(size) for size in given if any(is_sequence(entry) or entry != size[0] for entry in size)]
     if by_block:
         n_blocks = by_block[0]
-    elif len(sample_shape) == 2 and sample_shape[1] >= LONG_SIGNAL and cnn.pooling is not None:
+    elif _is_long_signal(sample_shape) and cnn.pooling is not None:
         n_blocks = min(max(round(math.log2(sample_shape[1] / POSITIONS_LEFT)), n_blocks), MAX_BLOCKS)
     return (32,) + (64,) * (n_blocks - 1)
 
 
 def network_spec(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> NetworkSpec:
     """Say what the network is made of, for samples of a shape (channels first)."""
+    given = {name: getattr(cnn, name) for name in NETWORK_PARAMETERS}
     return NetworkSpec(
         owner=type(cnn).__name__,
         filters=find_filters(cnn, sample_shape),
-        kernel_size=find_kernel_size(cnn.kernel_size, sample_shape),
         dense_units=as_tuple(cnn.dense_units),
-        **{name: getattr(cnn, name) for name in NETWORK_PARAMETERS if name != "kernel_size"},
+        **given | {"kernel_size": find_kernel_size(cnn.kernel_size, sample_shape)},
     )
 
 

@@ -87,7 +87,7 @@ class Rates:
         updates = np.arange(self._n_updates)
         if self.fall is not None and epoch > self.fall.after:
             updates += (epoch - self.fall.after - 1) * self._n_updates
-            top = self._scheduled(self.fall.after, updates[:1] * 0 + self._n_updates - 1)
+            top = self._scheduled(self.fall.after, np.array([self._n_updates - 1]))
             return top * falling(updates + 1, self.fall.n_epochs * self._n_updates)
         return self._scheduled(epoch, updates)
 

@@ -18,9 +18,9 @@ import torch
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from sklcnn.data.batches import Rows
-from sklcnn.data.images import image_sources
+from sklcnn.data.forms import is_table_of_numbers
 from sklcnn.data.inputs import FeatureStore, channel_statistics, read_again, read_inputs
-from sklcnn.data.rows import EVERYWHERE, keep_rows, weight_unit, without_weightless
+from sklcnn.data.rows import EVERYWHERE, check_rows_first, keep_rows, weight_unit, without_weightless
 from sklcnn.data.split import split_rows
 from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, LabelSetEncoding
 from sklcnn.donors import find_donor, lend_backbone
@@ -214,6 +214,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             raise ValueError(f"{self._owner}: y_val and sample_weight_val go with X_val, which is None.")
         seed = draw_seed(self.random_state)
         goes_on = self.warm_start and hasattr(self, "net_")
+        check_rows_first(X, y, self._owner)
         store, reading = self._read(X, goes_on, sample_weight)
         kept = keep_rows(store, y, sample_weight, groups, self._owner)
         draft = self._known_encoding(kept.y) if goes_on else self._draft_encoding(kept.y)
@@ -351,6 +352,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         view = copy.copy(self)
         view._remember_features(X_train, reading)
         with validation_rows_named():
+            check_rows_first(X, y, self._owner)
             given, rows = without_weightless(X, sample_weight, self._owner)
             view._check_features(given)
             store = read_again(given, reading, self.n_jobs, rows, name="X_val")
@@ -495,6 +497,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
     def _partial_fit(self, X, y, sample_weight, draft=None):
         seed = draw_seed(self.random_state)
         goes_on = hasattr(self, "net_")
+        check_rows_first(X, y, self._owner)
         store, reading = self._read(X, goes_on, sample_weight)
         kept = keep_rows(store, y, sample_weight, None, self._owner)
         draft = self._encoding if goes_on else draft or self._draft_encoding(kept.y)
@@ -650,8 +653,9 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         if not hasattr(self, "n_features_in_"):
             return
         if hasattr(X, "columns") or (hasattr(self, "feature_names_in_") and getattr(X, "ndim", 0) == 2):
-            has_pictures = image_sources(X) is not None
-            if has_pictures == (self._reading.mode is not None):
+            reading = self._reading
+            of_cells = reading.mode is not None or (self.n_features_in_ == 1 != math.prod(reading.array_shape))
+            if is_table_of_numbers(X) != of_cells:
                 validate_data(self, X, reset=False, skip_check_array=True)
 
     def _outputs(self, X):

@@ -14,6 +14,7 @@ from sklcnn.data.targets import class_weights, learn_labels
 from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
 from sklcnn.parameters import CALLABLE_LOSS, parameter
 from sklcnn.training.scores import ACCURACY, LABEL_SET_ACCURACY
+from sklcnn.wording import shown
 
 
 class CNNClassifier(ClassifierMixin, BaseCNN):
@@ -82,8 +83,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         found = learn_labels(y, self._owner)
         if found.multilabel != self._encoding.multilabel or not np.array_equal(found.classes, self.classes_):
             raise ValueError(
-                f"{self._owner}: warm_start goes on with the classes of the last fit, {self.classes_.tolist()[:10]}, "
-                f"but y holds {found.classes.tolist()[:10]}. Pass rows of each class, or set warm_start=False."
+                f"{self._owner}: warm_start goes on with the classes of the last fit, {shown(self.classes_.tolist())}, "
+                f"but y holds {shown(found.classes.tolist())}. Pass rows of each class, or set warm_start=False."
             )
         return self._encoding
 
@@ -138,8 +139,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         if hasattr(self, "net_"):
             if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
                 raise ValueError(
-                    f"{self._owner}: classes={list(classes)} differ from those of the first call, "
-                    f"{self.classes_.tolist()}. Pass the same, or none."
+                    f"{self._owner}: classes={shown(list(classes))} differ from those of the first call, "
+                    f"{shown(self.classes_.tolist())}. Pass the same, or none."
                 )
             return None
         return learn_labels(y, self._owner, classes)

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from sklcnn.wording import shown
+
 BIG = 10**9
 
 
@@ -50,7 +52,7 @@ class Constraint:
         if self.accepts(value):
             return
         error = ValueError if self.accepts_kind(value) else TypeError
-        raise error(f"{owner}: {name} must be {self}; got {value!r}.")
+        raise error(f"{owner}: {name} must be {self}; got {shown(value)}.")
 
 
 def on_one_line(value: Any, width: int = 80) -> str:

@@ -12,6 +12,8 @@ from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
+from sklcnn.wording import shown
+
 
 def find_scorer(scoring: Any, owner: str) -> Callable:
     """Give the scorer that a hyper-parameter names, or is.
@@ -27,7 +29,7 @@ def find_scorer(scoring: Any, owner: str) -> Callable:
         return get_scorer(scoring)
     except ValueError:
         raise ValueError(
-            f'{owner}: scoring must be "loss", a scorer\'s name or a callable; got {scoring!r}. '
+            f'{owner}: scoring must be "loss", a scorer\'s name or a callable; got {shown(scoring)}. '
             "sklearn.metrics.get_scorer_names() lists the names."
         ) from None
 
@@ -78,10 +80,10 @@ def checked_score(scorer: Callable, cnn: Any, X: Any, y: Any, arguments: dict, s
         value = float(scorer(cnn, X, y, **arguments))
     except (TypeError, ValueError) as error:
         raise type(error)(
-            f"{owner}: scoring={scoring!r} failed on the {_num_samples(y)} validation rows: {error} {remedy}"
+            f"{owner}: scoring={shown(scoring)} failed on the {_num_samples(y)} validation rows: {error} {remedy}"
         ) from error
     if not np.isfinite(value):
         raise ValueError(
-            f"{owner}: scoring={scoring!r} gave {value} on the {_num_samples(y)} validation rows. {remedy}"
+            f"{owner}: scoring={shown(scoring)} gave {value} on the {_num_samples(y)} validation rows. {remedy}"
         )
     return value

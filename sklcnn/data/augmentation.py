@@ -21,6 +21,8 @@ from numbers import Real
 import torch
 from torch.nn import functional
 
+from sklcnn.wording import shown
+
 _KINDS = {1: "signals", 2: "images", 3: "volumes"}
 
 # Bounds of what is erased: the area as a share of the picture, and the ratio between two sides.
@@ -176,7 +178,7 @@ def _written_parts(augmentation):
         return list(augmentation)
     raise TypeError(
         "augmentation must be None, a name, a dict {name: strength}, a callable on a batch or a tuple of such, "
-        f"but is {augmentation!r}. The names are {_listed(AUGMENTATIONS)}."
+        f"but is {shown(augmentation)}. The names are {_listed(AUGMENTATIONS)}."
     )
 
 
@@ -190,7 +192,7 @@ def _strengths(augmentation):
             _check_name(name)
             if name in strengths:
                 raise ValueError(
-                    f"augmentation must name each change once, but has {name!r} twice. "
+                    f"augmentation must name each change once, but has {shown(name)} twice. "
                     "Use a dict {name: strength} for a stronger one."
                 )
             strengths[name] = part[name] if isinstance(part, Mapping) else AUGMENTATIONS[name].default
@@ -200,27 +202,27 @@ def _strengths(augmentation):
 def _check_name(name):
     if not isinstance(name, str):
         raise TypeError(
-            f"augmentation must have names, but has {name!r}. The names are {_listed(AUGMENTATIONS)}; "
+            f"augmentation must have names, but has {shown(name)}. The names are {_listed(AUGMENTATIONS)}; "
             'a callable stands alone or in a tuple, such as ({"rotate": 5}, function).'
         )
     if name not in AUGMENTATIONS:
-        raise ValueError(f"augmentation has no {name!r}. The names are {_listed(AUGMENTATIONS)}.")
+        raise ValueError(f"augmentation has no {shown(name)}. The names are {_listed(AUGMENTATIONS)}.")
 
 
 def _check_strength(name, strength):
     technique = AUGMENTATIONS[name]
-    rule = f"augmentation {name!r} must have a strength from 0 to {technique.maximum:g} ({technique.unit})"
+    rule = f"augmentation {shown(name)} must have a strength from 0 to {technique.maximum:g} ({technique.unit})"
     if not isinstance(strength, Real) or isinstance(strength, bool):
-        raise TypeError(f"{rule}, but has {strength!r}. Its default is {technique.default:g}.")
+        raise TypeError(f"{rule}, but has {shown(strength)}. Its default is {technique.default:g}.")
     if not 0 <= strength <= technique.maximum:  # false for NaN too
-        raise ValueError(f"{rule}, but has {strength!r}. Its default is {technique.default:g}.")
+        raise ValueError(f"{rule}, but has {shown(strength)}. Its default is {technique.default:g}.")
 
 
 def _check_kind(name, spatial_dims):
     if spatial_dims not in AUGMENTATIONS[name].spatial_dims:
         kind = _KINDS[spatial_dims]
         suited = [other for other in AUGMENTATIONS if spatial_dims in AUGMENTATIONS[other].spatial_dims]
-        raise ValueError(f"augmentation {name!r} does not work on {kind}. Those that do are {_listed(suited)}.")
+        raise ValueError(f"augmentation {shown(name)} does not work on {kind}. Those that do are {_listed(suited)}.")
 
 
 def _check_moves(name, share, spatial):
@@ -229,7 +231,7 @@ def _check_moves(name, share, spatial):
         sides = "x".join(map(str, spatial))
         remedy = f"Use {math.ceil(500 / max(spatial)) / 1000} or more." if max(spatial) > 1 else f"Leave {name!r} out."
         raise ValueError(
-            f"augmentation {name!r} must move by half a pixel or more, but {share:g} of {sides} is less. " + remedy
+            f"augmentation {shown(name)} must move by half a pixel or more, but {share:g} of {sides} is less. " + remedy
         )
 
 

@@ -26,6 +26,7 @@ from sklcnn.data.pixels import (
     pillow_pixels,
     white_of,
 )
+from sklcnn.wording import short_cause, shown
 
 # What each EXIF orientation asks for: mirror left-right, swap the axes, quarter turns (counter-clockwise).
 UPRIGHT = {
@@ -116,7 +117,7 @@ class _ImageFile(ImageSource):
 
     def __init__(self, path):
         self.path = path
-        self.name = f"the image file {path!r}"
+        self.name = f"the image file {shown(path)}"
 
     def identity(self):
         # A file that is written again has another time or size.
@@ -211,7 +212,8 @@ class _PixelArray(ImageSource):
         if shape[2] not in (1, 3):
             raise UnusableImageError(
                 f"which has shape {shape}, but images have shape (height, width) or (height, width, 1 or 3). "
-                "Drop an alpha channel with image[:, :, :3], or move channels to the last axis"
+                "Leave an alpha channel out, [image[:, :, :3] for image in X], or pass [PIL.Image.fromarray(image) for "
+                "image in X], which is laid over white; move channels to the last axis"
             )
         if self.array.size == 0:
             raise UnusableImageError(f"which has no pixels: its shape is {shape}")
@@ -396,11 +398,14 @@ def readable():
         yield
     except FileNotFoundError as error:
         reason = "which does not exist"
-        if not os.path.isabs(error.filename):
+        if "://" in str(error.filename) or str(error.filename).startswith("data:"):
+            reason = "which is an address, and no file of this machine. Fetch it first, and pass the path or the bytes"
+        elif not os.path.isabs(error.filename):
             reason += f". Relative paths start at the working folder, {os.getcwd()!r}"
-        raise UnusableImageError(reason) from error
-    except OSError as error:
-        raise UnusableImageError(f"which cannot be read: {error.strerror or error}") from error
+        raise UnusableImageError(reason) from short_cause(error)
+    except (OSError, ValueError) as error:  # a name with a zero byte in it is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise UnusableImageError(f"which cannot be read: {reason}") from short_cause(error)
 
 
 @contextmanager

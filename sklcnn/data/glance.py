@@ -137,8 +137,8 @@ def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, owner:
     if _scales_differ(fitted, now, spatial_dims):
         warnings.warn(
             f"{owner}: {name} holds values from {now.low:g} to {now.high:g}, but the network was fitted on values from "
-            f"{fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale {name} as X was "
-            "scaled for fit (was only one of them divided by 255, or standardised?).",
+            f"{fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale the one as the other "
+            "(was only one of them divided by 255, or standardised?).",
             UserWarning,
             stacklevel=2,
         )

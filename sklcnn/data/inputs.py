@@ -12,9 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from sklearn.utils import check_array
 
+from sklcnn.data.columns import image_sources
+from sklcnn.data.forms import plain_form
 from sklcnn.data.glance import (
+    DARK,
     SAMPLES,
     Glance,
     glance_at,
@@ -23,7 +25,8 @@ from sklcnn.data.glance import (
     warn_of_dark_pictures,
     warn_of_plain_pictures,
 )
-from sklcnn.data.images import ImageStore, image_sources, is_numeric, resize_images
+from sklcnn.data.images import ImageStore, resize_images
+from sklcnn.data.numbers import CHUNK_VALUES, numeric_array, parts_of
 from sklcnn.data.pixels import WHITE_8, WHITE_16
 
 CHANNEL_COUNTS = (1, 3, 4)
@@ -32,8 +35,8 @@ KINDS_OF_PIXELS = {WHITE_8: "integers 0..255", WHITE_16: "pictures of 16 bits", 
 # What torch computes with directly; other formats are cast by NumPy first.
 TORCH_DTYPES = {np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64", "float32", "float64")}
 NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
-CHUNK_VALUES = 2**17  # values looked at together in a pass over all rows: 1 MB of float64, near the processor
 GRAM_CHANNELS = 8
+PANEL_RATIO = 3  # of the sides of grey images, from which on they might be signals of several channels
 
 
 class Store(Protocol):
@@ -135,6 +138,7 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
     TypeError, ValueError
         If X cannot be read, or can be read in two ways.
     """
+    X = plain_form(X, spec.owner)
     sources = image_sources(X)
     store: Store
     if sources is not None:
@@ -142,7 +146,7 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
         _check_input_shape(store, spec)
         reading = Reading(spec, store.sample_shape, integer=store.integer, unit=store.unit, mode=store.mode)
         return store, _at_first_glance(store, reading, rows)
-    array = _numeric_array(X, spec.owner, rows)
+    array = numeric_array(X, spec.owner, rows)
     reading = _understand(array, spec, rows)
     if (spec.pixels or reading.spatial_dims == 2) and _check_pixels(array, spec, rows):
         reading = replace(reading, integer=True, unit=WHITE_8)
@@ -199,6 +203,7 @@ def read_again(
         If a sample of X differs from those of `fit`.
     """
     spec = reading.spec
+    X = plain_form(X, spec.owner)
     sources = image_sources(X, stack=reading.mode is None)
     store: Store
     if sources is not None:
@@ -215,7 +220,7 @@ def read_again(
         _check_same_sample(store.sample_shape, (reading.sample_shape[0], *(size or ())), spec.owner)
         _check_same_kind(store.unit, reading)
     else:
-        array = _numeric_array(X, spec.owner, rows)
+        array = numeric_array(X, spec.owner, rows)
         is_deep = array.dtype == np.uint16 and reading.unit == WHITE_16
         _check_same_kind(WHITE_16 if is_deep else WHITE_8 if array.dtype.kind in "ui" else 1, reading)
         reading = replace(_reading_of(array, reading), integer=reading.integer, glance=reading.glance)
@@ -263,8 +268,22 @@ def _check_same_sample(shape, expected, owner):
     if tuple(shape) != tuple(expected):
         raise ValueError(
             f"{owner}: a sample of X has shape {tuple(shape)} (channels first), but the network was fitted on "
-            f"samples of shape {tuple(expected)}. Pass samples of that shape."
+            f"samples of shape {tuple(expected)}. {_remedy_for_shape(tuple(shape), tuple(expected))}"
         )
+
+
+def _remedy_for_shape(shape, expected):
+    """Say how to get the right number of channels, where nothing else differs."""
+    if len(expected) == 3 and shape[1:] == expected[1:] and shape[0] != expected[0]:
+        size = f"(-1, {expected[1]}, {expected[2]}, 1)"
+        known = {
+            (3, 1): "Pass one channel, such as X[..., :1]; tools that repeat grey images to three channels, as LIME "
+            "does, are given lambda images: cnn.predict_proba(images[..., :1]).",
+            (4, 3): "Leave the alpha channel out: X[..., :3].",
+            (1, 3): f"Repeat the channel: np.repeat(X.reshape{size}, 3, axis=-1).",
+        }
+        return known.get((shape[0], expected[0]), "Pass samples of as many channels.")
+    return "Pass samples of that shape."
 
 
 def _check_same_kind(unit, reading):
@@ -273,94 +292,6 @@ def _check_same_kind(unit, reading):
             f"{reading.spec.owner}: X holds {KINDS_OF_PIXELS[unit]}, but the network was fitted on "
             f"{KINDS_OF_PIXELS[reading.unit]}, which are scaled differently for a backbone. Pass the kind of numbers "
             "that fit was given."
-        )
-
-
-def _numeric_array(X, owner, rows=None):
-    """Give X as a NumPy array of numbers, of which `rows` are finite, without a copy where there is one already."""
-    if isinstance(X, torch.Tensor):
-        X = _tensor_to_array(X)
-    elif getattr(X, "ndim", 2) == 1 and str(getattr(X, "dtype", "")) == "object":
-        X = list(X)  # an array or a Series of arrays
-    if isinstance(X, (list, tuple)):
-        _check_equal_lengths(X, owner)
-        X = [_tensor_to_array(sample) if isinstance(sample, torch.Tensor) else sample for sample in X]
-    elif any(hasattr(dtype, "numpy_dtype") for dtype in getattr(X, "dtypes", ())):
-        X = _without_extension_types(X)
-    # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
-    array = X if _in_order(X) or _is_finite_at(X, rows) else _checked_array(X, owner)
-    if 0 in array.shape:
-        raise ValueError(f"{owner}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
-    array = np.asarray(array)
-    memory_mapped = isinstance(X, np.memmap)
-    row = array[0]
-    if not row.flags.c_contiguous and row.size > 1 and not memory_mapped:
-        # A DataFrame's columns lie one after the other: gathering rows from there would miss the cache at every value.
-        array = np.ascontiguousarray(array)
-    return array
-
-
-def _tensor_to_array(tensor):
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
-
-
-def _checked_array(X, owner):
-    """Give X as an array of finite numbers, with scikit-learn's checks and conversions."""
-    dtypes = set(X.dtypes) if hasattr(X, "columns") else {getattr(X, "dtype", "")}
-    for dtype in map(str, dtypes):
-        if dtype.lower().startswith(("date", "time", "duration")):
-            raise TypeError(
-                f"{owner}: X must hold numbers, but has dtype {dtype}. Convert dates to numbers, or leave them out."
-            )
-    if hasattr(X, "columns") and X.shape[1] == 0:
-        raise ValueError(
-            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required by {owner}."
-        )
-    try:
-        return check_array(X, dtype="numeric", allow_nd=True, estimator=owner, input_name="X")
-    except OverflowError as error:
-        raise ValueError(f"{owner}: Input X contains a value too large for float64: {error}.") from error
-
-
-def _without_extension_types(X):
-    """Give nullable and Arrow-backed columns in their own number format; check_array would make floats of integers."""
-    if not all(is_numeric(dtype) for dtype in X.dtypes) or X.isna().to_numpy().any():
-        return X  # check_array says what is wrong
-    return X.to_numpy(np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes)))
-
-
-def _in_order(X):
-    """Whether X is an array of finite numbers that needs no closer look; False where that is not plain."""
-    if type(X) not in (np.ndarray, np.memmap) or X.ndim < 2 or X.size == 0:
-        return False
-    if X.dtype.kind in "uib":
-        return True
-    with np.errstate(all="ignore"):
-        # Half precision is added up in single, in which it cannot overflow.
-        return X.dtype.kind == "f" and bool(np.isfinite(X.sum(dtype=np.result_type(X.dtype, np.float32))))
-
-
-def _is_finite_at(X, rows):
-    """Whether X is an array whose other rows alone may hold NaN or infinity."""
-    if rows is None or type(X) not in (np.ndarray, np.memmap) or X.dtype.kind != "f" or X.size == 0:
-        return False
-    return X.ndim > 1 and all(np.isfinite(part).all() for part in _parts(X, rows))
-
-
-def _parts(array, rows=None):
-    """Give some rows of an array, or all, a bounded part at a time."""
-    step = max(1, CHUNK_VALUES // math.prod(array.shape[1:]))
-    for start in range(0, len(array) if rows is None else len(rows), step):
-        yield array[slice(start, start + step) if rows is None else rows[start : start + step]]
-
-
-def _check_equal_lengths(X, owner):
-    lengths = {len(sample) for sample in X if hasattr(sample, "__len__")}
-    if len(lengths) > 1:
-        raise ValueError(
-            f"{owner}: the samples of X have different lengths, from {min(lengths)} to {max(lengths)}. Pad or cut "
-            "them to one length."
         )
 
 
@@ -390,6 +321,8 @@ def _understand(array, spec, rows=None):
                 "input_shape is only needed where X is a table of flat rows."
             )
     channel_axis = find_channels(shape, spec)
+    if channel_axis is None and len(shape) == 2:
+        _warn_if_panel(array, shape, spec)
     sample_shape = _channels_first(shape, channel_axis)
     if spec.image_size is not None:
         if len(sample_shape) != 3 and spec.pixels:
@@ -459,8 +392,8 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
         if min(shape) > 4 and max(shape) < 8 * min(shape):
             return None
         raise ValueError(
-            f"{spec.owner}: samples of shape {tuple(shape)} could be grey images or signals of several channels. "
-            "Set spatial_dims=2 for images or spatial_dims=1 for signals."
+            f"{spec.owner}: samples of shape {tuple(shape)} could be grey images or signals of several channels. Set "
+            f"spatial_dims=2 for images; for signals {_readings_as_signals(shape)}."
         )
     dims = dims or {1: 1, 2: 2, 3: 2, 4: 3}[n_axes]
     if n_axes == dims:
@@ -475,11 +408,34 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
     first, last = shape[0] in CHANNEL_COUNTS, shape[-1] in CHANNEL_COUNTS
     if first == last:
         candidates = "both the first and the last axis" if first else "no axis"
+        volumes = ", or spatial_dims=3 if they are grey volumes" if spec.spatial_dims is None and n_axes == 3 else ""
         raise ValueError(
             f"{spec.owner}: of samples of shape {tuple(shape)}, {candidates}"
-            ' could be the channels (1, 3 or 4 of them). Set data_format="channels_last" or "channels_first".'
+            ' could be the channels (1, 3 or 4 of them). Set data_format="channels_last" or "channels_first"'
+            f"{volumes}."
         )
     return 0 if first else -1
+
+
+def _readings_as_signals(shape):
+    """Name the settings that read samples of two axes as signals."""
+    first, last = shape
+    return (
+        f'spatial_dims=1 with data_format="channels_first" ({first} channels of length {last}) or "channels_last" '
+        f"({last} channels of length {first})"
+    )
+
+
+def _warn_if_panel(array, shape, spec):
+    """Warn where what is read as grey images is long and narrow, as signals of several channels are."""
+    if spec.spatial_dims is None and array.dtype != np.uint8 and max(shape) >= PANEL_RATIO * min(shape):
+        warnings.warn(
+            f"{spec.owner}: samples of shape {tuple(shape)} were read as grey images, of an unusual shape. If they are "
+            f"signals of several channels, set {_readings_as_signals(shape)}: that is more apt and faster. "
+            "spatial_dims=2 says that they are images.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _warn_if_pixels(array, spec, rows):
@@ -513,14 +469,23 @@ def _check_pixels(array, spec, rows):
     if spec.pixels and (low < -0.5 or high > 1.5):
         raise ValueError(
             f"{spec.owner}: a backbone takes floats from 0 to 1, but X holds {low:g} to {high:g}. "
-            "Divide X by 255, or pass it as uint8."
+            f"{_remedy_for_floats(low, high)}"
         )
     return False
 
 
+def _remedy_for_floats(low, high):
+    """Say how floats become shares: by what they were before, not by yet another scaling."""
+    if low < 0:
+        return "They seem standardised, which the backbone does itself: pass the pixels as they were."
+    if high <= WHITE_8 and high > WHITE_8 * DARK:
+        return "Divide X by 255, or pass it as uint8."
+    return f"Divide X by what white is in it, such as {high:g}."
+
+
 def _extremes(array, rows):
     """Give the least and the greatest value of some rows, or of all."""
-    extremes = [(part.min(), part.max()) for part in _parts(array, rows)]
+    extremes = [(part.min(), part.max()) for part in parts_of(array, rows)]
     return min(low for low, _ in extremes), max(high for _, high in extremes)
 
 

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples
 
 from sklcnn.data.inputs import Store
 from sklcnn.data.targets import check_weights
+from sklcnn.wording import shown
 
 EVERYWHERE = slice(None)  # all places in the rows kept: what it picks is not copied
 
@@ -81,6 +82,29 @@ def _is_array_of_numbers(X):
     return (isinstance(X, torch.Tensor) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf")) and X.ndim > 1
 
 
+def check_rows_first(X: Any, y: Any, owner: str) -> None:
+    """Check that rows lie along the first axis of X, where another has the length of y.
+
+    Parameters
+    ----------
+    X, y : object
+        What the user passed.
+    owner : str
+
+    Raises
+    ------
+    ValueError
+        If the last axis is as long as y, and not the first, as in SVHN's files.
+    """
+    shape = tuple(getattr(X, "shape", ()))
+    n_targets = y.shape[0] if getattr(y, "shape", ()) else len(y) if isinstance(y, (list, tuple)) else None
+    if len(shape) > 2 and shape[-1] == n_targets and n_targets not in (0, shape[0]):
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: {owner} got {shape[0]} rows in X but "
+            f"{n_targets} in y, as many as the last axis of X is long. Rows come first: pass np.moveaxis(X, -1, 0)."
+        )
+
+
 def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str) -> KeptRows:
     """Check targets, weights and groups against X, and drop the rows of zero weight.
 
@@ -102,7 +126,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
     y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
     y = y if hasattr(y, "shape") or isinstance(y, (list, tuple)) else np.asarray(y)
     if getattr(y, "shape", None) == ():
-        raise TypeError(f"{owner}: y must hold one target a row; got the one value {y.tolist()!r}.")
+        raise TypeError(f"{owner}: y must hold one target a row; got the one value {shown(y.tolist())}.")
     if len(store) != (n_targets := _num_samples(y)):
         raise ValueError(
             f"Found input variables with inconsistent numbers of samples: {owner} got {len(store)} rows in X "

@@ -16,6 +16,8 @@ from sklearn.utils import check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight
 
+from sklcnn.wording import shown
+
 TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
 # Deviations of y that float32 can hold with all of its seven digits, and the mean in such deviations that leaves four.
@@ -57,8 +59,8 @@ class ClassEncoding:
         if not np.all(found):
             unknown = list(dict.fromkeys(np.asarray(y)[~np.asarray(found)].tolist()))
             raise ValueError(
-                f"{owner}: y holds labels that are not among its classes: {unknown[:5]}. "
-                f"The classes are {self.classes.tolist()[:10]}."
+                f"{owner}: y holds labels that are not among its classes: {shown(unknown[:5])}. "
+                f"The classes are {shown(self.classes.tolist())}."
             )
         return torch.from_numpy(np.ascontiguousarray(codes, dtype=np.int64))
 
@@ -289,8 +291,8 @@ def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | Lab
         ) from None
     if len(classes) < 2:
         raise ValueError(
-            f"{owner}: y holds {len(classes)} class, {classes.tolist()}; classification needs at least 2 classes. "
-            "Check how the rows were chosen."
+            f"{owner}: y holds {len(classes)} class, {shown(classes.tolist())}; classification needs at least 2 "
+            "classes. Check how the rows were chosen."
         )
     return ClassEncoding(classes)
 
@@ -374,9 +376,9 @@ def class_weights(
         )
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{owner}: class_weight={class_weight!r} does not fit the classes {encoding.classes.tolist()[:10]}: "
+            f"{owner}: class_weight={shown(class_weight)} does not fit the classes {shown(encoding.classes.tolist())}: "
             f"{error}."
         ) from error
     if np.any(weights < 0) or not np.all(np.isfinite(weights)):
-        raise ValueError(f"{owner}: class_weight must not be negative or infinite; got {class_weight!r}.")
+        raise ValueError(f"{owner}: class_weight must not be negative or infinite; got {shown(class_weight)}.")
     return weights

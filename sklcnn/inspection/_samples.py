@@ -14,6 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklcnn.base import BaseCNN
 from sklcnn.data.inputs import Store, read_again
 from sklcnn.data.targets import ValueEncoding
+from sklcnn.wording import shown
 
 
 def find_cnn(estimator: Any, X: Any = None) -> tuple[BaseCNN, Any]:
@@ -129,7 +130,7 @@ def choose_rows(samples: Any, n_rows: int, default: int) -> np.ndarray:
     if rows.ndim != 1 or rows.dtype.kind not in "ui" or len(rows) == 0:
         raise TypeError(
             f"samples must be positions of rows of X, such as [0, 3], or a mask of its {n_rows} rows with at least "
-            f"one True; got {samples!r}."
+            f"one True; got {shown(samples)}."
         )
     outside = rows[(rows < -n_rows) | (rows >= n_rows)]
     if len(outside):

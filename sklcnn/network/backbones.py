@@ -33,6 +33,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklcnn.wording import shown
+
 # A literal list, so that a name is checked without importing torchvision; a test keeps the two equal.
 TORCHVISION_NAMES = tuple(
     """
@@ -103,20 +105,20 @@ def check_backbone(backbone):
             return
         raise TypeError(
             "backbone must be None, a name, an nn.Module or a factory that is given the sample shape; "
-            f"got {backbone!r}. Pass a name such as 'efficientnet_lite0'."
+            f"got {shown(backbone)}. Pass a name such as 'efficientnet_lite0'."
         )
     if backbone == LITE0 or backbone in TORCHVISION_NAMES:
         return
     if backbone.startswith("timm/"):
         if not re.fullmatch(r"timm/[A-Za-z0-9_.\-]+", backbone):
             raise ValueError(
-                f"backbone='timm/NAME' takes the name of a timm model, but got {backbone!r}. "
+                f"backbone='timm/NAME' takes the name of a timm model, but got {shown(backbone)}. "
                 "Pass one of timm.list_models(), such as 'timm/mobilenetv3_small_050'."
             )
         return
     raise ValueError(
         f"backbone must be {LITE0!r}, the name of a torchvision classification model or 'timm/NAME', "
-        f"but got {backbone!r}.{_close_matches(backbone, (LITE0, *TORCHVISION_NAMES))}"
+        f"but got {shown(backbone)}.{_close_matches(backbone, (LITE0, *TORCHVISION_NAMES))}"
     )
 
 

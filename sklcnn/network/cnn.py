@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sklcnn.constraints import is_sequence
+from sklcnn.wording import shown
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -80,7 +81,7 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> 
         entries = [value] * n_blocks
     if len(entries) != n_blocks:
         raise ValueError(
-            f"{owner}: {name}={value!r} has {len(entries)} entries for {n_blocks} convolution block"
+            f"{owner}: {name}={shown(value)} has {len(entries)} entries for {n_blocks} convolution block"
             f"{'s' * (n_blocks != 1)}. Pass one number, or one entry a block"
             f"{f', such as ({tuple(entries)},) for one block with a number an axis' if n_blocks == 1 else ''}."
         )
@@ -88,8 +89,8 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> 
     for size in sizes:
         if len(size) != n_axes:
             raise ValueError(
-                f"{owner}: {name}={value!r} gives a block {len(size)} numbers, but the samples have {n_axes} spatial "
-                f"ax{'is' if n_axes == 1 else 'es'}. Pass one number an axis."
+                f"{owner}: {name}={shown(value)} gives a block {len(size)} numbers, but the samples have {n_axes} "
+                f"spatial ax{'is' if n_axes == 1 else 'es'}. Pass one number an axis."
             )
     return sizes
 

@@ -8,6 +8,8 @@ from sklearn.base import clone
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LoadInitState, TrainEndCheckpoint
 from skorch.callbacks.logging import filter_log_keys
 
+from sklcnn.wording import shown
+
 REFIT_PREFIX = "refit_"
 # What the epoch loop writes into skorch's history a second time, under skorch's names.
 ALIASES = ("batches", "valid_loss", "dur")
@@ -35,7 +37,9 @@ def user_callbacks(callbacks: Any, owner: str, refit: bool = False) -> list:
         name, callback = item if isinstance(item, tuple) and len(item) == 2 else (None, item)
         is_callback = isinstance(callback, Callback) or (isinstance(callback, type) and issubclass(callback, Callback))
         if not is_callback or not isinstance(name, (str, type(None))):
-            raise TypeError(f"{owner}: callbacks must hold skorch callbacks or (name, callback) pairs; got {item!r}.")
+            raise TypeError(
+                f"{owner}: callbacks must hold skorch callbacks or (name, callback) pairs; got {shown(item)}."
+            )
         if isinstance(callback, EarlyStopping) or callback is EarlyStopping:
             raise ValueError(
                 f"{owner}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt and does not "

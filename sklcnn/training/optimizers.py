@@ -6,6 +6,8 @@ from typing import Any
 
 import torch
 
+from sklcnn.wording import shown
+
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
     "adam": (torch.optim.Adam, {"fused": True}),
     "adamw": (torch.optim.AdamW, {"fused": True}),
@@ -38,7 +40,9 @@ def make_optimizer(
         If the optimiser refuses an argument.
     """
     if "lr" in (params or {}):
-        raise ValueError(f"{owner}: optimizer_params={params!r} sets lr, which is learning_rate. Set that instead.")
+        raise ValueError(
+            f"{owner}: optimizer_params={shown(params)} sets lr, which is learning_rate. Set that instead."
+        )
     cls: Any
     cls, defaults = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
     arguments = {**defaults, **(params or {})}
@@ -49,4 +53,4 @@ def make_optimizer(
     try:
         return cls(groups, lr=learning_rate, **arguments)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{owner}: {cls.__name__} refuses optimizer_params={params!r}: {error}.") from error
+        raise type(error)(f"{owner}: {cls.__name__} refuses optimizer_params={shown(params)}: {error}.") from error

@@ -17,8 +17,9 @@ import torch
 from PIL import Image, ImageOps
 
 from sklcnn.data import decoding
+from sklcnn.data.columns import image_sources
 from sklcnn.data.image_cache import ENTRY_BYTES, IMAGE_CACHE, ImageCache
-from sklcnn.data.images import ImageStore, image_sources, resize_images
+from sklcnn.data.images import ImageStore, resize_images
 
 pytestmark = pytest.mark.filterwarnings("error")
 

@@ -1,0 +1,278 @@
+"""X as other libraries hold it, in the plain forms that are read: arrays, tables of numbers, lists of samples.
+
+Columns whose cells are samples themselves (arrays, lists, Series, the lists of parquet and Arrow, the dicts in which
+Hugging Face's data sets keep encoded images) become lists of samples. What holds no samples at hand (data loaders,
+generators, open files) is refused by name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from sklcnn.data.columns import column_of_frame, is_numeric
+from sklcnn.wording import shown
+
+# Text of at least four numbers, as of an image in a table, and not the name of a file.
+NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+NUMBERS = re.compile(rf"[\s\[(]*{NUMBER}(?:[\s,;\[\]()]+{NUMBER}){{3,}}[\s,;\])]*")
+PREFIX = 60  # characters in which numbers show
+
+
+def plain_form(X: Any, owner: str) -> Any:
+    """Return X as a list of samples where it is a column of them, as pandas' where it is Arrow's, else as it is.
+
+    Parameters
+    ----------
+    X : object
+        What the user passed.
+    owner : str
+
+    Returns
+    -------
+    X : object
+        Cells that were nested are a list of arrays; encoded images in dicts are a list of bytes or of paths.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If X is no collection of samples; if cells are missing, or texts of numbers, or samples lie across columns.
+    """
+    if isinstance(X, torch.Tensor) or (isinstance(X, np.ndarray) and X.dtype.kind not in "OUT"):
+        return X
+    check_kind(X, owner)
+    X = from_arrow(X)
+    if isinstance(X, Sequence) and not isinstance(X, (list, tuple, str, bytes, bytearray, memoryview)):
+        X = list(X)
+    cells = cells_of(X)
+    if cells is None:
+        check_one_column(X, owner)
+        return X
+    first = next((cell for cell in cells if not is_missing(cell)), None)
+    if isinstance(first, Mapping) and first.keys() & {"bytes", "path"}:
+        return [encoded_image(cell, row) for row, cell in enumerate(cells)]
+    if hasattr(first, "read"):
+        raise TypeError(
+            f"{owner}: X holds open files ({type(first).__name__}). Pass their paths, or what is in them: "
+            "[file.read() for file in X]."
+        )
+    if isinstance(first, str):
+        check_not_numbers(first, owner)
+    if is_nested(first) and not (isinstance(X, (list, tuple)) and is_plain_sample(first)):
+        return [nested_sample(cell, row) for row, cell in enumerate(cells)]
+    return X
+
+
+def check_kind(X: Any, owner: str) -> None:
+    """Refuse what holds no samples at hand, and say how to get them out.
+
+    Raises
+    ------
+    TypeError
+    """
+    kind = type(X).__name__
+    if hasattr(X, "read"):
+        refuse(owner, f"an open file ({kind})", "its path, or what is in it, in a list: [X.read()]")
+    if isinstance(X, torch.utils.data.TensorDataset):
+        refuse(owner, f"a torch data set ({kind})", "its tensors: X, y = dataset.tensors")
+    if isinstance(X, torch.utils.data.Dataset):
+        # Not every data set ends where it is iterated.
+        each = "(dataset[i] for i in range(len(dataset)))" if hasattr(X, "__len__") else "dataset"
+        refuse(owner, f"a torch data set ({kind})", f"its samples: X, y = map(list, zip(*{each}))")
+    if isinstance(X, torch.utils.data.DataLoader):
+        refuse(owner, f"a torch data loader ({kind})", "its samples: X, y = map(torch.cat, zip(*loader))")
+    if hasattr(X, "as_numpy_iterator"):
+        refuse(owner, f"a TensorFlow data set ({kind})", "its samples: X, y = map(list, zip(*X.as_numpy_iterator()))")
+    if hasattr(X, "column_names") and hasattr(X, "features"):
+        name = next(iter(X.column_names), "image")
+        refuse(owner, "a data set of Hugging Face", f'one of its columns, such as X["{name}"]')
+    if isinstance(X, Mapping):
+        keys = [f"the value of one key, such as X[{shown(key)}]" for key in X]
+        refuse(owner, f"a mapping ({kind})", keys[0] if keys else "an array")
+    if isinstance(X, Iterator):
+        refuse(owner, f"an iterator ({kind}), which can be read only once", "list(X)")
+
+
+def refuse(owner: str, kind: str, remedy: str) -> NoReturn:
+    """Say what X is, and what to pass.
+
+    Raises
+    ------
+    TypeError
+    """
+    raise TypeError(f"{owner}: X is {kind}. Pass {remedy}.")
+
+
+def from_arrow(X: Any) -> Any:
+    """Turn pyarrow's tables and arrays into pandas' or NumPy's."""
+    if not type(X).__module__.startswith("pyarrow"):
+        return X
+    if hasattr(X, "column_names") and X.num_columns == 1 and is_tensor_column(X.column(0)):
+        X = X.column(0)
+    if not is_tensor_column(X):
+        return X.to_pandas()
+    chunks = X.chunks if hasattr(X, "chunks") else [X]
+    return np.concatenate([chunk.to_numpy_ndarray() for chunk in chunks])
+
+
+def is_tensor_column(column: Any) -> bool:
+    """Whether an Arrow array holds arrays of one shape, which pandas would have flat."""
+    return getattr(getattr(column, "type", None), "extension_name", "") == "arrow.fixed_shape_tensor"
+
+
+def cells_of(X: Any) -> list | None:
+    """List the cells of X, if it is a list or one column of something other than numbers."""
+    if isinstance(X, (list, tuple)):
+        return list(X)
+    if isinstance(X, np.ndarray):
+        one_column = X.ndim == 1 or (X.ndim == 2 and X.shape[1] == 1)
+        return X.ravel().tolist() if one_column and X.dtype.kind in "OUT" else None
+    if is_frame(X):
+        if X.shape[1] != 1:
+            return None
+        X = columns_of(X)[0]
+    if not (hasattr(X, "to_list") and hasattr(X, "dtype")) or is_numeric(X.dtype):
+        return None
+    # polars makes arrays of lists faster than lists of lists.
+    return list(X.to_numpy()) if str(X.dtype).startswith(("List(", "Array(")) else X.to_list()
+
+
+def is_frame(X: Any) -> bool:
+    """Whether X is a table of pandas or polars."""
+    return hasattr(X, "columns") and (hasattr(X, "iloc") or hasattr(X, "to_series"))
+
+
+def is_table_of_numbers(X: Any) -> bool:
+    """Whether X is a table of numbers, and not one column of samples, as far as its column types tell."""
+    given, X = X, from_arrow(X)
+    cells = cells_of(X)
+    if cells is None:
+        if is_frame(X):
+            column_of_frame(X)  # paths beside other columns are an error
+        return X is given or is_frame(X)  # Arrow's tensors are no table
+    first = next((cell for cell in cells if not is_missing(cell)), None)
+    return first is None or isinstance(first, (int, float, complex, np.number))
+
+
+def columns_of(X: Any) -> list:
+    """List the columns of a table of pandas or polars."""
+    return [X.to_series(i) if hasattr(X, "to_series") else X.iloc[:, i] for i in range(X.shape[1])]
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell stands for none."""
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell)
+
+
+def is_nested(cell: Any) -> bool:
+    """Whether a cell holds numbers, or lists of such."""
+    if isinstance(cell, (list, tuple)):
+        return len(cell) > 0 and not isinstance(cell[0], (str, bytes, Mapping))
+    if isinstance(cell, (np.ndarray, torch.Tensor)):
+        return cell.ndim > 0
+    return hasattr(cell, "to_numpy") and hasattr(cell, "__len__")  # a Series, and no Timestamp
+
+
+def is_plain_sample(cell: Any) -> bool:
+    """Whether a sample in a list is of a kind that NumPy stacks itself."""
+    if isinstance(cell, (list, tuple)):
+        return len(cell) == 0 or not hasattr(cell[0], "to_numpy")
+    return isinstance(cell, torch.Tensor) or (isinstance(cell, np.ndarray) and cell.dtype.kind != "O")
+
+
+def nested_sample(cell: Any, row: int) -> Any:
+    """Turn the cell of a row into an array of numbers.
+
+    Raises
+    ------
+    ValueError
+        If it is missing, or holds lists of differing lengths.
+    """
+    if is_missing(cell):
+        raise ValueError(f"X misses the sample of row {row}: it is {shown(cell)}. Leave such rows out.")
+    try:
+        return as_array(cell)
+    except ValueError as error:
+        raise ValueError(
+            f"X holds in row {row} lists of differing lengths, which are no array. Pad or cut them to one length."
+        ) from error
+
+
+def as_array(cell: Any) -> Any:
+    """Stack lists, Series and arrays within each other."""
+    if isinstance(cell, torch.Tensor):
+        return cell
+    cell = cell.to_numpy() if hasattr(cell, "to_numpy") else cell
+    if isinstance(cell, (list, tuple)) and any(hasattr(part, "to_numpy") for part in cell):
+        return np.stack([as_array(part) for part in cell])
+    array = np.asarray(cell)
+    if array.dtype.kind == "O" and array.size and is_nested(array.flat[0]):
+        return np.stack([as_array(part) for part in array])
+    return array
+
+
+def encoded_image(cell: Any, row: int) -> Any:
+    """Return the bytes that a cell {"bytes": ..., "path": ...} holds, or else its path; any other cell as it is.
+
+    Raises
+    ------
+    ValueError
+        If it holds neither.
+    """
+    if not isinstance(cell, Mapping) and not is_missing(cell):
+        return cell
+    content = None if is_missing(cell) else cell.get("bytes")
+    content = cell.get("path") if content is None and not is_missing(cell) else content
+    if content is None:
+        raise ValueError(f"X misses the image of row {row}: it has neither bytes nor a path. Leave such rows out.")
+    return content
+
+
+def check_not_numbers(text: str, owner: str) -> None:
+    """Refuse text of numbers, which would be taken for the name of a file.
+
+    Raises
+    ------
+    ValueError
+    """
+    beginning = text if len(text) <= PREFIX else re.sub(r"[^\s,;]*$", "", text[:PREFIX])  # whole numbers of it
+    if not NUMBERS.fullmatch(beginning):
+        return
+    numbers = re.findall(NUMBER, text)
+    dtype = "np.uint8" if all(number.isdigit() and int(number) <= 255 for number in numbers) else "float"
+    parts = r're.findall(r"[-+.\de]+", text)' if set(text) & set(",;[](){}") else "text.split()"
+    raise ValueError(
+        f"{owner}: X holds texts of {len(numbers):,} numbers ({shown(text[:40])}...), which are values and not names "
+        f"of files. Pass np.array([{parts} for text in X], dtype={dtype}), where X is that column, and input_shape, "
+        f"the shape of one sample{example_of(len(numbers))}."
+    )
+
+
+def example_of(n_numbers: int) -> str:
+    """Name the square image of so many pixels, if there is one."""
+    side = math.isqrt(n_numbers)
+    return f", such as ({side}, {side})" if side * side == n_numbers else ""
+
+
+def check_one_column(X: Any, owner: str) -> None:
+    """Refuse a table whose samples lie across several columns of arrays, as in sktime's nested tables.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not is_frame(X) or X.shape[1] < 2 or all(is_numeric(dtype) for dtype in set(X.dtypes)):
+        return
+    for column in columns_of(X):
+        if len(column) and not is_numeric(column.dtype) and is_nested(next(iter(column))):
+            raise ValueError(
+                f"{owner}: X holds arrays or lists in column {shown(column.name)}, beside {X.shape[1] - 1} other "
+                "column(s). Pass one column; or, where columns are the channels of signals of one length, "
+                "np.stack([np.stack([np.asarray(cell) for cell in X[name]]) for name in X.columns], axis=1) with "
+                'spatial_dims=1 and data_format="channels_first".'
+            )

@@ -202,7 +202,8 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         MemoryError
             If the network or its batches do not fit.
         KeyboardInterrupt
-            If interrupted. The estimator is then fitted as of the last finished epoch.
+            If interrupted. The estimator then has the weights of the last finished epoch, or with `early_stopping` of
+            the best so far; it is as it was if no epoch has finished.
         """
         with unchanged_on_error(self), memory_errors_explained(self._owner):
             self._check_parameters()

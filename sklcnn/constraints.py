@@ -55,12 +55,6 @@ class Constraint:
         raise error(f"{owner}: {name} must be {self}; got {shown(value)}.")
 
 
-def on_one_line(value: Any, width: int = 80) -> str:
-    """Give the representation of a value, cut to fit a message."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= width else f"{text[: width - 3]}..."
-
-
 def _is_number(value, kind=Real):
     return isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
 

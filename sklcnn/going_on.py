@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from sklcnn.constraints import is_sequence, on_one_line
+from sklcnn.constraints import is_sequence
 from sklcnn.network.cnn import per_block
 from sklcnn.parameters import CNNParameters
 from sklcnn.specs import NETWORK_PARAMETERS, as_tuple, find_filters, find_image_size, find_kernel_size
+from sklcnn.wording import shown
 
 SIZES = ("kernel_size", "stride", "pool_size")
 READING = ("input_shape", "spatial_dims", "data_format", "image_size")
@@ -68,8 +69,8 @@ def check_unchanged(cnn: CNNParameters, built: dict[str, tuple[Any, Any]], sampl
         old_given, old_meant = built[name]
         if meant is not old_meant and meant != old_meant:
             raise ValueError(
-                f"{type(cnn).__name__}: {name} was {on_one_line(old_given)} when the network was made, and cannot "
-                f"become {on_one_line(given)} in a fit that goes on with it. Put it back, or set warm_start=False and "
+                f"{type(cnn).__name__}: {name} was {shown(old_given)} when the network was made, and cannot "
+                f"become {shown(given)} in a fit that goes on with it. Put it back, or set warm_start=False and "
                 "fit anew."
             )
 

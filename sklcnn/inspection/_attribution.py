@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 
-from sklcnn.constraints import is_sequence
+from sklcnn.constraints import Number, is_sequence
 from sklcnn.data.targets import ValueEncoding
 from sklcnn.inspection._network import OpenNetwork, as_numpy
+from sklcnn.wording import PARAGRAPH, cut, shown
 
 PATCHES = 5  # a covered patch's side is so small a part of the sample's, unless patch_size says otherwise
+CLIP = 98  # percentile of attributions at which colours end: single pixels would take the whole scale
 N_STEPS = 50  # of integrated gradients
+SMOOTHING = Number(0, 10**6)
 INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -83,6 +87,17 @@ def readable(encoding, outputs, codes):
     return columns[np.arange(len(codes)), codes]
 
 
+def log_odds(encoding, outputs, codes):
+    """Compute the logarithm of the odds p / (1 - p) of each row's target from outputs (n, k), (n,)."""
+    place = np.arange(len(codes)), codes
+    logits = outputs.astype(float)
+    if encoding.multilabel:
+        return logits[place]
+    others = logits.copy()
+    others[place] = -np.inf
+    return logits[place] - logsumexp(others, axis=1)
+
+
 def find_targets(encoding, target, outputs, rows, n_rows):
     """Find the output that is explained for each sample.
 
@@ -126,8 +141,8 @@ def find_targets(encoding, target, outputs, rows, n_rows):
         if one not in places:
             kind = "column of y" if is_regressor or encoding.multilabel else "class"
             known = encoding.output_names.tolist()
-            shown = ", ".join(map(repr, known[:20])) + ", …" * (len(known) > 20)
-            raise ValueError(f"target={one!r} is no {kind} that the network knows: {shown}.")
+            listed = cut(", ".join(map(repr, known[:20])) + ", …" * (len(known) > 20), PARAGRAPH)
+            raise ValueError(f"target={shown(one)} is no {kind} that the network knows: {listed}.")
         codes.append(places[one])
     codes = np.array(codes, np.int64)
     return labels[codes], codes
@@ -156,6 +171,10 @@ def find_baseline(module, inputs, baseline):
     else:
         values = inputs.movedim(1, -1).flatten(0, -2).mean(0)
     return values.reshape(shape).expand(1, *inputs.shape[1:])
+
+
+# By `response_method`: what occlusion measures the loss of.
+RESPONSES = {"predict_proba": readable, "decision_function": log_odds}
 
 
 def _grad_cam(question, layer=None):
@@ -189,13 +208,14 @@ def _integrated_gradients(question, n_steps=N_STEPS):
     return {"attributions": as_numpy(maps.sum(1))}
 
 
-def _occlusion(question, patch_size=None, stride=None):
+def _occlusion(question, patch_size=None, stride=None, response_method="predict_proba"):
+    measure = RESPONSES[response_method]
     size = tuple(question.inputs.shape[2:])
     default = [min(whole, max(2, round(whole / PATCHES))) for whole in size]
     patch = _per_axis(patch_size, default, "patch_size", size)
     stride = _per_axis(stride, [(width + 1) // 2 for width in patch], "stride", patch)
     starts = _patch_starts(size, patch, stride)
-    losses, outputs = _cover(question, patch, stride, [len(axis) for axis in starts])
+    losses, outputs = _cover(question, measure, patch, stride, [len(axis) for axis in starts])
     shape = outputs.shape[:-1]  # (n, *counts)
     outputs = outputs.reshape(-1, outputs.shape[-1])
     decoded = question.encoding.decode(outputs)
@@ -209,8 +229,8 @@ def _occlusion(question, patch_size=None, stride=None):
     }
 
 
-def _cover(question, patch, stride, counts):
-    """Cover one patch after another.
+def _cover(question, measure, patch, stride, counts):
+    """Cover one patch after another, and measure what outputs say of the target, a function as `readable`.
 
     Returns
     -------
@@ -225,7 +245,7 @@ def _cover(question, patch, stride, counts):
     def read(inputs, codes):
         outputs = as_numpy(question.network.outputs(inputs))
         seen.append(outputs)
-        return torch.from_numpy(readable(question.encoding, outputs, as_numpy(codes))).to(inputs)
+        return torch.from_numpy(measure(question.encoding, outputs, as_numpy(codes))).to(inputs)
 
     losses = (
         import_captum()
@@ -258,9 +278,9 @@ def _per_axis(value, default, name, largest):
     """Check a patch's sides or strides: one number for all axes, or one an axis."""
     values = default if value is None else value if is_sequence(value) else [value] * len(default)
     if len(values) != len(default) or any(isinstance(v, bool) or not hasattr(v, "__index__") for v in values):
-        raise ValueError(f"{name}={value!r} must be a whole number, or {len(default)} of them, one an axis.")
+        raise ValueError(f"{name}={shown(value)} must be a whole number, or {len(default)} of them, one an axis.")
     if any(not 1 <= v <= top for v, top in zip(values, largest, strict=True)):
-        raise ValueError(f"{name}={value!r} must be from 1 to {tuple(largest)} here.")
+        raise ValueError(f"{name}={shown(value)} must be from 1 to {tuple(largest)} here.")
     return tuple(int(v) for v in values)
 
 
@@ -277,26 +297,50 @@ class Method:
         Those of `SaliencyDisplay.from_estimator` that it takes and others do not.
     title, bar : str
         For the figure and its colour bar.
-    relative : bool
-        Whether each sample's values are drawn as shares of its largest.
+    percentile : float or None
+        Of each sample's values, at which its colours end; None: all samples are drawn on one scale.
+    over_channels : str
+        What is taken of the channels' values; empty where they are not told apart.
+    signed : bool
+        Whether values may speak against the target.
     """
 
     compute: Callable[..., dict[str, Any]]
     parameters: tuple[str, ...]
     title: str
     bar: str
-    relative: bool = True
+    percentile: float | None = 100
+    over_channels: str = ""
+    signed: bool = False
 
 
 METHODS = {
     "grad_cam": Method(_grad_cam, ("layer",), "Grad-CAM", "share of the largest value"),
     "occlusion": Method(
-        _occlusion, ("patch_size", "stride", "baseline"), "Occlusion", "{unit} lost when covered", relative=False
+        _occlusion,
+        ("patch_size", "stride", "baseline", "response_method"),
+        "Occlusion",
+        "{unit} lost when covered",
+        percentile=None,
+        signed=True,
     ),
     "integrated_gradients": Method(
-        _integrated_gradients, ("baseline", "n_steps"), "Integrated gradients", "contribution, share of the largest"
+        _integrated_gradients,
+        ("baseline", "n_steps", "smoothing"),
+        "Integrated gradients",
+        "contribution, share of the largest",
+        percentile=CLIP,
+        over_channels="sum",
+        signed=True,
     ),
-    "saliency": Method(_saliency, (), "Saliency", "|gradient|, share of the largest"),
+    "saliency": Method(
+        _saliency,
+        ("smoothing",),
+        "Saliency",
+        "|gradient|, share of the largest",
+        percentile=CLIP,
+        over_channels="largest",
+    ),
 }
 
 
@@ -318,8 +362,13 @@ def explain(question: Question, method: str, **parameters: Any) -> dict[str, Any
 def check_method(method: Any, parameters: dict[str, Any]) -> None:
     """Check that there is such a method, and that it takes the parameters that are not None."""
     if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {method!r}.")
+        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {shown(method)}.")
+    response, smoothing = parameters.get("response_method"), parameters.get("smoothing")
+    if response is not None and (not isinstance(response, str) or response not in RESPONSES):
+        raise ValueError(f"response_method must be one of {', '.join(map(repr, RESPONSES))}; got {shown(response)}.")
+    if smoothing is not None and not SMOOTHING.accepts(smoothing):
+        raise ValueError(f"smoothing must be {SMOOTHING}; got {shown(smoothing)}.")
     for name, value in parameters.items():
         if value is not None and name not in METHODS[method].parameters:
             users = " and ".join(repr(other) for other in METHODS if name in METHODS[other].parameters)
-            raise ValueError(f"{name}={value!r} is for method {users}, but method={method!r}. Leave it out.")
+            raise ValueError(f"{name}={shown(value)} is for method {users}, but method={method!r}. Leave it out.")

@@ -9,6 +9,7 @@ import numpy as np
 
 WIDTH = 8.0  # inches: what a page of documentation has
 SMALL = 8  # points
+MAX_CHANNELS = 10  # that lines tell apart by their colours
 QUARTER = 0.25  # a scale of 0..1 or 0..255 is the pictures' own where they reach so much of it
 
 
@@ -172,6 +173,14 @@ def draw_signal(ax: Any, signal: np.ndarray) -> None:
     ax.tick_params(labelsize=SMALL)
 
 
+def name_channels(ax: Any, n_channels: int, *, below: bool = False) -> None:
+    """Put a legend of the lines beside, or below, a signal of several channels."""
+    if 1 < n_channels <= MAX_CHANNELS:
+        place = (0.0, -0.6) if below else (1.0, 1.05)
+        legend = ax.legend(loc="upper left", bbox_to_anchor=place, fontsize=SMALL, frameon=False, handlelength=1.0)
+        legend.set_in_layout(not below)
+
+
 def short(text: Any, width: int = 18) -> str:
     """Cut a label that is too long for its place."""
     text = str(text)
@@ -179,8 +188,8 @@ def short(text: Any, width: int = 18) -> str:
 
 
 def number(value: float) -> str:
-    """Format a value of a regression."""
-    return f"{value:.4g}"
+    """Format a value; a zero has no sign."""
+    return f"{value + 0.0:.4g}"
 
 
 def set_title(figure: Any, ax: Any, text: str) -> None:
@@ -199,34 +208,8 @@ def signed_scale(values: np.ndarray) -> dict[str, Any]:
     return {"cmap": "RdBu_r", "vmin": -max(-low, high), "vmax": max(-low, high)}
 
 
-def overlay_colors(alpha: float, top: float, *, signed: bool) -> dict[str, Any]:
-    """Give imshow's arguments for values laid over a picture, which shows through where they are near 0.
-
-    The opacity is in the colours themselves, so that a colour bar shows it too.
-
-    Parameters
-    ----------
-    alpha : float
-        Opacity of the largest values.
-    top : float
-        The largest value.
-    signed : bool
-        From blue over nothing to red; else from nothing over dark to bright.
-    """
-    import matplotlib
-    from matplotlib.colors import ListedColormap
-
-    steps = np.linspace(-1 if signed else 0, 1, 257)
-    if signed:
-        colors = np.where(steps[:, None] < 0, (0.1, 0.3, 1.0), (1.0, 0.1, 0.1))
-    else:
-        colors = matplotlib.colormaps["inferno"](0.2 + 0.65 * steps)[:, :3]
-    colors = np.column_stack([colors, alpha * np.abs(steps)])
-    return {"cmap": ListedColormap(colors), "vmin": -top if signed else 0.0, "vmax": top}
-
-
-def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str, location: str = "right") -> None:
-    """Put a colour bar beside or below panels."""
+def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str, location: str = "right") -> Any:
+    """Put a colour bar beside or below panels, and return it."""
     from matplotlib.ticker import MaxNLocator
 
     bar = figure.colorbar(
@@ -236,7 +219,8 @@ def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str, location:
         aspect=30,
         shrink=1.0 if location == "right" else 0.5,
         pad=0.02,
-        ticks=MaxNLocator(5),
+        ticks=MaxNLocator(4 if mappable.get_clim()[0] < 0 else 5),  # of a signed scale: the ends, the middle, halves
     )
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
+    return bar

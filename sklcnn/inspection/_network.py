@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 from sklcnn.base import BaseCNN
 from sklcnn.network.cnn import ConvBlock
 from sklcnn.training.net import autocast
+from sklcnn.wording import shown
 
 MAX_NAMES = 40  # layers that an error lists
 # Values of samples that go through a network at once: what a backbone keeps for its gradients takes some hundred
@@ -85,10 +86,10 @@ class OpenNetwork:
         """
         if isinstance(layer, str):
             if layer not in dict(self.module.named_modules()) or not layer:
-                raise ValueError(f"There is no layer {layer!r} in the network. {self._known_layers(layer)}")
+                raise ValueError(f"There is no layer {shown(layer)} in the network. {self._known_layers(layer)}")
             return layer
         if isinstance(layer, bool) or not hasattr(layer, "__index__"):
-            raise TypeError(f"layer must be a name or a position, such as 'block1' or 0; got {layer!r}.")
+            raise TypeError(f"layer must be a name or a position, such as 'block1' or 0; got {shown(layer)}.")
         names = self.map_layers()
         try:
             return names[layer.__index__()]
@@ -103,8 +104,8 @@ class OpenNetwork:
             return f"Its layers are {', '.join(names)}."
         # Of a backbone with hundreds of layers: those at the top, the most similar ones, and where to find the rest.
         close = difflib.get_close_matches(wanted, names, n=5, cutoff=0.5)
-        shown = dict.fromkeys([*close, *(name for name in names if name.count(".") <= 2)])
-        listed = list(shown)[:MAX_NAMES]
+        first = dict.fromkeys([*close, *(name for name in names if name.count(".") <= 2)])
+        listed = list(first)[:MAX_NAMES]
         return (
             f"It has {len(names)} layers, among them {', '.join(listed)}; "
             "dict(estimator.module_.named_modules()) lists them all."

@@ -11,6 +11,7 @@ from sklearn.base import is_classifier
 
 from sklcnn.inspection._drawing import SMALL, WIDTH, make_panels
 from sklcnn.inspection._samples import find_cnn
+from sklcnn.wording import cut, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -225,7 +226,7 @@ def _names(cnns):
         for name in parameters[0]
         if any(repr(other.get(name)) != repr(parameters[0][name]) for other in parameters[1:])
     ]
-    names = [", ".join(f"{name}={p.get(name)!r}" for name in differing) for p in parameters]
+    names = [", ".join(f"{name}={cut(shown(p.get(name)), 30)}" for name in differing) for p in parameters]
     if len(cnns) == 1 or len(set(names)) < len(names):
         kinds = [type(cnn).__name__ for cnn in cnns]
         return kinds if len(cnns) == 1 else [f"{kind} {i}" for i, kind in enumerate(kinds, start=1)]

@@ -18,6 +18,7 @@ from sklcnn.inspection._drawing import (
     draw_sample,
     find_cut,
     make_panels,
+    name_channels,
     no_ticks,
     picture_height,
     set_title,
@@ -26,8 +27,10 @@ from sklcnn.inspection._drawing import (
     value_range,
 )
 from sklcnn.inspection._network import OpenNetwork, as_numpy
+from sklcnn.inspection._positions import label_positions, position_names
 from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read_store
 from sklcnn.network.cnn import ConvBlock
+from sklcnn.wording import shown
 
 N_SAMPLES = 2  # shown unless others are chosen
 # By the number of spatial axes: maps beside each other, and the width of the samples' column as against theirs.
@@ -57,6 +60,8 @@ class FeatureMapDisplay:
         Which of a block's maps they are; None for other layers.
     filters : ndarray of shape (n_maps, n_channels, *kernel) or None
         The weights of the layer's convolution; None if it has none of its own.
+    position_names : ndarray of shape (n_positions,) or None
+        Of signals that are rows of a table: the names of its columns.
 
     Attributes
     ----------
@@ -86,6 +91,7 @@ class FeatureMapDisplay:
     layer: str
     after_activation: bool | None = None
     filters: np.ndarray | None = None
+    position_names: np.ndarray | None = None
     figure_: Any = field(init=False, default=None)
     axes_: Any = field(init=False, default=None)
 
@@ -139,7 +145,9 @@ class FeatureMapDisplay:
         ValueError
             If there is no such layer or row, the layer gives no maps, or X differs from what `fit` was given.
         """
+        given_X = X
         cnn, X = find_cnn(estimator, X)
+        columns = position_names(estimator, given_X)
         network = OpenNetwork(cnn)
         name = network.find(layer)
         store = read_store(cnn, X)
@@ -154,6 +162,7 @@ class FeatureMapDisplay:
             layer=name,
             after_activation=after_activation is not False if is_block else None,
             filters=_own_filters(module.conv if is_block else module),
+            position_names=columns,
         )
         if not draw:
             return display
@@ -197,7 +206,7 @@ class FeatureMapDisplay:
         if filters and weights is None:
             raise ValueError(f"Layer {self.layer!r} is not a convolution and has no filters. Set filters=False.")
         if isinstance(max_maps, bool) or not hasattr(max_maps, "__index__") or max_maps < 1:
-            raise ValueError(f"max_maps={max_maps!r} must be a whole number, at least 1.")
+            raise ValueError(f"max_maps={shown(max_maps)} must be a whole number, at least 1.")
         share = find_cut(slice_index, self.pictures)
         n_axes = self.maps.ndim - 2
         n_maps = min(max_maps, self.maps.shape[1])
@@ -239,11 +248,34 @@ class FeatureMapDisplay:
             for j, panel in enumerate(rows[-1]):
                 panel.set_title(f"map {j}" if j == 0 or n_axes == 1 else f"{j}", fontsize=SMALL, pad=3)
         draw_maps(figure, rows, self.maps[:, :n_maps], share, MEANINGS[self.after_activation], shared_scale)
+        if n_axes == 1:
+            self._label_signals(block, filters)
         title = self._title(n_maps) + cut_note(self.pictures, share)
         if n_axes > 1 and not shared_scale:
             title += "\ncolours: shares of the number over the map"
         set_title(figure, ax, title)
         return self
+
+    def _label_signals(self, block, filters):
+        """Label the x axes of signals, in the first column, and of their maps; name the channels where there is room.
+
+        Parameters
+        ----------
+        block : int
+            Rows of panels that a sample takes.
+        filters : bool
+            Whether the first block of rows shows filters.
+        """
+        samples = self.axes_[block * filters :: block, 0]
+        for sample in samples:
+            unit = label_positions(sample, self.position_names, n_ticks=3)
+        samples[-1].set_xlabel(unit, fontsize=SMALL)
+        if block > 1:  # below the first sample is an empty place
+            name_channels(samples[0], self.pictures[0].shape[-1], below=True)
+        if self.position_names is not None:
+            maps = [panel for panel in self.axes_[block * filters :, 1:].flat if panel is not None]
+            for panel in maps:
+                label_positions(panel, self.position_names, n_ticks=3, n_drawn=self.maps.shape[2])
 
     def _title(self, n_maps):
         total = self.maps.shape[1]

@@ -17,13 +17,16 @@ from sklcnn.inspection._drawing import (
     draw_sample,
     find_cut,
     make_panels,
+    name_channels,
     number,
     picture_height,
     set_title,
     short,
     value_range,
 )
+from sklcnn.inspection._positions import label_positions, position_names
 from sklcnn.inspection._samples import class_names, find_cnn, read_samples, read_store
+from sklcnn.wording import shown
 
 COLUMNS = {1: 2, 2: 5, 3: 5}  # samples beside each other, by the number of spatial axes
 LABEL = 15  # characters of a label that have room over a picture
@@ -53,6 +56,8 @@ class MistakesDisplay:
         Of the samples: "sample" and the row, or the file.
     display_labels : ndarray of shape (n_classes,) or None
         Names of the classes in titles; None: the classes themselves.
+    position_names : ndarray of shape (n_positions,) or None
+        Of signals that are rows of a table: the names of its columns.
 
     Attributes
     ----------
@@ -85,6 +90,7 @@ class MistakesDisplay:
     pictures: list[np.ndarray]
     names: list[str]
     display_labels: np.ndarray | None = None
+    position_names: np.ndarray | None = None
     figure_: Any = field(init=False, default=None)
     axes_: Any = field(init=False, default=None)
 
@@ -133,8 +139,10 @@ class MistakesDisplay:
             If X differs from what `fit` was given, or y or `display_labels` does not fit X or the classes.
         """
         if isinstance(n_samples, bool) or not hasattr(n_samples, "__index__") or n_samples < 1:
-            raise ValueError(f"n_samples={n_samples!r} must be a whole number, at least 1.")
+            raise ValueError(f"n_samples={shown(n_samples)} must be a whole number, at least 1.")
+        given_X = X
         cnn, X = find_cnn(estimator, X)
+        columns = position_names(estimator, given_X)
         encoding = cnn._encoding
         labels = class_names(encoding, display_labels)
         targets = encoding.encode(y, cnn._owner, cnn._dtype)
@@ -144,18 +152,19 @@ class MistakesDisplay:
         losses = _row_losses(cnn, outputs, targets)
         rows = np.argsort(-losses, kind="stable")[:n_samples]
         chosen = read_samples(cnn, read_store(cnn, X), rows)
-        shown = outputs[rows].numpy()
+        chosen_outputs = outputs[rows].numpy()
         is_regressor = isinstance(encoding, ValueEncoding)
         display = cls(
             rows=rows,
             losses=losses[rows],
             y_true=_given_targets(cnn, y, targets, rows),
-            y_pred=encoding.decode(shown),
-            probabilities=None if is_regressor else encoding.probabilities(shown),
+            y_pred=encoding.decode(chosen_outputs),
+            probabilities=None if is_regressor else encoding.probabilities(chosen_outputs),
             classes=None if is_regressor else encoding.output_names,
             pictures=chosen.pictures,
             names=chosen.names,
             display_labels=labels,
+            position_names=columns,
         )
         return display.plot(ax=ax, slice_index=slice_index) if draw else display
 
@@ -195,6 +204,12 @@ class MistakesDisplay:
             panel = self.axes_[i] = figure.add_subplot(grid[i // n_columns, i % n_columns])
             draw_sample(panel, picture, limits, share)
             panel.set_title(self._text(i), fontsize=SMALL, color="firebrick" if self._is_wrong(i) else "black")
+            if n_axes == 1:
+                unit = label_positions(panel, self.position_names, n_ticks=5)
+                if i + n_columns >= n_samples:
+                    panel.set_xlabel(unit, fontsize=SMALL)
+        if n_axes == 1:
+            name_channels(self.axes_[n_columns - 1], self.pictures[0].shape[-1])
         title = f"{n_samples} largest losses, {number(self.losses[0])} to {number(self.losses[-1])}"
         set_title(figure, ax, title + cut_note(self.pictures, share))
         return self

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,32 +19,23 @@ from sklcnn.inspection._attribution import (
     import_captum,
     readable,
 )
-from sklcnn.inspection._drawing import (
-    SMALL,
-    WIDTH,
-    add_bar,
-    cut,
-    cut_note,
-    draw_sample,
-    draw_signal,
-    find_cut,
-    import_matplotlib,
-    is_tall,
-    make_panels,
-    number,
-    overlay_colors,
-    picture_height,
-    set_title,
-    short,
-    value_range,
-)
+from sklcnn.inspection._drawing import find_cut, import_matplotlib, is_tall, set_title
 from sklcnn.inspection._network import OpenNetwork
-from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read_store
+from sklcnn.inspection._overlay import (
+    GROUND,
+    WHITE,
+    add_overlay_bar,
+    overlay_colors,
+    scale_values,
+    smooth,
+    smoothing_of,
+)
+from sklcnn.inspection._positions import position_names
+from sklcnn.inspection._saliency_panels import draw_over_images, draw_over_signals, write_title
+from sklcnn.inspection._samples import choose_rows, class_names, find_cnn, read_samples, read_store
 
 N_SAMPLES = 4  # shown unless others are chosen
 SMALLEST_SCALE = 0.05  # of probability, so that what hardly matters does not look as if it did
-CROSSES = {"marker": "X", "linestyle": "", "color": "black", "markeredgecolor": "white", "markersize": 7}
-CLIP = 98  # percentile of attributions at which colours end: single pixels would take the whole scale
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -60,7 +50,8 @@ class SaliencyDisplay:
         One number a position of the samples as the network sees them (resized, if `image_size` says so).
 
         - ``"grad_cam"``: the layer's maps, weighted by how much they raise the target, at least 0, interpolated up.
-        - ``"occlusion"``: what the target's probability (a regressor's value) loses when the position is covered.
+        - ``"occlusion"``: what the target's probability, or the logarithm of its odds (a regressor's value), loses when
+          the position is covered.
         - ``"integrated_gradients"``: the position's share of the difference between the sample and the baseline, in
           units of y, or of a classifier's logit; they add up to that difference.
         - ``"saliency"``: how steep the target is there: the largest absolute gradient over the channels.
@@ -88,7 +79,11 @@ class SaliencyDisplay:
     patch_size : tuple of int or None
         Of occlusion: how many positions a patch covers along each axis; the border cuts the last ones.
     target_names : ndarray of shape (n_samples,) or None
-        What the targets are called, where y was a DataFrame; None: as `targets` says.
+        What the targets are called; None: as `targets` says.
+    response_method : {"predict_proba", "decision_function"}, default="predict_proba"
+        Of occlusion: whether probability is lost, or logarithms of odds.
+    position_names : ndarray of shape (n_positions,) or None
+        Of signals that are rows of a table: the names of its columns.
 
     Attributes
     ----------
@@ -138,6 +133,8 @@ class SaliencyDisplay:
     patch_positions: tuple[np.ndarray, ...] | None = None
     patch_size: tuple[int, ...] | None = None
     target_names: np.ndarray | None = None
+    response_method: str = "predict_proba"
+    position_names: np.ndarray | None = None
     figure_: Any = field(init=False, default=None)
     axes_: Any = field(init=False, default=None)
 
@@ -155,9 +152,12 @@ class SaliencyDisplay:
         stride: Any = None,
         baseline: Any = None,
         n_steps: int | None = None,
+        response_method: str | None = None,
+        display_labels: Any = None,
         ax: Any = None,
         draw: bool = True,
         alpha: float = 0.7,
+        smoothing: float | None = None,
         slice_index: int | None = None,
     ) -> SaliencyDisplay:
         """Find what speaks for a target in chosen samples, and draw it over them.
@@ -187,7 +187,12 @@ class SaliencyDisplay:
             mean over what the network, or its backbone, was trained on.
         n_steps : int, default=None
             For integrated gradients: how many steps lead from the baseline to the sample; None: 50.
-        ax, alpha, slice_index
+        response_method : {"predict_proba", "decision_function"}, default=None
+            For occlusion by a classifier: whether to measure what is lost in probability (so does None), or in the
+            logarithm of the odds, which tells parts apart also where the network is sure.
+        display_labels : array-like of shape (n_classes,), default=None
+            Names of the classes in titles, in the order of `classes_`. None: the labels.
+        ax, alpha, smoothing, slice_index
             As in :meth:`plot`.
         draw : bool, default=True
             False only computes the arrays; :meth:`plot` draws them.
@@ -207,11 +212,17 @@ class SaliencyDisplay:
             `fit` was given.
         """
         given = {
-            "layer": layer, "patch_size": patch_size, "stride": stride, "baseline": baseline, "n_steps": n_steps
+            "layer": layer, "patch_size": patch_size, "stride": stride, "baseline": baseline, "n_steps": n_steps,
+            "response_method": response_method,
         }  # fmt: skip
-        check_method(method, given)
+        check_method(method, given | {"smoothing": smoothing})
         import_captum()
+        given_X = X
         cnn, X = find_cnn(estimator, X)
+        columns = position_names(estimator, given_X)
+        names = class_names(cnn._encoding, display_labels)
+        if response_method is not None and names is None:
+            raise ValueError("response_method is for a classifier's probabilities. Leave it out for a CNNRegressor.")
         store = read_store(cnn, X)
         chosen = read_samples(cnn, store, choose_rows(samples, len(store), N_SAMPLES))
         network, encoding = OpenNetwork(cnn), cnn._encoding
@@ -232,16 +243,22 @@ class SaliencyDisplay:
             predictions=encoding.decode(outputs),
             pictures=chosen.pictures,
             names=chosen.names,
-            target_names=encoding.output_names[codes],
+            target_names=(encoding.output_names if names is None else names)[codes],
+            position_names=columns,
+            response_method=response_method or "predict_proba",
             kind="values" if isinstance(encoding, ValueEncoding) else "labels" if encoding.multilabel else "classes",
             **explain(question, method, **own),
         )
-        return display.plot(ax=ax, alpha=alpha, slice_index=slice_index) if draw else display
+        if not draw:
+            return display
+        return display.plot(ax=ax, alpha=alpha, smoothing=smoothing, slice_index=slice_index)
 
-    def plot(self, ax: Any = None, *, alpha: float = 0.7, slice_index: int | None = None) -> SaliencyDisplay:
+    def plot(
+        self, ax: Any = None, *, alpha: float = 0.7, smoothing: float | None = None, slice_index: int | None = None
+    ) -> SaliencyDisplay:
         """Draw what was found over the samples.
 
-        Images stand beside themselves with colours laid over; signals are shaded from behind. Crosses mark the
+        Images stand beside a pale copy with colours laid over; signals are shaded from behind. Crosses mark the
         patches whose covering turns the prediction.
 
         Parameters
@@ -250,6 +267,10 @@ class SaliencyDisplay:
             Whose place is filled. None makes a figure.
         alpha : float, default=0.7
             Opacity of the largest values, 0 to 1; those near 0 are transparent.
+        smoothing : float, default=None
+            For integrated gradients and saliency, whose single positions are specks: the deviation, in positions, of
+            the Gaussian by which they are averaged as they are drawn; 0 is none. None: as the size of the samples asks
+            for, none in small pictures. The title says how much it is.
         slice_index : int, default=None
             Of volumes: the position along the first axis at which they are cut. None: the middle.
 
@@ -257,125 +278,29 @@ class SaliencyDisplay:
         -------
         display : SaliencyDisplay
         """
-        share = find_cut(slice_index, self.pictures)
-        values, top = self._scaled()
-        draw_all = self._draw_signals if self.attributions.ndim == 2 else self._draw_images
-        signed = self.method in ("occlusion", "integrated_gradients")
+        check_method(self.method, {"smoothing": smoothing})
+        share, method = find_cut(slice_index, self.pictures), METHODS[self.method]
+        values = self.attributions.astype(float)
+        if "smoothing" in method.parameters:
+            if smoothing is None:
+                smoothing = smoothing_of(values.shape[1:], signed=method.signed)
+            values = smooth(values, smoothing)
+        floor = 0.0 if self.unit == "value" else SMALLEST_SCALE
+        values, top = scale_values(values, percentile=method.percentile, floor=floor)
         import_matplotlib()
-        image = draw_all(ax, values, share, overlay_colors(alpha, top, signed=signed))
-        unit = "value" if self.kind == "values" else "probability"
-        label = METHODS[self.method].bar.format(unit=unit)
+        colors = overlay_colors(alpha, top, signed=method.signed)
+        draw_over = draw_over_signals if self.attributions.ndim == 2 else draw_over_images
+        self.figure_, self.axes_, image = draw_over(self, ax, values, share, colors)
         location = "right" if is_tall(self.pictures[0]) else "bottom"  # where there is more room
-        add_bar(self.figure_, image, self.axes_.ravel().tolist(), label, location)
-        set_title(self.figure_, ax, self._title(share))
+        ground = WHITE if self.attributions.ndim == 2 else GROUND
+        label = method.bar.format(unit=self.unit)
+        add_overlay_bar(self.figure_, image, self.axes_.ravel().tolist(), label, location, ground)
+        set_title(self.figure_, ax, write_title(self, share, top, smoothing))
         return self
 
-    def _title(self, share):
-        title = METHODS[self.method].title
-        if self.layer is not None:
-            title += f" at layer {self.layer}"
-        if self.patch_size is not None:
-            title += f", patches of {' x '.join(map(str, self.patch_size))}"
-        title += cut_note(self.pictures, share)
-        if any(np.any(self._turned(i)) for i in range(len(self.pictures))):
-            title += "\ncrosses: covering the patch there turns the prediction"
-        return title
-
-    def _text(self, i):
-        """Say what was explained, and how it was predicted."""
-        target, score = (self.targets if self.target_names is None else self.target_names)[i], self.scores[i]
-        if self.kind != "values":
-            return f"P({short(target)}) = {score:.2f}"
-        if self.predictions.ndim == 1:
-            return f"predicted {number(score)}"
-        return f"column {short(target)}: {number(score)}"
-
-    def _scaled(self):
-        """Give the values that are drawn, (n, *spatial), and where colours end."""
-        values = self.attributions.astype(float)
-        if not METHODS[self.method].relative:
-            floor = SMALLEST_SCALE if self.kind != "values" else 0.0
-            return values, max(float(np.abs(values).max()), floor) or 1.0
-        axes = tuple(range(1, values.ndim))
-        sizes = np.abs(values)
-        tops = np.percentile(sizes, 100 if self.method == "grad_cam" else CLIP, axis=axes, keepdims=True)
-        tops = np.where(tops > 0, tops, sizes.max(axis=axes, keepdims=True))  # fewer values than are left out
-        return np.clip(np.divide(values, tops, out=np.zeros_like(values), where=tops > 0), -1, 1), 1.0
-
-    def _turned(self, i):
-        """Tell which covered patches turn a sample's prediction, as far as its target is concerned."""
-        if self.patch_predictions is None or self.kind == "values":
-            return np.zeros((0,) * (self.attributions.ndim - 1), bool)
-        covered, plain = self.patch_predictions[i], self.predictions[i]
-        if self.kind == "labels":
-            covered, plain = covered[..., self.targets[i]], plain[self.targets[i]]
-        return covered != plain
-
-    def _crosses(self, i, share):
-        """Give where crosses are drawn: a coordinate an axis, as shares of the last two axes (or one) of a sample."""
-        turned = self._turned(i)
-        if not turned.any():
-            return [np.empty(0)] * min(turned.ndim, 2)
-        size = self.attributions.shape[1:]
-        edges = [
-            (starts, np.minimum(starts + width, whole))
-            for starts, width, whole in zip(self.patch_positions, self.patch_size, size, strict=True)
-        ]
-        if turned.ndim == 3:
-            depth = int(size[0] * share)
-            covering = (edges[0][0] <= depth) & (depth < edges[0][1])
-            turned, edges, size = turned[covering].any(0), edges[1:], size[1:]
-        return [
-            ((starts + ends) / 2 / whole)[at]
-            for (starts, ends), whole, at in zip(edges, size, np.nonzero(turned), strict=True)
-        ]
-
-    def _draw_images(self, ax, values, share, colors):
-        n = len(self.pictures)
-        pairs = min(n, 2)  # samples beside each other
-        n_rows = math.ceil(n / pairs)
-        height, breadth = self.pictures[0].shape[-3:-1]
-        width = WIDTH if pairs == 2 or breadth > 1.4 * height else 0.7 * WIDTH
-        row_height = picture_height(self.pictures[0], width / (2 * pairs), 0.8, 4.0) + 0.35
-        figure, grid = make_panels(ax, n_rows, 2 * pairs, (width, row_height * n_rows + 1.1), self.pictures[0])
-        self.figure_, self.axes_ = figure, np.empty((n, 2), dtype=object)
-        limits = value_range(self.pictures)
-        for i, picture in enumerate(self.pictures):
-            row, column = divmod(i, pairs)
-            plain, over = self.axes_[i] = [figure.add_subplot(grid[row, 2 * column + k]) for k in range(2)]
-            for panel, title in ((plain, short(self.names[i], 22)), (over, self._text(i))):
-                draw_sample(panel, picture, limits, share)
-                panel.set_title(title, fontsize=SMALL)
-            height, breadth = picture.shape[-3:-1]
-            image = over.imshow(
-                cut(values[i], share) if picture.ndim == 4 else values[i],
-                extent=(-0.5, breadth - 0.5, height - 0.5, -0.5),
-                interpolation="bilinear" if self.method == "grad_cam" else "nearest",
-                **colors,
-            )
-            down, right = self._crosses(i, share)
-            over.plot(right * breadth - 0.5, down * height - 0.5, **CROSSES)
-        return image
-
-    def _draw_signals(self, ax, values, share, colors):
-        n = len(self.pictures)
-        figure, grid = make_panels(ax, n, 1, (WIDTH, 1.5 * n + 1.2))
-        self.figure_, self.axes_ = figure, np.empty((n, 1), dtype=object)
-        for i, signal in enumerate(self.pictures):
-            panel = self.axes_[i, 0] = figure.add_subplot(grid[i])
-            draw_signal(panel, signal)
-            image = panel.imshow(
-                values[i][None],
-                extent=(-0.5, len(signal) - 0.5, *panel.get_ylim()),
-                aspect="auto",
-                interpolation="nearest",
-                zorder=0,
-                **colors,
-            )
-            [along] = self._crosses(i, share)
-            at_foot = panel.get_xaxis_transform()
-            panel.plot(along * len(signal) - 0.5, np.full(len(along), 0.08), transform=at_foot, **CROSSES)
-            panel.set_title(f"{short(self.names[i], 40)}: {self._text(i)}", fontsize=SMALL)
-            panel.tick_params(labelbottom=i == n - 1)
-        self.axes_[-1, 0].set_xlabel("position", fontsize=SMALL)
-        return image
+    @property
+    def unit(self) -> str:
+        """What a regressor's or classifier's scores are measured in: values, probability or log-odds."""
+        if self.kind == "values":
+            return "value"
+        return "probability" if self.response_method == "predict_proba" else "log-odds"

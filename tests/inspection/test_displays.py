@@ -142,6 +142,82 @@ def test_columns_of_a_table_are_checked(display, cases):
         display(cnn, frame.rename(columns={"pixel 3": "pixel three"}), y)
 
 
+def ticks_of(panel):
+    """List the positions and the texts of the ticks of an x axis."""
+    return panel.get_xticks(), [label.get_text() for label in panel.get_xticklabels()]
+
+
+WAVELENGTHS = np.arange(1000.0, 850.0, -5.0)
+NAMES = {
+    "numbers": (WAVELENGTHS, "column"),
+    "texts of numbers": ([f"{value:g}" for value in WAVELENGTHS], "column"),
+    "numbers with a unit": ([f"{value:g} nm" for value in WAVELENGTHS], "nm"),
+    "numbers behind a word": ([f"wavelength_{value:g}" for value in WAVELENGTHS], "wavelength"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:X has feature names")
+@pytest.mark.parametrize("names, unit", NAMES.values(), ids=NAMES)
+@looker
+def test_signals_are_drawn_along_the_numbers_that_columns_are_called_by(display, names, unit, cases):
+    case = cases["signals"]
+    frame = pd.DataFrame(case.X, columns=names)
+    cnn = CNNClassifier(**case.cnn.get_params()).fit(frame, case.y)
+    shown = display(cnn, frame, case.y)
+    shown.figure_.canvas.draw()
+    panels = [panel for panel in shown.axes_.ravel() if panel is not None and panel.get_xlabel()]
+    assert panels and all(panel.get_xlabel() == unit for panel in panels)
+    for panel in panels:
+        positions, texts = ticks_of(panel)
+        assert len(texts) >= 2
+        np.testing.assert_allclose(positions, np.interp([float(text) for text in texts], WAVELENGTHS[::-1],
+                                                        np.arange(30)[::-1]))  # fmt: skip
+
+
+@looker
+def test_signals_are_drawn_along_the_names_of_columns_that_are_no_numbers(display, cases):
+    case = cases["signals"]
+    frame = pd.DataFrame(case.X, columns=[chr(ord("a") + i) + "-band" for i in range(30)])
+    shown = display(CNNClassifier(**case.cnn.get_params()).fit(frame, case.y), frame, case.y)
+    [panel, *_] = [panel for panel in shown.axes_.ravel() if panel is not None and panel.get_xlabel() == "column"]
+    positions, texts = ticks_of(panel)
+    assert texts == [frame.columns[int(position)] for position in positions]
+
+
+@pytest.mark.parametrize(
+    "first", [StandardScaler(), FunctionTransformer(np.gradient, kw_args={"axis": 1}), "passthrough"]
+)
+@looker
+def test_steps_that_keep_the_columns_keep_their_names_on_the_axis(display, first, cases):
+    case = cases["signals"]
+    frame = pd.DataFrame(case.X, columns=[f"{value:g} nm" for value in WAVELENGTHS])
+    pipeline = make_pipeline(first, CNNClassifier(**case.cnn.get_params())).fit(frame, case.y)
+    shown = display(pipeline, frame, case.y, draw=False)
+    assert shown.position_names.tolist() == list(frame.columns)
+
+
+@pytest.mark.parametrize("kind", ["signals", "flat rows"])
+@looker
+def test_tables_without_names_and_pictures_have_positions_without_names(display, kind, cases):
+    case = cases[kind]
+    assert display(case.cnn, case.X, case.y, draw=False).position_names is None
+    assert display(case.cnn, pd.DataFrame(case.X), case.y, draw=False).position_names is None
+
+
+def legends_of(figure):
+    return [[text.get_text() for text in ax.get_legend().get_texts()] for ax in figure.axes if ax.get_legend()]
+
+
+@looker
+def test_channels_of_signals_are_told_apart_by_one_legend(display, cases):
+    case = cases["signals of three channels"]
+    options = {"layer": 0} if display is DISPLAYS["feature maps"] else {}
+    cnn = CNNClassifier(**(case.cnn.get_params() | {"filters": (6, 2)})).fit(case.X, case.y)
+    assert legends_of(display(cnn, case.X, case.y, **options).figure_) == [["channel 0", "channel 1", "channel 2"]]
+    single = cases["signals"]
+    assert legends_of(display(single.cnn, single.X, single.y).figure_) == []
+
+
 @looker
 def test_the_samples_given_are_not_changed(display, cases):
     case = cases["grey"]

@@ -252,8 +252,8 @@ def test_overlays_cover_a_picture_of_another_size(cases):
     case = cases["files"]
     shown = SaliencyDisplay.from_estimator(case.cnn, case.X, samples=[0, 20])
     for picture, (plain, over) in zip(shown.pictures, shown.axes_, strict=True):
-        for panel in (plain, over):
-            assert panel.images[0].get_array().shape == picture.shape
+        assert plain.images[0].get_array().shape == picture.shape
+        assert over.images[0].get_array().shape == picture.shape[:2]  # grey below the colours
         under, found = over.images
         assert found.get_array().shape == (12, 12) and found.get_extent() == under.get_extent()
 
@@ -278,6 +278,83 @@ def test_pictures_that_are_neither_black_nor_white_keep_their_brightness(top):
     cnn = CNNClassifier(**SMALL).fit(X, [0, 1])
     drawn = SaliencyDisplay.from_estimator(cnn, X, samples=[0]).axes_[0, 0].images[0].get_array()
     np.testing.assert_allclose(drawn, X[0] / top)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_occlusion_measures_log_odds_on_demand(n_classes, cases):
+    X = cases["grey"].X
+    cnn = CNNClassifier(precision="float64", **SMALL).fit(X, np.arange(24) % n_classes)
+    options = {"patch_size": 4, "stride": 4, "target": 1}
+    shown = explain(cnn, X, "occlusion", response_method="decision_function", **options)
+    log_odds = np.log(shown.probabilities) - np.log1p(-shown.probabilities)
+    plain = np.log(shown.scores) - np.log1p(-shown.scores)
+    lost = np.kron(plain[:, None, None] - log_odds, np.ones((4, 4)))  # patches that do not overlap
+    np.testing.assert_allclose(shown.attributions, lost, rtol=1e-6, atol=1e-9)
+    np.testing.assert_array_equal(shown.probabilities, explain(cnn, X, "occlusion", **options).probabilities)
+
+
+def test_log_odds_tell_parts_apart_where_the_network_is_sure(looks_left, two_tone):
+    cnn = copy.deepcopy(looks_left)
+    with torch.no_grad():
+        cnn.module_.output.weight *= 100
+    faint, clear = (
+        SaliencyDisplay.from_estimator(cnn, two_tone, method="occlusion", patch_size=2, stride=2, **options)
+        for options in ({}, {"response_method": "decision_function"})
+    )
+    assert np.all(np.abs(faint.attributions) < 1e-6)
+    assert "the network is sure" in faint.figure_.get_suptitle()
+    assert np.all(clear.attributions[:, :, :4] > 1) and np.all(clear.attributions[:, :, 6:] == 0)
+    assert "sure" not in clear.figure_.get_suptitle()
+
+
+def drawn_over(shown, i=0):
+    """Return the values laid over a sample, and what is below them."""
+    under, over = shown.axes_[i, -1].images
+    return over.get_array(), under.get_array()
+
+
+def test_contributions_of_a_large_picture_are_added_up_by_regions(looks_left):
+    sign = (-1.0) ** np.add.outer(np.arange(140), np.arange(140))
+    values = 10 * sign  # which speak for nothing
+    values[20:60, 20:60] += 1  # but here
+    shown = explain(looks_left, np.ones((1, 8, 10, 1)), "integrated_gradients")
+    shown.attributions, shown.pictures = values[None], [np.full((140, 140, 1), 0.5)]
+    drawn, _ = drawn_over(shown.plot())
+    assert drawn[40, 40] > 0.7 and np.abs(drawn[90:, 90:]).max() < 0.05
+    assert "smoothed over 8.6 positions" in shown.figure_.get_suptitle()
+    speckled, _ = drawn_over(shown.plot(smoothing=0))
+    np.testing.assert_allclose(speckled, np.clip(values / np.percentile(np.abs(values), 98), -1, 1))
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "saliency"])
+def test_positions_of_small_pictures_are_drawn_one_by_one(method, looks_left, two_tone):
+    shown = SaliencyDisplay.from_estimator(looks_left, two_tone, method=method)
+    values = shown.attributions[0] / np.percentile(np.abs(shown.attributions[0]), 98)
+    np.testing.assert_allclose(drawn_over(shown)[0], np.clip(values, -1, 1))
+    assert "smoothed" not in shown.figure_.get_suptitle()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_colours_stand_on_the_bar_as_on_dark_and_bright_pictures(method, looks_left, two_tone):
+    for X in (0.05 * two_tone, two_tone):
+        shown = SaliencyDisplay.from_estimator(looks_left, X, method=method)
+        ground = drawn_over(shown)[1]
+        bar = shown.figure_.axes[-1].get_facecolor()[0]
+        assert ground.min() >= 0.5 and abs(bar - 0.75) < 0.01
+
+
+def test_a_map_without_anything_for_the_target_is_said_to_be_blank(looks_left, two_tone):
+    against, in_favour = (SaliencyDisplay.from_estimator(looks_left, two_tone, target=target) for target in (0, 1))
+    assert "blank: no map of the layer speaks for the target" in against.figure_.get_suptitle()
+    assert "blank" not in in_favour.figure_.get_suptitle()
+
+
+def test_classes_are_called_by_display_labels(cases):
+    case = cases["grey"]
+    names = ["an apple", "a fig", "a pear"]
+    shown = SaliencyDisplay.from_estimator(case.cnn, case.X, target="fig", display_labels=names)
+    assert shown.targets.tolist() == ["fig"] * 4
+    assert all(over.get_title().startswith("P(a fig) = ") for _, over in shown.axes_)
 
 
 # Backbones.
@@ -368,6 +445,11 @@ def test_a_network_without_convolutions_has_no_grad_cam_but_gradients(two_tone):
         ({"method": "occlusion", "patch_size": 2, "stride": 3}, ValueError, r"stride=3 must be from 1 to \(2, 2\)"),
         ({"method": "occlusion", "stride": 0.5}, ValueError, "stride=0.5 must be a whole number"),
         ({"method": "occlusion", "baseline": [1, 2]}, ValueError, "baseline holds 2 numbers.*1 channel"),
+        ({"method": "occlusion", "response_method": "logits"}, ValueError, "response_method must be one of 'predict_p"),
+        ({"response_method": "predict_proba"}, ValueError, "response_method='predict_proba' is for method 'occlusion'"),
+        ({"smoothing": 2}, ValueError, "smoothing=2 is for method 'integrated_gradients' and 'saliency'"),
+        ({"method": "saliency", "smoothing": -1}, ValueError, "smoothing must be a number from 0 to 1,000,000; got -1"),
+        ({"display_labels": ["apple"]}, ValueError, r"display_labels has shape \(1,\), but there are 3 classes"),
     ],
     ids=str,
 )
@@ -382,6 +464,13 @@ def test_columns_that_there_are_not_are_an_error(cases):
     cnn = CNNRegressor(**SMALL).fit(X, X.mean((1, 2)))
     with pytest.raises(ValueError, match=r"target=1 is no column of y.*: 0\."):
         explain(cnn, X, "saliency", target=1)
+
+
+def test_a_regressor_has_no_log_odds(cases):
+    X = cases["grey"].X
+    cnn = CNNRegressor(**SMALL).fit(X, X.mean((1, 2)))
+    with pytest.raises(ValueError, match="response_method is for a classifier"):
+        explain(cnn, X, "occlusion", response_method="decision_function")
 
 
 def test_a_missing_captum_is_an_error_that_names_the_extra(cases, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
 BIG = 10**9
@@ -39,6 +40,10 @@ class Constraint:
         """Name each thing that the rule allows, as parts of a list."""
         return [str(self)]
 
+    def names(self) -> list[str | None]:
+        """List the names that the rule allows, and None where it does."""
+        return []
+
     def check(self, owner: str, name: str, value: Any) -> None:
         """Raise a TypeError or ValueError that names owner, rule and value, if the value is not allowed.
 
@@ -52,7 +57,7 @@ class Constraint:
         if self.accepts(value):
             return
         error = ValueError if self.accepts_kind(value) else TypeError
-        raise error(f"{owner}: {name} must be {self}; got {shown(value)}.")
+        raise error(f"{owner}: {name} must be {self}; got {shown(value)}.{did_you_mean(value, self.names())}")
 
 
 def _is_number(value, kind=Real):
@@ -122,19 +127,22 @@ class Whole(Number):
 class Choice(Constraint):
     """One of a few names."""
 
-    names: tuple[str, ...]
+    choices: tuple[str, ...]
 
     def accepts_kind(self, value):
         return isinstance(value, str)
 
     def accepts(self, value):
-        return isinstance(value, str) and value in self.names
+        return isinstance(value, str) and value in self.choices
 
     def bad_values(self):
         return ["no such name", 7.5]
 
     def alternatives(self):
-        return [repr(name) for name in self.names]
+        return [repr(name) for name in self.choices]
+
+    def names(self):
+        return [*self.choices]
 
     def __str__(self):
         return _listed(self.alternatives())
@@ -151,6 +159,9 @@ class Nothing(Constraint):
 
     def bad_values(self):
         return [7.5]
+
+    def names(self):
+        return [None]
 
     def __str__(self):
         return "None"
@@ -195,6 +206,9 @@ class OneOf(Constraint):
 
     def alternatives(self):
         return [self.text] if self.text else [part for rule in self.rules for part in rule.alternatives()]
+
+    def names(self):
+        return [name for rule in self.rules for name in rule.names()]
 
     def __str__(self):
         return _listed(self.alternatives())

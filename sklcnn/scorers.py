@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
+from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
 
@@ -30,7 +31,7 @@ def find_scorer(scoring: Any, owner: str) -> Callable:
     except ValueError:
         raise ValueError(
             f'{owner}: scoring must be "loss", a scorer\'s name or a callable; got {shown(scoring)}. '
-            "sklearn.metrics.get_scorer_names() lists the names."
+            f"sklearn.metrics.get_scorer_names() lists the names.{did_you_mean(scoring, ['loss', *get_scorer_names()])}"
         ) from None
 
 

@@ -12,7 +12,9 @@ from sklcnn.data.inputs import InputSpec
 from sklcnn.donors import find_donor
 from sklcnn.network.cnn import NetworkSpec
 from sklcnn.parameters import CNNParameters
+from sklcnn.suggestions import did_you_mean
 from sklcnn.training.run import TrainingSpec
+from sklcnn.wording import LINE, cut, shown
 
 # "auto" for max_epochs: about so many updates, in no fewer and no more epochs than these.
 AUTO_UPDATES, AUTO_MIN_EPOCHS, AUTO_MAX_EPOCHS = 1000, 10, 200
@@ -20,6 +22,7 @@ AUTO_UPDATES, AUTO_MIN_EPOCHS, AUTO_MAX_EPOCHS = 1000, 10, 200
 # positions are left. Measured (benchmarks/small_data.py), as against two blocks of kernels of 3: Trace 0.95 -> 0.99,
 # GunPoint 0.93 -> 0.97, OSULeaf 0.52 -> 0.59, spectra as good; on signals of length 40 kernels of 7 lose two points.
 LONG_SIGNAL, SIGNAL_KERNEL, POSITIONS_LEFT, MAX_BLOCKS = 64, 7, 10, 8
+DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")  # those that a wrong name may have meant
 NETWORK_PARAMETERS = (
     "kernel_size",
     "stride",
@@ -80,8 +83,19 @@ def resolve_device(device: str, precision: str, owner: str) -> str:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ValueError(f'{owner}: device={device!r} is not available here: {reason}. Use device="auto".') from None
+        meant = "" if _is_device_name(device) else did_you_mean(device, DEVICES)
+        raise ValueError(
+            f'{owner}: device={shown(device)} is not available here: {cut(reason, LINE)}. Use device="auto".{meant}'
+        ) from None
     return device
+
+
+def _is_device_name(text):
+    try:
+        torch.device(text)
+    except RuntimeError:
+        return False
+    return True
 
 
 def find_patience(patience: Any) -> int | str:

@@ -21,6 +21,7 @@ from numbers import Real
 import torch
 from torch.nn import functional
 
+from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
 _KINDS = {1: "signals", 2: "images", 3: "volumes"}
@@ -206,7 +207,8 @@ def _check_name(name):
             'a callable stands alone or in a tuple, such as ({"rotate": 5}, function).'
         )
     if name not in AUGMENTATIONS:
-        raise ValueError(f"augmentation has no {shown(name)}. The names are {_listed(AUGMENTATIONS)}.")
+        meant = did_you_mean(name, [*AUGMENTATIONS, None])
+        raise ValueError(f"augmentation has no {shown(name)}. The names are {_listed(AUGMENTATIONS)}.{meant}")
 
 
 def _check_strength(name, strength):

@@ -14,6 +14,7 @@ from scipy.special import logsumexp
 from sklcnn.constraints import Number, is_sequence
 from sklcnn.data.targets import ValueEncoding
 from sklcnn.inspection._network import OpenNetwork, as_numpy
+from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import PARAGRAPH, cut, shown
 
 PATCHES = 5  # a covered patch's side is so small a part of the sample's, unless patch_size says otherwise
@@ -361,14 +362,19 @@ def explain(question: Question, method: str, **parameters: Any) -> dict[str, Any
 
 def check_method(method: Any, parameters: dict[str, Any]) -> None:
     """Check that there is such a method, and that it takes the parameters that are not None."""
-    if not isinstance(method, str) or method not in METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}; got {shown(method)}.")
-    response, smoothing = parameters.get("response_method"), parameters.get("smoothing")
-    if response is not None and (not isinstance(response, str) or response not in RESPONSES):
-        raise ValueError(f"response_method must be one of {', '.join(map(repr, RESPONSES))}; got {shown(response)}.")
-    if smoothing is not None and not SMOOTHING.accepts(smoothing):
-        raise ValueError(f"smoothing must be {SMOOTHING}; got {shown(smoothing)}.")
-    for name, value in parameters.items():
-        if value is not None and name not in METHODS[method].parameters:
+    _check_name("method", method, METHODS)
+    given = {name: value for name, value in parameters.items() if value is not None}
+    for name, value in given.items():
+        if name not in METHODS[method].parameters:
             users = " and ".join(repr(other) for other in METHODS if name in METHODS[other].parameters)
             raise ValueError(f"{name}={shown(value)} is for method {users}, but method={method!r}. Leave it out.")
+    if "response_method" in given:
+        _check_name("response_method", given["response_method"], RESPONSES)
+    if "smoothing" in given and not SMOOTHING.accepts(given["smoothing"]):
+        raise ValueError(f"smoothing must be {SMOOTHING}; got {shown(given['smoothing'])}.")
+
+
+def _check_name(parameter, value, known):
+    if not isinstance(value, str) or value not in known:
+        names = ", ".join(map(repr, known))
+        raise ValueError(f"{parameter} must be one of {names}; got {shown(value)}.{did_you_mean(value, known)}")

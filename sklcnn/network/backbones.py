@@ -7,7 +7,6 @@ torchvision with their classifier cut off; the user's own are taken as they are.
 
 import contextlib
 import copy
-import difflib
 import functools
 import hashlib
 import itertools
@@ -33,6 +32,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
 # A literal list, so that a name is checked without importing torchvision; a test keeps the two equal.
@@ -118,7 +118,7 @@ def check_backbone(backbone):
         return
     raise ValueError(
         f"backbone must be {LITE0!r}, the name of a torchvision classification model or 'timm/NAME', "
-        f"but got {shown(backbone)}.{_close_matches(backbone, (LITE0, *TORCHVISION_NAMES))}"
+        f"but got {shown(backbone)}.{did_you_mean(backbone, (LITE0, *TORCHVISION_NAMES, None))}"
     )
 
 
@@ -136,11 +136,6 @@ def default_image_size(backbone):
     """
     check_backbone(backbone)
     return _recipe(backbone).image_size if isinstance(backbone, str) else None
-
-
-def _close_matches(name, known):
-    matches = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(map(repr, matches))}?" if matches else ""
 
 
 @dataclass(frozen=True)
@@ -219,7 +214,7 @@ def _timm_recipe(name):
     timm = _import_timm(name)
     model = name.removeprefix("timm/")
     if not timm.is_model(model.partition(".")[0]):
-        close = _close_matches(model, timm.list_models())
+        close = did_you_mean(name, [f"timm/{other}" for other in timm.list_models()])
         raise ValueError(
             f"backbone={name!r}: timm {timm.__version__} has no model of that name.{close} "
             "timm.list_models() gives all of them."
@@ -442,6 +437,7 @@ def _read_state_dict(path):
         raise FileNotFoundError(
             f"backbone_weights={str(path)!r} was looked for at {path.absolute()}, but there is no such file. "
             "Pass the path of a .pth or .safetensors state dict, 'pretrained' or None."
+            f"{did_you_mean(str(path), ('pretrained', None))}"
         )
     try:
         state = _read_tensors(path)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
 
+from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
 OPTIMIZERS: dict[str, tuple[type[torch.optim.Optimizer], dict]] = {
@@ -53,4 +55,8 @@ def make_optimizer(
     try:
         return cls(groups, lr=learning_rate, **arguments)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{owner}: {cls.__name__} refuses optimizer_params={shown(params)}: {error}.") from error
+        known = inspect.signature(cls).parameters
+        meant = "".join(did_you_mean(name, known) for name in params or {} if name not in known)
+        raise type(error)(
+            f"{owner}: {cls.__name__} refuses optimizer_params={shown(params)}: {error}.{meant}"
+        ) from error

@@ -137,7 +137,7 @@ def test_the_default_size_is_the_one_of_the_weights(backbone, size):
 
 
 def test_an_unknown_timm_name_names_close_ones():
-    with pytest.raises(ValueError, match=r"timm/resnet18x.*Did you mean 'resnet18"):
+    with pytest.raises(ValueError, match=r"timm/resnet18x.*Did you mean 'timm/resnet18"):
         load_backbone("timm/resnet18x", None, (3, 64, 64), scale=1.0)
     with pytest.raises(ValueError, match=r"no weights of that name.*timm/resnet18.a1_in1k"):
         load_backbone("timm/resnet18.nothing", None, (3, 64, 64), scale=1.0)

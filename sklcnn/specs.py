@@ -161,6 +161,7 @@ def network_spec(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> NetworkSp
         owner=type(cnn).__name__,
         filters=find_filters(cnn, sample_shape),
         dense_units=as_tuple(cnn.dense_units),
+        bfloat16=cnn.precision == "bfloat16",
         **given | {"kernel_size": find_kernel_size(cnn.kernel_size, sample_shape)},
     )
 

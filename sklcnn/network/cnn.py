@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from sklcnn.constraints import is_sequence
+from sklcnn.network.convolutions import CONVOLUTION_LAYERS, make_convolution, same_padding
 from sklcnn.wording import shown
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -25,15 +26,12 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 # A maximum passes through these: max(f(x)) is f(max(x)), so that f need only be computed for the maxima.
 MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}
-CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 POOLINGS: dict[str, dict[int, Any]] = {
     "max": {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d},
     "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},
 }
-CONVOLUTION_LAYERS = tuple(CONVOLUTIONS.values())
 POOLING_LAYERS = tuple(layer for layers in POOLINGS.values() for layer in layers.values())
-PADS: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
@@ -54,6 +52,7 @@ class NetworkSpec:
     batch_norm: bool
     dropout: float
     conv_dropout: float
+    bfloat16: bool = False  # whether it computes in that precision
 
 
 def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> list[tuple[int, ...]]:
@@ -93,12 +92,6 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> 
                 f"spatial ax{'is' if n_axes == 1 else 'es'}. Pass one number an axis."
             )
     return sizes
-
-
-def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:
-    """Give the zeros before and after each axis for ``ceil(size / stride)`` outputs: TensorFlow's "SAME"."""
-    totals = [max((math.ceil(n / s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
-    return [(total // 2, total - total // 2) for total in totals]
 
 
 class Standardize(nn.Module):
@@ -258,14 +251,7 @@ def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[Order
                 f"{spec.owner}: block {number} has kernel_size={kernel}, but only {tuple(size)} positions are left "
                 'there. Use padding="same", smaller kernels or fewer blocks.'
             )
-        even = all(before == after for before, after in pads)
-        conv = CONVOLUTIONS[n_axes](
-            channels,
-            filters,
-            kernel,
-            stride,
-            padding=tuple(before for before, _ in pads) if even else 0,
-        )
+        pad, conv = make_convolution(channels, filters, size, kernel, stride, pads, bfloat16=spec.bfloat16)
         size = [(n - k) // s + 1 for n, k, s in zip(padded, kernel, stride, strict=True)]
         pool = None
         if spec.pooling is not None:
@@ -279,7 +265,7 @@ def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[Order
             make_activation(spec.activation),
             pool,
             FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
-            pad=None if even else PADS[n_axes]([width for pair in reversed(pads) for width in pair]),
+            pad=pad,
             pool_first=spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
         )
         channels = filters

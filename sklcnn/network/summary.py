@@ -72,7 +72,7 @@ def describe(layer: nn.Module) -> str:
     """Name a layer's type; of a backbone, the network in it."""
     if isinstance(layer, Backbone):
         return layer.name or type(layer.network).__name__
-    return type(layer).__name__
+    return layer._get_name()
 
 
 def summarize(module: nn.Module, sample_shape: tuple[int, ...], dtype: torch.dtype) -> LayerTable:

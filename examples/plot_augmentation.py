@@ -56,8 +56,9 @@ cat, coffee = square(data.chelsea()), square(data.coffee())
 # %%
 # Every name at its default strength
 # ----------------------------------
-# Each of the six pictures in a row has a draw of its own. The last two mix images, so that a cup of coffee has to help
-# out; their targets are mixed in the same shares.
+# Each of the six pictures in a row has a draw of its own. The last two mix images: here three cats and three cups of
+# coffee, of which the first column shows a half each. Their targets are mixed in the same shares. At its default
+# strength, mixup leaves most pictures nearly alone.
 
 names = {
     "flip": [cat],
@@ -77,11 +78,14 @@ names = {
 
 
 def contact_sheet(rows):
-    """Draw a row of six pictures for each augmentation, after the picture as it is."""
+    """Draw a row of six pictures for each augmentation, after the picture as it is, or halves of the two mixed."""
     figure, axes = plt.subplots(len(rows), 7, figsize=(7.4, 1.06 * len(rows)), layout="constrained")
     for line, (label, augmentation, photographs) in zip(axes, rows, strict=True):
         shown = show(np.stack(photographs * (6 // len(photographs))), augmentation)
-        for axis, picture in zip(line, [photographs[0], *shown], strict=True):
+        width = photographs[0].shape[1] // len(photographs)
+        as_it_is = np.concatenate([photograph[:, :width] for photograph in photographs], axis=1)
+        as_it_is[:, width : width + 4] = 255  # a white line between two halves
+        for axis, picture in zip(line, [as_it_is, *shown], strict=True):
             axis.imshow(picture)
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)

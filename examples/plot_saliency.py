@@ -66,7 +66,7 @@ plt.show()
 # %%
 # Two classes in one picture
 # --------------------------
-# A collage of a cat and a cup of coffee. Asked for either class by its label, Grad-CAM points to the right half.
+# A collage of a cat and a cup of coffee. Asked for either class by its label, Grad-CAM points to its half.
 # ``target`` is one label, or one for each sample: here we ask twice about the same picture.
 
 height = 300
@@ -89,7 +89,8 @@ plt.show()
 # Integrated gradients
 # --------------------
 # This method goes down to single pixels. Their contributions add up to the difference between the score of the
-# photograph and that of a picture that is nothing but ImageNet's mean colour.
+# photograph and that of a picture that is nothing but ImageNet's mean colour. Neighbouring pixels often contradict each
+# other, so that the picture shows their sums over small regions; ``smoothing=0`` would show each by itself.
 
 SaliencyDisplay.from_estimator(cnn, whole[:1], method="integrated_gradients", n_steps=20)
 plt.show()

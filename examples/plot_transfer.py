@@ -78,12 +78,13 @@ for size in sizes:
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained", width_ratios=[1, 1.2])
 for place, folds_of_one in enumerate(scores.values()):
-    left.plot(np.full(5, place), folds_of_one, "o", color=f"C{place}", alpha=0.4, markeredgewidth=0)
-    left.plot(place, folds_of_one.mean(), "_", color=f"C{place}", markersize=26, markeredgewidth=2.5)
+    beside = place + np.linspace(-0.2, 0.2, 5)  # since many folds are equally good
+    left.plot(beside, folds_of_one, "o", color=f"C{place}", alpha=0.5, markeredgewidth=0)
+    left.plot(place, folds_of_one.mean(), "_", color=f"C{place}", markersize=40, markeredgewidth=2.5)
 left.set_xticks(range(3), [f"{name}\n{seconds[name]:.0f} s" for name in scores])
 left.set_xlim(-0.6, 2.6)
 left.set_ylabel("accuracy")
-left.set_title("160 pictures, five folds", fontsize=10)
+left.set_title("160 pictures, five folds side by side", fontsize=10)
 for place, (name, curve) in enumerate(curves.items()):
     right.plot(sizes, curve, "o-", color=f"C{place}", label=name)
 right.set_xscale("log")

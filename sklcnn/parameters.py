@@ -271,7 +271,10 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
         "Activation of the hidden layers.",
     )
     batch_norm: bool = parameter(
-        False, Switch(), "Batch normalisation after each convolution and hidden dense layer, before its activation."
+        False,
+        Switch(),
+        """Batch normalisation after each convolution and hidden dense layer, before its activation. It counts rows and
+        not their weights, so that weight 2 is then the row twice in the loss alone.""",
     )
     dropout: float = parameter(
         0.0,

@@ -20,6 +20,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklcnn.data.batches import Rows
 from sklcnn.data.forms import is_table_of_numbers
 from sklcnn.data.inputs import FeatureStore, channel_statistics, read_again, read_inputs
+from sklcnn.data.kinds import check_kind
 from sklcnn.data.rows import EVERYWHERE, check_rows_first, keep_rows, weight_unit, without_weightless
 from sklcnn.data.split import split_rows
 from sklcnn.data.targets import TORCH_FLOATS, ClassEncoding, LabelSetEncoding
@@ -653,6 +654,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         # `read_again` counts the columns of a nameless table itself, and says the same.
         if not hasattr(self, "n_features_in_"):
             return
+        check_kind(X, self._owner)
         if hasattr(X, "columns") or (hasattr(self, "feature_names_in_") and getattr(X, "ndim", 0) == 2):
             reading = self._reading
             of_cells = reading.mode is not None or (self.n_features_in_ == 1 != math.prod(reading.array_shape))

@@ -93,7 +93,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     def _make_loss(self, encoding):
         kind = "labels" if encoding.multilabel else "classes"
-        return RowLoss(self.loss, encoding.n_outputs, kind, self.label_smoothing, self._owner)
+        return RowLoss(self.loss, encoding.n_outputs, kind, float(self.label_smoothing), self._owner)
 
     def _class_weights(self, encoding, targets, weights):
         if self.class_weight is None:

@@ -158,6 +158,7 @@ class CNNFeatures(
                 data_format=self.data_format,
                 image_size=find_image_size(self.image_size, self.backbone),
                 n_jobs=self.n_jobs,
+                precision=self.precision,
                 pixels=True,
             )
             store, reading = read_inputs(X, spec)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import torch
@@ -112,8 +114,18 @@ def input_spec(cnn: CNNParameters) -> InputSpec:
         cnn.data_format,
         image_size=find_image_size(cnn.image_size, cnn.backbone),
         n_jobs=cnn.n_jobs,
+        precision=cnn.precision,
         pixels=cnn.backbone is not None,
     )
+
+
+def plain_numbers(value: Any) -> Any:
+    """Return fractions and other real numbers as floats, which torch insists on; within tuples, lists and dicts too."""
+    if isinstance(value, Mapping):
+        return {key: plain_numbers(entry) for key, entry in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(map(plain_numbers, value))
+    return float(value) if isinstance(value, Real) and not isinstance(value, (Integral, float)) else value
 
 
 def as_tuple(units: Any) -> tuple[int, ...]:
@@ -156,7 +168,7 @@ def find_filters(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> tuple[int
 
 def network_spec(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> NetworkSpec:
     """Say what the network is made of, for samples of a shape (channels first)."""
-    given = {name: getattr(cnn, name) for name in NETWORK_PARAMETERS}
+    given = {name: plain_numbers(getattr(cnn, name)) for name in NETWORK_PARAMETERS}
     return NetworkSpec(
         owner=type(cnn).__name__,
         filters=find_filters(cnn, sample_shape),
@@ -179,7 +191,7 @@ def training_spec(cnn: CNNParameters, n_rows: int) -> TrainingSpec:
         max_epochs=auto_epochs(n_rows, cnn.batch_size) if cnn.max_epochs == "auto" else int(cnn.max_epochs),
         patience=find_patience(cnn.patience) if cnn.early_stopping else None,
         device=resolve_device(cnn.device, cnn.precision, owner),
-        backbone_lr_factor=1.0 if isinstance(cnn.backbone_lr_factor, str) else cnn.backbone_lr_factor,
+        backbone_lr_factor=1.0 if isinstance(cnn.backbone_lr_factor, str) else float(cnn.backbone_lr_factor),
         freeze_epochs=math.inf if cnn.freeze_epochs is None else int(cnn.freeze_epochs),
-        **{name: getattr(cnn, name) for name in TRAINING_PARAMETERS},
+        **{name: plain_numbers(getattr(cnn, name)) for name in TRAINING_PARAMETERS},
     )

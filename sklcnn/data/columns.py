@@ -7,6 +7,20 @@ import numpy as np
 
 from sklcnn.wording import shown
 
+IMAGE_KINDS = ("paths", "encoded bytes", "PIL images")
+# What reads files of data.
+READERS = {
+    ".csv": "what pandas.read_csv(X) reads",
+    ".tsv": 'what pandas.read_csv(X, sep="\\t") reads',
+    ".parquet": "what pandas.read_parquet(X) reads",
+    ".npy": "np.load(X)",
+    ".npz": "one array of np.load(X)",
+    ".mat": "one array of scipy.io.loadmat(X)",
+    ".h5": "one data set of h5py.File(X)",
+    ".pt": "torch.load(X)",
+    ".zip": "a list of the files in it, once it is unpacked",
+}
+
 
 def image_sources(X, stack=True):
     """List the images in X, if X is one of the forms that hold images one by one.
@@ -31,14 +45,7 @@ def image_sources(X, stack=True):
     ValueError
         If X is empty, misses images, or has other columns beside a column of images.
     """
-    if image_kind(X) == "paths" and os.path.isdir(X):
-        raise TypeError(
-            f"X must hold several images, but is the name of a folder, {shown(X)}. Pass a list of its files, such as "
-            'sorted(pathlib.Path(X).rglob("*.png")); of a folder a class, sklearn.datasets.load_files(X, '
-            "load_content=False) lists files and labels."
-        )
-    if image_kind(X) in ("paths", "encoded bytes", "PIL images"):
-        raise TypeError(f"X must hold several images, but is one {type(X).__name__}. Pass a list: [X].")
+    check_several(X)
     values = column_of_values(X)
     if values is None:
         return None
@@ -48,11 +55,28 @@ def image_sources(X, stack=True):
     if "missing" in kinds:
         row = [image_kind(value) for value in values].index("missing")
         raise ValueError(f"X misses the image of row {row}: it is {shown(values[row])}. Leave such rows out.")
-    if len(kinds) > 1:
+    if len(kinds) > 1 and kinds != {"paths", "encoded bytes"}:
         raise mixed_kinds_error(values)
     if stack and isinstance(X, (list, tuple)) and kinds == {"arrays"} and of_one_shape(values):
         return None
     return values
+
+
+def check_several(X):
+    """Refuse one image, or the name of a folder or of another file, where several images are expected."""
+    kind = image_kind(X)
+    if kind == "paths" and os.path.isdir(X):
+        raise TypeError(
+            f"X must hold several images, but is the name of a folder, {shown(X)}. Pass a list of its files, such as "
+            'sorted(pathlib.Path(X).rglob("*.png")); of a folder a class, sklearn.datasets.load_files(X, '
+            "load_content=False) lists files and labels."
+        )
+    if kind == "paths":
+        remedy = READERS.get(os.path.splitext(os.fspath(X))[1].lower(), "a list: [X]")
+        remedy = "sorted(glob.glob(X))" if "*" in os.fspath(X) else remedy
+        raise TypeError(f"X must hold several images, but is one {type(X).__name__}, {shown(X)}. Pass {remedy}.")
+    if kind in IMAGE_KINDS:
+        raise TypeError(f"X must hold several images, but is one {type(X).__name__}. Pass a list: [X].")
 
 
 def column_of_values(X):
@@ -76,10 +100,10 @@ def column_of_nested(values):
     """Unwrap a list of one-element lists, as ``array.tolist()`` gives."""
     if not values or not isinstance(values[0], (list, tuple)) or not values[0]:
         return values
-    if image_kind(values[0][0]) is None:
+    if image_kind(values[0][0]) not in IMAGE_KINDS:
         return values
     if any(not isinstance(value, (list, tuple)) or len(value) != 1 for value in values):
-        raise other_columns_error("its first column", max(len(value) for value in values) - 1)
+        raise other_columns_error("its first column", max(len(value) for value in values) - 1, values[0][0])
     return [value[0] for value in values]
 
 
@@ -95,8 +119,8 @@ def column_of_array(X):
     if X.ndim == 1 or X.shape[1] == 1:
         return X.ravel().tolist()
     for number, value in enumerate(X[0] if len(X) else []):
-        if image_kind(value) in ("paths", "encoded bytes", "PIL images"):
-            raise other_columns_error(f"column {number}", X.shape[1] - 1)
+        if image_kind(value) in IMAGE_KINDS:
+            raise other_columns_error(f"column {number}", X.shape[1] - 1, value)
     return None
 
 
@@ -109,7 +133,8 @@ def column_of_frame(X):
         return columns[0].to_list()
     for column in columns:
         if not is_numeric(column.dtype) and first_kind(column) is not None:
-            raise other_columns_error(f"column {shown(column.name)}", len(columns) - 1)
+            first = next(value for value in column if image_kind(value) != "missing")
+            raise other_columns_error(f"column {shown(column.name)}", len(columns) - 1, first)
     return None
 
 
@@ -164,10 +189,24 @@ def mixed_kinds_error(values):
     )
 
 
-def other_columns_error(column, n_others):
-    """Point from a table with images in it to the ColumnTransformer."""
+def other_columns_error(column, n_others, value):
+    """Point from a table with images in it to the ColumnTransformer, from numbers as text to their conversion."""
+    if is_number(value):
+        return ValueError(
+            f"X has numbers written as text in {column} ({shown(value)}). Convert it, such as X.astype(float) or "
+            "np.array(X, dtype=float)."
+        )
     return ValueError(
         f"X has paths, encoded images or text in {column}, beside {n_others} other column(s), but images are "
         "read from a single column. Pass that column alone, or use a ColumnTransformer that gives it to "
         "CNNFeatures."
     )
+
+
+def is_number(text):
+    """Whether a text is that of a number."""
+    try:
+        float(text)
+    except (TypeError, ValueError):
+        return False
+    return isinstance(text, str)

@@ -181,7 +181,7 @@ class _PillowImage(ImageSource):
 
     def header(self):
         if self._header is None:
-            check_not_closed(self.image)
+            check_has_pixels(self.image)
             with decodable(), self._loading:
                 if deep_rawmode(self.image) is not None:
                     self._content, self._frame = whole_content(self.image.fp), self.image.tell()
@@ -212,13 +212,14 @@ class _PixelArray(ImageSource):
         if shape[2] not in (1, 3):
             raise UnusableImageError(
                 f"which has shape {shape}, but images have shape (height, width) or (height, width, 1 or 3). "
-                "Leave an alpha channel out, [image[:, :, :3] for image in X], or pass [PIL.Image.fromarray(image) for "
-                "image in X], which is laid over white; move channels to the last axis"
+                f"{remedy_for_channels(shape)}"
             )
         if self.array.size == 0:
             raise UnusableImageError(f"which has no pixels: its shape is {shape}")
         if dtype.kind == "f" and not np.isfinite(self.array).all():
             raise UnusableImageError("which has NaN or infinite pixels")
+        if dtype.kind == "f" and np.abs(self.array).max() > np.finfo(np.float32).max / 2:
+            raise UnusableImageError("which has pixels too large for float32. Scale X")
         return Header(*shape[:2], grey=shape[2] == 1, orientation=1)
 
     def pixels(self, header):
@@ -226,6 +227,18 @@ class _PixelArray(ImageSource):
 
     def _compute_digest(self):
         return pixel_digest(self.array)
+
+
+def remedy_for_channels(shape):
+    """Say how to make an image of an array (h, w, channels) that is none."""
+    if shape[2] == 4:
+        return (
+            "Leave the alpha channel out, [image[:, :, :3] for image in X], or pass [PIL.Image.fromarray(image) for "
+            "image in X], which is laid over white"
+        )
+    if shape[0] in (1, 3):
+        return "Move the channels to the last axis: [np.moveaxis(image, 0, -1) for image in X]"
+    return "Images of another number of channels are read as one array: resize and stack them first"
 
 
 def content_digest(content):
@@ -263,14 +276,27 @@ def encoded_header(file):
         return pillow_header(open_with_pillow(file))
 
 
-def check_not_closed(image):
-    """Check that a PIL image can still be decoded, or is."""
+def check_has_pixels(image):
+    """Check that a PIL image has pixels, and is decoded or still can be."""
     file = getattr(image, "fp", None)
-    if getattr(image, "tile", None) and (file is None or getattr(file, "closed", False)):
+    if 0 in image.size:
+        raise UnusableImageError(f"which has no pixels: its size is {image.size}")
+    if is_closed(image) or (getattr(image, "tile", None) and (file is None or getattr(file, "closed", False))):
         raise UnusableImageError(
             "whose file was closed before it was decoded, as at the end of a with block. Call image.load() inside it, "
             "or pass the path"
         )
+
+
+def is_closed(image):
+    """Whether a PIL image's close() was called."""
+    try:
+        _ = image.im
+    except ValueError:
+        return True
+    except AssertionError:  # it was not decoded yet
+        pass
+    return False
 
 
 def whole_content(file):
@@ -402,6 +428,11 @@ def readable():
             reason = "which is an address, and no file of this machine. Fetch it first, and pass the path or the bytes"
         elif not os.path.isabs(error.filename):
             reason += f". Relative paths start at the working folder, {os.getcwd()!r}"
+        if str(error.filename).startswith("~"):
+            reason = "which does not exist. os.path.expanduser puts your folder in the place of ~"
+        raise UnusableImageError(reason) from short_cause(error)
+    except IsADirectoryError as error:
+        reason = 'which is a folder. Pass the files in it, such as sorted(pathlib.Path(folder).rglob("*.png"))'
         raise UnusableImageError(reason) from short_cause(error)
     except (OSError, ValueError) as error:  # a name with a zero byte in it is a ValueError
         reason = getattr(error, "strerror", None) or error

@@ -7,21 +7,16 @@ generators, open files) is refused by name.
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Mapping, Sequence, ValuesView
+from typing import Any
 
 import numpy as np
 import torch
 
 from sklcnn.data.columns import column_of_frame, is_numeric
+from sklcnn.data.kinds import check_cells, check_kind
+from sklcnn.data.texts import check_text
 from sklcnn.wording import shown
-
-# Text of at least four numbers, as of an image in a table, and not the name of a file.
-NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-NUMBERS = re.compile(rf"[\s\[(]*{NUMBER}(?:[\s,;\[\]()]+{NUMBER}){{3,}}[\s,;\])]*")
-PREFIX = 60  # characters in which numbers show
 
 
 def plain_form(X: Any, owner: str) -> Any:
@@ -47,65 +42,23 @@ def plain_form(X: Any, owner: str) -> Any:
         return X
     check_kind(X, owner)
     X = from_arrow(X)
-    if isinstance(X, Sequence) and not isinstance(X, (list, tuple, str, bytes, bytearray, memoryview)):
+    if isinstance(X, (Sequence, ValuesView)) and not isinstance(X, (list, tuple, str, bytes, bytearray, memoryview)):
         X = list(X)
     cells = cells_of(X)
     if cells is None:
         check_one_column(X, owner)
         return X
     first = next((cell for cell in cells if not is_missing(cell)), None)
+    if isinstance(first, list) and len(first) == 1 and isinstance(first[0], Mapping):
+        cells, first = [cell[0] if isinstance(cell, list) and cell else cell for cell in cells], first[0]
     if isinstance(first, Mapping) and first.keys() & {"bytes", "path"}:
         return [encoded_image(cell, row) for row, cell in enumerate(cells)]
-    if hasattr(first, "read"):
-        raise TypeError(
-            f"{owner}: X holds open files ({type(first).__name__}). Pass their paths, or what is in them: "
-            "[file.read() for file in X]."
-        )
-    if isinstance(first, str):
-        check_not_numbers(first, owner)
+    check_cells(cells, first, owner)
+    if isinstance(first, (str, bytes)):
+        check_text(first, owner)
     if is_nested(first) and not (isinstance(X, (list, tuple)) and is_plain_sample(first)):
         return [nested_sample(cell, row) for row, cell in enumerate(cells)]
     return X
-
-
-def check_kind(X: Any, owner: str) -> None:
-    """Refuse what holds no samples at hand, and say how to get them out.
-
-    Raises
-    ------
-    TypeError
-    """
-    kind = type(X).__name__
-    if hasattr(X, "read"):
-        refuse(owner, f"an open file ({kind})", "its path, or what is in it, in a list: [X.read()]")
-    if isinstance(X, torch.utils.data.TensorDataset):
-        refuse(owner, f"a torch data set ({kind})", "its tensors: X, y = dataset.tensors")
-    if isinstance(X, torch.utils.data.Dataset):
-        # Not every data set ends where it is iterated.
-        each = "(dataset[i] for i in range(len(dataset)))" if hasattr(X, "__len__") else "dataset"
-        refuse(owner, f"a torch data set ({kind})", f"its samples: X, y = map(list, zip(*{each}))")
-    if isinstance(X, torch.utils.data.DataLoader):
-        refuse(owner, f"a torch data loader ({kind})", "its samples: X, y = map(torch.cat, zip(*loader))")
-    if hasattr(X, "as_numpy_iterator"):
-        refuse(owner, f"a TensorFlow data set ({kind})", "its samples: X, y = map(list, zip(*X.as_numpy_iterator()))")
-    if hasattr(X, "column_names") and hasattr(X, "features"):
-        name = next(iter(X.column_names), "image")
-        refuse(owner, "a data set of Hugging Face", f'one of its columns, such as X["{name}"]')
-    if isinstance(X, Mapping):
-        keys = [f"the value of one key, such as X[{shown(key)}]" for key in X]
-        refuse(owner, f"a mapping ({kind})", keys[0] if keys else "an array")
-    if isinstance(X, Iterator):
-        refuse(owner, f"an iterator ({kind}), which can be read only once", "list(X)")
-
-
-def refuse(owner: str, kind: str, remedy: str) -> NoReturn:
-    """Say what X is, and what to pass.
-
-    Raises
-    ------
-    TypeError
-    """
-    raise TypeError(f"{owner}: X is {kind}. Pass {remedy}.")
 
 
 def from_arrow(X: Any) -> Any:
@@ -226,37 +179,15 @@ def encoded_image(cell: Any, row: int) -> Any:
     """
     if not isinstance(cell, Mapping) and not is_missing(cell):
         return cell
-    content = None if is_missing(cell) else cell.get("bytes")
-    content = cell.get("path") if content is None and not is_missing(cell) else content
+    given: Mapping = {} if is_missing(cell) else cell
+    content: Any = given.get("bytes")
+    if isinstance(content, (np.ndarray, list)):  # bytes as numbers
+        content = np.asarray(content, dtype=np.uint8).tobytes()
+    if is_missing(content) or len(content) == 0:
+        content = None if is_missing(given.get("path")) else given.get("path")
     if content is None:
         raise ValueError(f"X misses the image of row {row}: it has neither bytes nor a path. Leave such rows out.")
     return content
-
-
-def check_not_numbers(text: str, owner: str) -> None:
-    """Refuse text of numbers, which would be taken for the name of a file.
-
-    Raises
-    ------
-    ValueError
-    """
-    beginning = text if len(text) <= PREFIX else re.sub(r"[^\s,;]*$", "", text[:PREFIX])  # whole numbers of it
-    if not NUMBERS.fullmatch(beginning):
-        return
-    numbers = re.findall(NUMBER, text)
-    dtype = "np.uint8" if all(number.isdigit() and int(number) <= 255 for number in numbers) else "float"
-    parts = r're.findall(r"[-+.\de]+", text)' if set(text) & set(",;[](){}") else "text.split()"
-    raise ValueError(
-        f"{owner}: X holds texts of {len(numbers):,} numbers ({shown(text[:40])}...), which are values and not names "
-        f"of files. Pass np.array([{parts} for text in X], dtype={dtype}), where X is that column, and input_shape, "
-        f"the shape of one sample{example_of(len(numbers))}."
-    )
-
-
-def example_of(n_numbers: int) -> str:
-    """Name the square image of so many pixels, if there is one."""
-    side = math.isqrt(n_numbers)
-    return f", such as ({side}, {side})" if side * side == n_numbers else ""
 
 
 def check_one_column(X: Any, owner: str) -> None:
@@ -269,7 +200,18 @@ def check_one_column(X: Any, owner: str) -> None:
     if not is_frame(X) or X.shape[1] < 2 or all(is_numeric(dtype) for dtype in set(X.dtypes)):
         return
     for column in columns_of(X):
-        if len(column) and not is_numeric(column.dtype) and is_nested(next(iter(column))):
+        if not len(column) or is_numeric(column.dtype):
+            continue
+        cell = next(iter(column))
+        if isinstance(cell, (str, bytes)):
+            check_text(cell, owner, f"column {shown(column.name)} of X")
+        if isinstance(cell, Mapping):
+            raise ValueError(
+                f"{owner}: X holds dicts in column {shown(column.name)}, beside {X.shape[1] - 1} other column(s), but "
+                "images are read from a single column. Pass that column alone, or use a ColumnTransformer that gives "
+                "it to CNNFeatures."
+            )
+        if is_nested(cell):
             raise ValueError(
                 f"{owner}: X holds arrays or lists in column {shown(column.name)}, beside {X.shape[1] - 1} other "
                 "column(s). Pass one column; or, where columns are the channels of signals of one length, "

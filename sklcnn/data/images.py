@@ -363,7 +363,7 @@ def common_size(headers):
             raise ValueError(
                 f"X must hold images of one size unless image_size is set, but row {first_row} has {first.height} x "
                 f"{first.width} pixels (height x width) and row {row} has {header.height} x {header.width}. "
-                f"Pass image_size, such as image_size=({first.height}, {first.width})."
+                f"Pass image_size, such as image_size=({first.height}, {first.width}); signals are padded or cut first."
             )
     return first.height, first.width
 

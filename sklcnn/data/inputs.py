@@ -26,12 +26,12 @@ from sklcnn.data.glance import (
     warn_of_plain_pictures,
 )
 from sklcnn.data.images import ImageStore, resize_images
-from sklcnn.data.numbers import CHUNK_VALUES, numeric_array, parts_of
+from sklcnn.data.numbers import CHUNK_VALUES, SMALLEST, numeric_array, parts_of
 from sklcnn.data.pixels import WHITE_8, WHITE_16
 
 CHANNEL_COUNTS = (1, 3, 4)
 DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}
-KINDS_OF_PIXELS = {WHITE_8: "integers 0..255", WHITE_16: "pictures of 16 bits", 1: "floats 0..1"}
+KINDS_OF_PIXELS = {WHITE_8: "integers 0..255", WHITE_16: "pictures of 16 bits", 1: "floats"}
 # What torch computes with directly; other formats are cast by NumPy first.
 TORCH_DTYPES = {np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64", "float32", "float64")}
 NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
@@ -73,6 +73,7 @@ class InputSpec:
     data_format: str = "auto"
     image_size: tuple[int, int] | None = None
     n_jobs: int | None = None
+    precision: str = "float32"  # what the network computes in
     pixels: bool = False  # integers must be 0..255 and floats 0..1: what a backbone needs
 
 
@@ -142,11 +143,12 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
     sources = image_sources(X)
     store: Store
     if sources is not None:
+        _check_are_images(sources, spec)
         store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs, rows=rows)
         _check_input_shape(store, spec)
         reading = Reading(spec, store.sample_shape, integer=store.integer, unit=store.unit, mode=store.mode)
         return store, _at_first_glance(store, reading, rows)
-    array = numeric_array(X, spec.owner, rows)
+    array = numeric_array(X, spec.owner, rows, spec.precision)
     reading = _understand(array, spec, rows)
     if (spec.pixels or reading.spatial_dims == 2) and _check_pixels(array, spec, rows):
         reading = replace(reading, integer=True, unit=WHITE_8)
@@ -158,12 +160,29 @@ def _at_first_glance(store, reading, rows):
     """Look at a few samples in `fit`, with warnings where they can hardly be what was meant."""
     spec = reading.spec
     glance = store.glance(rows)
+    if 0 < glance.peak < SMALLEST[spec.precision]:
+        raise ValueError(
+            f"{spec.owner}: X holds no values further from zero than {glance.peak:.3g}, of which nothing is left in a "
+            f"network that computes in {spec.precision}. Scale X, such as X / np.abs(X).max()."
+        )
     # Shares 0..1 that were converted to integers are black too.
     if reading.mode is not None or (reading.integer and glance.peak == 0 and glance.n == SAMPLES):
         warn_of_plain_pictures(glance, len(store), spec.owner)
     if spec.pixels:
         warn_of_dark_pictures(glance, reading.unit, spec.owner)
     return replace(reading, glance=glance)
+
+
+def _check_are_images(sources, spec):
+    """Check that arrays of differing size may be images, which are resized."""
+    if spec.spatial_dims in (None, 2) or not all(hasattr(source, "shape") for source in sources):
+        return
+    shapes = list(dict.fromkeys(tuple(source.shape) for source in sources))
+    if len(shapes) > 1:
+        raise ValueError(
+            f"{spec.owner}: {DIMENSION_NAMES[spec.spatial_dims]} must be of one size, but X holds samples of shape "
+            f"{shapes[0]} and {shapes[1]}. Pad or cut them to one size."
+        )
 
 
 def _check_input_shape(store, spec):
@@ -220,7 +239,7 @@ def read_again(
         _check_same_sample(store.sample_shape, (reading.sample_shape[0], *(size or ())), spec.owner)
         _check_same_kind(store.unit, reading)
     else:
-        array = numeric_array(X, spec.owner, rows)
+        array = numeric_array(X, spec.owner, rows, spec.precision)
         is_deep = array.dtype == np.uint16 and reading.unit == WHITE_16
         _check_same_kind(WHITE_16 if is_deep else WHITE_8 if array.dtype.kind in "ui" else 1, reading)
         reading = replace(_reading_of(array, reading), integer=reading.integer, glance=reading.glance)
@@ -238,6 +257,10 @@ def _reading_of(array, reading):
     if array.ndim == 2:
         flat_shape = reading.array_shape if reading.flat else spec.input_shape
         if flat_shape is None:
+            if array.shape == reading.array_shape:
+                raise ValueError(
+                    f"{spec.owner}: X is one sample, of shape {array.shape}. Pass several, or X[None] for one."
+                )
             expected = ", ".join(map(str, reading.array_shape or (*reading.sample_shape[1:], reading.sample_shape[0])))
             raise ValueError(
                 f"{spec.owner}: X has shape {array.shape}, but was fitted on samples of shape ({expected}). "
@@ -251,6 +274,8 @@ def _reading_of(array, reading):
             return reading
     elif shape == reading.array_shape:
         return reading
+    elif array.shape == reading.array_shape:
+        raise ValueError(f"{spec.owner}: X is one sample, of shape {array.shape}. Pass several, or X[None] for one.")
     elif len(shape) - reading.spatial_dims not in (0, 1):
         raise ValueError(
             f"{spec.owner}: a sample of X has shape {shape}, but the network was fitted on "
@@ -260,30 +285,36 @@ def _reading_of(array, reading):
     else:
         spec = replace(spec, input_shape=None, spatial_dims=reading.spatial_dims)
     other = _understand(array, spec)
-    _check_same_sample(other.sample_shape, reading.sample_shape, spec.owner)
+    _check_same_sample(other.sample_shape, reading.sample_shape, spec.owner, other.channel_axis)
     return other
 
 
-def _check_same_sample(shape, expected, owner):
+def _check_same_sample(shape, expected, owner, channel_axis=-1):
     if tuple(shape) != tuple(expected):
         raise ValueError(
             f"{owner}: a sample of X has shape {tuple(shape)} (channels first), but the network was fitted on "
-            f"samples of shape {tuple(expected)}. {_remedy_for_shape(tuple(shape), tuple(expected))}"
+            f"samples of shape {tuple(expected)}. {_remedy_for_shape(shape, expected, channel_axis)}"
         )
 
 
-def _remedy_for_shape(shape, expected):
+def _remedy_for_shape(shape, expected, channel_axis):
     """Say how to get the right number of channels, where nothing else differs."""
-    if len(expected) == 3 and shape[1:] == expected[1:] and shape[0] != expected[0]:
-        size = f"(-1, {expected[1]}, {expected[2]}, 1)"
-        known = {
-            (3, 1): "Pass one channel, such as X[..., :1]; tools that repeat grey images to three channels, as LIME "
-            "does, are given lambda images: cnn.predict_proba(images[..., :1]).",
-            (4, 3): "Leave the alpha channel out: X[..., :3].",
-            (1, 3): f"Repeat the channel: np.repeat(X.reshape{size}, 3, axis=-1).",
-        }
-        return known.get((shape[0], expected[0]), "Pass samples of as many channels.")
-    return "Pass samples of that shape."
+    if len(shape) != len(expected) or shape[1:] != expected[1:]:
+        return "Pass samples of that shape."
+    before = ":" if channel_axis == 0 else "..."
+    if (shape[0], expected[0], len(shape)) == (3, 1, 3):
+        return (
+            f"Pass one channel, such as X[{before}, :1]; tools that repeat grey images to three channels, as LIME "
+            f"does, are given lambda images: cnn.predict_proba(images[{before}, :1])."
+        )
+    if (shape[0], expected[0], len(shape)) == (4, 3, 3):
+        return f"Leave the alpha channel out: X[{before}, :3]."
+    if shape[0] > expected[0]:
+        return f"Pass {expected[0]} of the channels, such as X[{before}, :{expected[0]}]."
+    if shape[0] == 1:
+        size = ", ".join(map(str, expected[1:]))
+        return f"Repeat the channel: np.repeat(X.reshape(-1, {size}, 1), {expected[0]}, axis=-1)."
+    return "Pass samples of as many channels."
 
 
 def _check_same_kind(unit, reading):
@@ -408,11 +439,16 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
     first, last = shape[0] in CHANNEL_COUNTS, shape[-1] in CHANNEL_COUNTS
     if first == last:
         candidates = "both the first and the last axis" if first else "no axis"
-        volumes = ", or spatial_dims=3 if they are grey volumes" if spec.spatial_dims is None and n_axes == 3 else ""
+        remedy = 'data_format="channels_last" or "channels_first"'
+        if dims == 1:
+            remedy = _readings_as_signals(shape)
+        elif spec.spatial_dims is None and n_axes == 3:
+            remedy += ", or spatial_dims=3 if they are grey volumes"
+        if shape[-2] in CHANNEL_COUNTS and not first and n_axes > 2:
+            remedy += "; if rows lie along the last axis, pass np.moveaxis(X, -1, 0)"
         raise ValueError(
-            f"{spec.owner}: of samples of shape {tuple(shape)}, {candidates}"
-            ' could be the channels (1, 3 or 4 of them). Set data_format="channels_last" or "channels_first"'
-            f"{volumes}."
+            f"{spec.owner}: of samples of shape {tuple(shape)}, {candidates} could be the channels (1, 3 or 4 of "
+            f"them). Set {remedy}."
         )
     return 0 if first else -1
 
@@ -428,7 +464,8 @@ def _readings_as_signals(shape):
 
 def _warn_if_panel(array, shape, spec):
     """Warn where what is read as grey images is long and narrow, as signals of several channels are."""
-    if spec.spatial_dims is None and array.dtype != np.uint8 and max(shape) >= PANEL_RATIO * min(shape):
+    said_images = spec.spatial_dims is not None or spec.image_size is not None or spec.input_shape is not None
+    if not said_images and array.dtype != np.uint8 and max(shape) >= PANEL_RATIO * min(shape):
         warnings.warn(
             f"{spec.owner}: samples of shape {tuple(shape)} were read as grey images, of an unusual shape. If they are "
             f"signals of several channels, set {_readings_as_signals(shape)}: that is more apt and faster. "

@@ -11,12 +11,18 @@ import torch
 from sklearn.utils import check_array
 
 from sklcnn.data.columns import is_numeric
-from sklcnn.wording import PARAGRAPH, shortened
+from sklcnn.wording import PARAGRAPH, short_cause, shortened, shown
 
 CHUNK_VALUES = 2**17  # values looked at together in a pass over all rows: 1 MB of float64, near the processor
 
 
-def numeric_array(X: Any, owner: str, rows: np.ndarray | None = None) -> np.ndarray:
+# The largest values, from zero, that a network can standardise: their differences and, in float64, squares are finite.
+LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
+# And the smallest: below them nothing is left in single precision, or of their squares in double.
+SMALLEST = {"float32": 1e-37, "bfloat16": 1e-37, "float64": 1e-150}
+
+
+def numeric_array(X: Any, owner: str, rows: np.ndarray | None = None, precision: str = "float32") -> np.ndarray:
     """Return X as a NumPy array of numbers, without a copy where there is one already.
 
     Parameters
@@ -25,23 +31,28 @@ def numeric_array(X: Any, owner: str, rows: np.ndarray | None = None) -> np.ndar
     owner : str
     rows : ndarray of int or None
         Those that must be finite; None: all.
+    precision : str
+        What the network computes in, which values must not be too large for.
 
     Raises
     ------
     TypeError, ValueError
-        If X holds no numbers, or too few axes of them.
+        If X holds no numbers, or too large ones, or too few axes of them.
     """
     if isinstance(X, torch.Tensor):
-        X = tensor_to_array(X)
+        X = tensor_to_array(X, owner)
     elif hasattr(X, "to_numpy") and not hasattr(X, "columns"):
         X = X.to_numpy()  # a Series
     if isinstance(X, (list, tuple)):
         _check_equal_lengths(X, owner)
-        X = [tensor_to_array(sample) if isinstance(sample, torch.Tensor) else sample for sample in X]
+        X = [tensor_to_array(sample, owner) if isinstance(sample, torch.Tensor) else sample for sample in X]
     elif any(hasattr(dtype, "numpy_dtype") for dtype in getattr(X, "dtypes", ())):
         X = _without_extension_types(X)
     # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
-    array = X if _in_order(X) or _is_finite_at(X, rows) else _checked_array(X, owner)
+    array = X
+    if not _in_order(X, rows, LARGEST[precision]):
+        array = np.asarray(X if _is_finite_at(X, rows) else _checked_array(X, owner))
+        _check_size(array, rows, precision, owner)
     if 0 in array.shape:
         raise ValueError(f"{owner}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
     array = np.asarray(array)
@@ -53,33 +64,38 @@ def numeric_array(X: Any, owner: str, rows: np.ndarray | None = None) -> np.ndar
     return array
 
 
-def tensor_to_array(tensor: torch.Tensor) -> np.ndarray:
-    """Return a tensor's values as a NumPy array."""
-    tensor = tensor.detach().cpu()
-    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
+def tensor_to_array(tensor: torch.Tensor, owner: str) -> np.ndarray:
+    """Return a tensor's values as a NumPy array.
+
+    Raises
+    ------
+    TypeError
+        If it is of a kind that NumPy does not know: sparse, nested, quantized, without data.
+    """
+    try:
+        tensor = tensor.detach().cpu()
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TypeError(
+            f"{owner}: X is a torch tensor that is no array of numbers ({reason}). Pass an ordinary tensor, such as "
+            "X.to_dense() or X.dequantize()."
+        ) from short_cause(error)
 
 
 def _checked_array(X, owner):
-    """Give X as an array of finite numbers, with scikit-learn's checks and conversions."""
-    dtypes = set(X.dtypes) if hasattr(X, "columns") else {getattr(X, "dtype", "")}
-    for dtype in map(str, dtypes):
-        if dtype.lower().startswith(("date", "time", "duration")):
-            raise TypeError(
-                f"{owner}: X must hold numbers, but has dtype {dtype}. Convert dates to numbers, or leave them out."
-            )
+    """Return X as an array of finite numbers, with scikit-learn's checks and conversions."""
+    _check_dtypes(X, owner)
     if hasattr(X, "columns") and X.shape[1] == 0:
         raise ValueError(
             f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required by {owner}."
         )
-    if len(getattr(X, "shape", ())) == 1 and X.dtype.kind in "biuf":
-        raise ValueError(
-            f"{owner}: Expected 2D array, got 1D array instead: X has shape {X.shape}. Reshape your data: one sample "
-            "is X.reshape(1, -1), or of a table df.iloc[[row]]; samples of one value each are X.reshape(-1, 1)."
-        )
     try:
         if isinstance(X, list) and (array := np.asarray(X)).ndim > 1:
             X = array  # in which Python's numbers of any kind are converted
-        return check_array(X, dtype="numeric", allow_nd=True, estimator=owner, input_name="X")
+        _check_axes(X, owner)
+        with np.errstate(all="ignore"):  # sums that overflow
+            return check_array(X, dtype="numeric", allow_nd=True, estimator=owner, input_name="X")
     except OverflowError as error:
         raise ValueError(f"{owner}: Input X contains a value too large for float64: {error}.") from error
     except (TypeError, ValueError) as error:
@@ -87,9 +103,74 @@ def _checked_array(X, owner):
             raise ValueError(
                 f"{owner}: X is no array of numbers: lists within it have different lengths. Pad or cut them to one."
             ) from None
+        if str(error).startswith("Input X contains"):
+            raise ValueError(
+                f"{owner}: {str(error).splitlines()[0]} Leave those samples out, or fill the values in, as "
+                "sklearn.impute.SimpleImputer does in a table."
+            ) from None
         if len(str(error)) <= PARAGRAPH:
             raise
         raise type(error)(shortened(error)) from None  # whose cause would be printed too
+
+
+def _check_dtypes(X, owner):
+    """Refuse number formats that are none, or that hide values."""
+    dtypes = set(X.dtypes) if hasattr(X, "columns") else {getattr(X, "dtype", "")}
+    for name in map(str, dtypes):
+        if name.lower().startswith(("date", "time", "duration")):
+            raise TypeError(
+                f"{owner}: X must hold numbers, but has dtype {name}. Convert dates to numbers, or leave them out."
+            )
+        if name.startswith("Sparse"):
+            raise TypeError(
+                "Sparse data was passed for X, but dense data is required. Use X.sparse.to_dense() to convert it."
+            )
+        if name.startswith("complex"):
+            raise ValueError(
+                f"Complex data not supported: {owner}: X has dtype {name}. Pass its parts as channels, such as "
+                "np.stack([X.real, X.imag], axis=-1)."
+            )
+    if np.ma.is_masked(X):
+        raise ValueError(
+            f"{owner}: X is a masked array, whose hidden values would be read. Fill them in: X.filled(value)."
+        )
+
+
+def _check_axes(X, owner):
+    """Refuse what has no axis of samples and one of values."""
+    array = X if hasattr(X, "shape") else np.asarray(X)
+    if len(array.shape) == 0:
+        raise ValueError(
+            f"{owner}: Expected 2D array, got scalar array instead: X is {shown(X)}. Pass an array, a table, or a "
+            "list of samples."
+        )
+    if len(array.shape) > 1 or len(array) == 0:
+        return
+    what = f"{owner}: Expected 2D array, got 1D array instead: X has shape {array.shape}"
+    if array.dtype.names:
+        raise ValueError(f"{what}, of records. Pass numpy.lib.recfunctions.structured_to_unstructured(X).")
+    if array.dtype.kind not in "biuf":
+        first = next(iter(array.tolist()))
+        raise ValueError(
+            f"{what}, of {type(first).__name__} objects, which are neither arrays nor images. Pass an array of numbers."
+        )
+    raise ValueError(
+        f"{what}. Reshape your data: one sample is X.reshape(1, -1), or of a table df.iloc[[row]]; samples of one "
+        "value each are X.reshape(-1, 1)."
+    )
+
+
+def _check_size(array, rows, precision, owner):
+    """Refuse values that are finite, but too large to be standardised."""
+    if array.dtype.kind != "f" or array.size == 0 or _are_within(array, rows, LARGEST[precision]):
+        return
+    peak = max(float(np.abs(part).max()) for part in parts_of(array, rows))
+    remedy = "Scale X, such as X / np.abs(X).max()"
+    if precision != "float64" and peak <= LARGEST["float64"]:
+        remedy += ', or set precision="float64"'
+    raise ValueError(
+        f"{owner}: X holds values up to {peak:.3g}, too large for a network that computes in {precision}. {remedy}."
+    )
 
 
 def _without_extension_types(X):
@@ -99,15 +180,25 @@ def _without_extension_types(X):
     return X.to_numpy(np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes)))
 
 
-def _in_order(X):
-    """Whether X is an array of finite numbers that needs no closer look; False where that is not plain."""
+def _in_order(X, rows, largest):
+    """Whether X is an array of numbers, of no extreme size in some rows; False where that is not plain."""
     if type(X) not in (np.ndarray, np.memmap) or X.ndim < 2 or X.size == 0:
         return False
-    if X.dtype.kind in "uib":
-        return True
+    return X.dtype.kind in "uib" or (X.dtype.kind == "f" and _are_within(X, rows, largest))
+
+
+def _are_within(array, rows, largest):
+    """Whether the values of some rows are finite and no further than that from zero."""
     with np.errstate(all="ignore"):
-        # Half precision is added up in single, in which it cannot overflow.
-        return X.dtype.kind == "f" and bool(np.isfinite(X.sum(dtype=np.result_type(X.dtype, np.float32))))
+        return all(_is_within(part, largest) for part in parts_of(array, rows))
+
+
+def _is_within(part, largest):
+    if part.dtype in (np.float32, np.float64):
+        values = part.ravel()
+        if np.sqrt(values @ values) <= largest:  # one pass; false for NaN too
+            return True
+    return bool(np.abs(part).max() <= largest)
 
 
 def _is_finite_at(X, rows):

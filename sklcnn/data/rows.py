@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklcnn.data.inputs import Store
 from sklcnn.data.targets import check_weights
 from sklcnn.wording import shown
 
+MAX_WEIGHT = 1e300  # of which many can be added up
 EVERYWHERE = slice(None)  # all places in the rows kept: what it picks is not copied
 
 
@@ -94,15 +96,22 @@ def check_rows_first(X: Any, y: Any, owner: str) -> None:
     Raises
     ------
     ValueError
-        If the last axis is as long as y, and not the first, as in SVHN's files.
+        If one other axis is as long as y, and not the first, as in SVHN's files.
     """
     shape = tuple(getattr(X, "shape", ()))
     n_targets = y.shape[0] if getattr(y, "shape", ()) else len(y) if isinstance(y, (list, tuple)) else None
-    if len(shape) > 2 and shape[-1] == n_targets and n_targets not in (0, shape[0]):
-        raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: {owner} got {shape[0]} rows in X but "
-            f"{n_targets} in y, as many as the last axis of X is long. Rows come first: pass np.moveaxis(X, -1, 0)."
-        )
+    if not n_targets or len(shape) < 2 or n_targets == shape[0] or shape.count(n_targets) != 1:
+        return
+    axis = shape.index(n_targets)
+    name, remedy = "the last axis", "np.moveaxis(X, -1, 0)"
+    if len(shape) == 2:
+        remedy = "X.T"
+    elif axis < len(shape) - 1:
+        name, remedy = f"axis {axis}", f"np.moveaxis(X, {axis}, 0)"
+    raise ValueError(
+        f"Found input variables with inconsistent numbers of samples: {owner} got {shape[0]} rows in X but {n_targets} "
+        f"in y, as many as {name} of X is long. Rows come first: pass {remedy}."
+    )
 
 
 def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str) -> KeptRows:
@@ -133,6 +142,8 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
             f"but {n_targets} in y. Pass one target a row."
         )
     if groups is not None:
+        if not hasattr(groups, "__len__"):
+            raise TypeError(f"{owner}: groups must be array-like, of one label a row; got {shown(groups)}.")
         check_consistent_length(y, groups)
     if weights is None:
         rows, weights = np.arange(len(store)), np.broadcast_to(1.0, len(store))
@@ -146,15 +157,34 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
 
 
 def _number_groups(groups, owner):
-    """Give each row the number of its group: sorted here, once."""
-    groups = check_array(groups, ensure_2d=False, dtype=None, input_name="groups")
+    """Return the number of each row's group: sorted here, once."""
+    given = groups.detach().cpu().numpy() if isinstance(groups, torch.Tensor) else groups
+    values = given if hasattr(given, "dtype") else np.array([*given, None], dtype=object)[:-1]
+    kinds = {_kind_of(value) for value in values} if str(getattr(values, "dtype", "")) == "object" else set()
+    if len(kinds) > 1:
+        raise TypeError(
+            f"{owner}: groups must hold labels of one type, but mixes {shown(sorted(kinds))}. Pass a number or a "
+            "string a row, all of one type and none missing."
+        )
+    groups = check_array(given, ensure_2d=False, dtype=None, allow_nd=True, input_name="groups")
+    if groups.ndim != 1 and groups.size != len(groups):
+        raise ValueError(f"{owner}: groups has shape {groups.shape}. Pass one label a row, of shape (n_samples,).")
     try:
-        return np.unique(groups, return_inverse=True)[1]
+        return np.unique(groups, return_inverse=True)[1].ravel()
     except TypeError as error:
         raise TypeError(
             f"{owner}: groups holds values that cannot be told apart by sorting ({error}). Pass a number or a string a "
             "row, all of one type and none missing."
         ) from error
+
+
+def _kind_of(value):
+    """Name the type of a label; numbers of any type are alike, and so are texts."""
+    if isinstance(value, (bool, np.bool_)):
+        return "bool"
+    if isinstance(value, Number):
+        return "number"
+    return "str" if isinstance(value, str) else "None" if value is None else type(value).__name__
 
 
 def weight_unit(train_weights: np.ndarray, owner: str) -> float:
@@ -168,4 +198,9 @@ def weight_unit(train_weights: np.ndarray, owner: str) -> float:
     if not np.any(train_weights > 0):
         raise ValueError(f"{owner}: class_weight leaves every training row with weight 0. Raise a weight.")
     low, high = train_weights.min(), train_weights.max()
+    if low != high and high > MAX_WEIGHT:
+        raise ValueError(
+            f"{owner}: the weights of rows, sample_weight times class_weight, reach {high:.3g}, too large to be added "
+            "up. Scale them: only their ratios count."
+        )
     return low if low == high else train_weights.mean()  # equal weights are no weights, to the last bit

@@ -23,6 +23,7 @@ TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": 
 # Deviations of y that float32 can hold with all of its seven digits, and the mean in such deviations that leaves four.
 FLOAT32_RANGE = 1e-30, 1e30
 FLOAT32_DIGITS_TO_SPARE = 1000
+MAX_VALUE = 1e300  # of which a few can be added up, multiplied by a few and still be finite
 
 
 @dataclass(frozen=True)
@@ -186,16 +187,32 @@ def _labels(y, owner, warn=False):
         y = y.detach().cpu().numpy()
     if _is_indicator(y):
         raise ValueError(f"{owner}: y is an indicator matrix of shape {np.shape(y)}; one label a row is expected.")
+    if str(getattr(y, "dtype", "")).startswith("complex"):
+        raise ValueError(f"Complex data not supported: {owner}: y has dtype {y.dtype}. Pass real labels.")
     y = column_or_1d(y, warn=warn)
     if getattr(y, "dtype", None) is not None and y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise ValueError(f"{owner}: Input y contains NaN or infinity. Drop those rows.")
     return y
 
 
+def _check_one_type(y, owner):
+    """Refuse a list of texts and numbers, of which NumPy makes texts."""
+    if isinstance(y, (list, tuple)) and any(isinstance(label, str) for label in y):
+        others = [label for label in y if not isinstance(label, str)]
+        if others and np.asarray(others[:1]).ndim == 1:
+            raise TypeError(
+                f"{owner}: the labels in y cannot be sorted: they mix {sorted({type(label).__name__ for label in y})}. "
+                "Pass labels of one type."
+            )
+
+
 def _check_classes(y, owner):
     """Refuse measurements and nested labels, in scikit-learn's words; any other objects are labels if they sort."""
     if y.dtype.kind == "O" and len(y) and isinstance(y[0], Real):
-        y = _labels(np.asarray(y.tolist()), owner)
+        numbers = np.asarray(y.tolist())
+        if numbers.dtype.kind == "O":  # fractions, or integers too large for NumPy
+            return
+        y = _labels(numbers, owner)
     elif y.dtype.kind == "T" or (y.dtype.kind == "O" and len(y) and not isinstance(y[0], (Sequence, np.ndarray))):
         return
     check_classification_targets(y)
@@ -280,7 +297,13 @@ def learn_labels(y: Any, owner: str, classes: Any = None) -> ClassEncoding | Lab
         indicators = _indicators(y, owner)
         _warn_if_one_hot(y, indicators, owner)
         return LabelSetEncoding(np.arange(indicators.shape[1]), _column_names(y))
+    _check_one_type(y, owner)
     y = _labels(y, owner, warn=True)
+    if y.dtype.kind == "S" or (y.dtype.kind == "O" and len(y) and isinstance(y[0], bytes)):
+        raise TypeError(
+            f"{owner}: y holds bytes, which scikit-learn's metrics do not take as labels. Pass texts, such as "
+            "[label.decode() for label in y]."
+        )
     try:
         _check_classes(y, owner)
         classes = np.unique(y if classes is None else np.asarray(classes))
@@ -306,6 +329,11 @@ def check_values(y: Any, owner: str) -> np.ndarray:
     values = check_array(
         y, dtype=np.float64, ensure_2d=False, allow_nd=True, ensure_min_samples=0, estimator=owner, input_name="y"
     )
+    if values.size and max(values.max(), -values.min()) > MAX_VALUE:
+        raise ValueError(
+            f"{owner}: y holds values up to {np.abs(values).max():.3g}, too large to compute with. Scale y, such as "
+            "y / np.abs(y).max()."
+        )
     if values.ndim > 2:
         raise ValueError(f"{owner}: y has shape {values.shape}; pass (n_samples,) or (n_samples, n_outputs).")
     return values
@@ -326,7 +354,10 @@ def learn_values(y: Any, rows: np.ndarray, weights: np.ndarray, owner: str) -> V
     values = check_values(y, owner)
     columns = values.reshape(len(values), -1)[rows]
     mean = np.average(columns, axis=0, weights=weights)
-    deviation = np.sqrt(np.average((columns - mean) ** 2, axis=0, weights=weights))
+    differences = columns - mean
+    # In a unit of a power of two, which changes no digit, squares neither overflow nor vanish.
+    unit = 2.0 ** np.frexp(np.abs(differences).max(axis=0))[1]
+    deviation = unit * np.sqrt(np.average((differences / unit) ** 2, axis=0, weights=weights))
     constant = deviation <= 1e-12 * np.maximum(np.abs(mean), deviation)
     return ValueEncoding(mean, np.where(constant, 1.0, deviation), values.ndim == 1, _column_names(y))
 
@@ -345,6 +376,10 @@ def check_weights(sample_weight: Any, X_length: int, owner: str) -> np.ndarray |
     weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)
     if np.any(weights < 0):
         raise ValueError(f"{owner}: sample_weight must not be negative; got {weights.min():g}.")
+    if weights.max(initial=0) > MAX_VALUE:
+        raise ValueError(
+            f"{owner}: sample_weight reaches {weights.max():.3g}, too large to add up. Scale it: only ratios count."
+        )
     if not np.any(weights > 0):
         raise ValueError(f"{owner}: sample_weight is zero for every row, which leaves nothing to train on.")
     return weights

@@ -196,7 +196,7 @@ def test_a_missing_path_in_a_series_is_named_by_its_row(dtype):
         image_sources(pd.Series([None, "b.png"], dtype=dtype))
 
 
-@pytest.mark.parametrize("other", [b"\x89PNG", 3, np.zeros((4, 4)), Image.new("L", (4, 4)), ["b.png"]])
+@pytest.mark.parametrize("other", [3, np.zeros((4, 4)), Image.new("L", (4, 4)), ["b.png"]])
 def test_mixed_kinds_are_a_type_error_that_names_the_row(other):
     with pytest.raises(TypeError, match=r"row 0 is of paths and row 2 of"):
         image_sources(["a.png", "b.png", other])
@@ -607,7 +607,7 @@ def test_a_missing_relative_path_names_the_working_folder(tmp_path, monkeypatch)
 
 
 def test_a_folder_is_no_file(paths, tmp_path):
-    with pytest.raises(ValueError, match=rf"row 1 the image file '{tmp_path}', which cannot be read: Is a"):
+    with pytest.raises(ValueError, match=rf"row 1 the image file '{tmp_path}', which is a folder.*rglob"):
         ImageStore([paths[0], tmp_path])
 
 

@@ -654,7 +654,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         # `read_again` counts the columns of a nameless table itself, and says the same.
         if not hasattr(self, "n_features_in_"):
             return
-        check_kind(X, self._owner)
+        check_kind(X, type(self).__name__)
         if hasattr(X, "columns") or (hasattr(self, "feature_names_in_") and getattr(X, "ndim", 0) == 2):
             reading = self._reading
             of_cells = reading.mode is not None or (self.n_features_in_ == 1 != math.prod(reading.array_shape))

@@ -137,5 +137,5 @@ def test_an_error_says_that_it_is_about_the_validation_rows(rows, change, messag
 
 @pytest.mark.parametrize("groups", [[None] * 120, ["a", 1] * 60])
 def test_groups_that_cannot_be_sorted_are_refused(rows, groups):
-    with pytest.raises(TypeError, match="groups (holds values that cannot be told apart by sorting|must hold labels of one type)"):
+    with pytest.raises(TypeError, match=r"groups (holds values|must hold labels)"):
         make_cnn(early_stopping=True).fit(*rows[:2], groups=np.array(groups, dtype=object))

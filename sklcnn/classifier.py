@@ -11,8 +11,9 @@ from sklearn.base import ClassifierMixin
 from sklcnn.base import BaseCNN, OneEpochAtATime, memory_errors_explained, unchanged_on_error
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
 from sklcnn.data.targets import class_weights, learn_labels
+from sklcnn.declarations import parameter
 from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
-from sklcnn.parameters import CALLABLE_LOSS, parameter
+from sklcnn.parameters import CALLABLE_LOSS
 from sklcnn.training.scores import ACCURACY, LABEL_SET_ACCURACY
 from sklcnn.wording import shown
 

@@ -8,16 +8,18 @@ from typing import Any
 
 from sklearn.exceptions import NotFittedError
 
-from sklcnn.parameters import CNNParameters
+
+class Donor:
+    """A base of the estimators whose networks may be the backbones of others."""
 
 
 def find_donor(backbone: Any) -> Any:
-    """Give the CNN estimator that a `backbone` holds, in a FrozenEstimator or not; None if it holds none."""
+    """Return the CNN estimator that a `backbone` holds, in a FrozenEstimator or not; None if it holds none."""
     inner = getattr(backbone, "estimator", backbone)
-    return inner if isinstance(inner, CNNParameters) else None
+    return inner if isinstance(inner, Donor) else None
 
 
-def check_donor(donor: CNNParameters) -> None:
+def check_donor(donor: Donor) -> None:
     """Refuse an estimator that has no network yet.
 
     Raises

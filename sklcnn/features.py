@@ -15,10 +15,11 @@ from sklcnn.base import BaseCNN, unchanged_on_error
 from sklcnn.constraints import Checked
 from sklcnn.data.inputs import InputSpec, read_again, read_inputs
 from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.declarations import parameter
 from sklcnn.donors import check_donor, find_donor, lend_backbone
 from sklcnn.network.backbones import BACKBONE_BATCH, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
-from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters, parameter
+from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters
 from sklcnn.specs import find_image_size, loads_weights, resolve_device
 from sklcnn.training.seeding import draw_seed, seeded
 

@@ -1,23 +1,15 @@
-"""Every shared hyper-parameter: its default, its constraint and its documentation, once.
-
-The classes here are keyword-only dataclasses that `__init_subclass__` completes, so that a subclass needs no decorator:
-a hyper-parameter is one annotated line, `name: type = parameter(default, constraint, documentation)`.
-"""
+"""Every shared hyper-parameter: its default, its constraint and its documentation, once."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
-import textwrap
-from typing import Any, dataclass_transform
+from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from sklcnn.constraints import (
     Checked,
     Choice,
-    Constraint,
     Dictionary,
     Function,
     InstanceOf,
@@ -28,68 +20,8 @@ from sklcnn.constraints import (
     Switch,
     Whole,
 )
-
-
-def parameter(default: Any, constraint: Constraint, doc: str) -> Any:
-    """Declare one hyper-parameter of an estimator.
-
-    Parameters
-    ----------
-    default : object
-        Immutable, since instances share it.
-    constraint : Constraint
-        What `fit` accepts.
-    doc : str
-        Its entry in the numpydoc ``Parameters`` section.
-    """
-    return dataclasses.field(default=default, metadata={"constraint": constraint, "doc": " ".join(doc.split())})
-
-
-def declared_parameters(cls: type) -> dict[str, dataclasses.Field]:
-    """Map the name of each hyper-parameter of an estimator class to its declaration."""
-    return {field.name: field for field in dataclasses.fields(cls) if "constraint" in field.metadata}
-
-
-def _parameters_section(cls):
-    """Write the numpydoc ``Parameters`` section of an estimator class from its declarations."""
-    lines = ["Parameters", "----------"]
-    for name, field in declared_parameters(cls).items():
-        default = field.default.__name__ if isinstance(field.default, type) else repr(field.default)
-        lines.append(f"{name} : {field.metadata['constraint']}, default={default}")
-        lines += textwrap.wrap(field.metadata["doc"], 100, initial_indent="    ", subsequent_indent="    ")
-        lines.append("")
-    return textwrap.indent("\n".join(lines[:-1]), "    ").lstrip()
-
-
-@dataclass_transform(kw_only_default=True, field_specifiers=(parameter, dataclasses.field))
-class Parameters(BaseEstimator):
-    """The base of every estimator here: hyper-parameters as keyword-only dataclass fields.
-
-    ``{parameters}`` in the docstring of a subclass becomes its numpydoc ``Parameters`` section.
-    """
-
-    _doc_link_module = "sklcnn"
-    _doc_link_template = "https://sklcnn.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
-
-    def __init_subclass__(cls, **kwargs):
-        # A subclass that states its own __init__, as scikit-learn's tutorials do, keeps it: dataclass leaves it alone.
-        dataclasses.dataclass(kw_only=True, eq=False, repr=False, init="__init__" not in vars(cls))(cls)
-        if cls.__doc__ and "{parameters}" in cls.__doc__:
-            cls.__doc__ = cls.__doc__.replace("{parameters}", _parameters_section(cls))
-        super().__init_subclass__(**kwargs)
-
-    def _check_parameters(self):
-        """Check each hyper-parameter against its declaration.
-
-        Raises
-        ------
-        TypeError
-            If one is of the wrong kind.
-        ValueError
-            If one has a value that is not allowed.
-        """
-        for name, field in declared_parameters(type(self)).items():
-            field.metadata["constraint"].check(type(self).__name__, name, getattr(self, name))
+from sklcnn.declarations import Parameters, parameter
+from sklcnn.donors import Donor, check_donor, find_donor
 
 
 def _optimizer_class():
@@ -105,7 +37,7 @@ def _module_class():
 
 
 def _callback_class():
-    from skorch.callbacks import Callback
+    from sklcnn.training.callbacks import Callback
 
     return Callback
 
@@ -119,7 +51,6 @@ def _random_state_class():
 
 
 def _check_backbone(backbone):
-    from sklcnn.donors import check_donor, find_donor
     from sklcnn.network.backbones import check_backbone
 
     donor = find_donor(backbone)
@@ -222,7 +153,7 @@ class ComputeParameters(Parameters):
     )
 
 
-class CNNParameters(InputParameters, BackboneParameters, ComputeParameters):
+class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Donor):
     """The hyper-parameters that classifier and regressor share."""
 
     filters: tuple[int, ...] | int | str = parameter(

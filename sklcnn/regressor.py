@@ -10,8 +10,9 @@ from sklearn.base import RegressorMixin
 from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, OneOf
 from sklcnn.data.targets import check_values, learn_values
+from sklcnn.declarations import parameter
 from sklcnn.network.losses import REGRESSION_LOSSES, RowLoss
-from sklcnn.parameters import CALLABLE_LOSS, parameter
+from sklcnn.parameters import CALLABLE_LOSS
 from sklcnn.training.scores import R2
 
 

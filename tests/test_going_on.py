@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.parameters import declared_parameters
+from sklcnn.declarations import declared_parameters
 
 X = np.random.RandomState(0).rand(24, 64)
 Y = {CNNClassifier: np.arange(24) % 2, CNNRegressor: X[:, 0]}

@@ -8,7 +8,7 @@ from sklearn.utils import get_tags
 from skorch.callbacks import EarlyStopping
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
-from sklcnn.parameters import declared_parameters
+from sklcnn.declarations import declared_parameters
 
 ESTIMATORS = [CNNClassifier, CNNRegressor]
 DECLARATIONS = [

@@ -40,7 +40,7 @@ from skorch.callbacks import GradientNormClipping
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.parameters import declared_parameters
+from sklcnn.declarations import declared_parameters
 
 small_classifier = partial(
     CNNClassifier, filters=4, dense_units=8, batch_size=16, max_epochs=8, learning_rate=0.02, random_state=0

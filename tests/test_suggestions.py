@@ -6,9 +6,9 @@ from sklearn.metrics import get_scorer_names
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
 from sklcnn.data.augmentation import AUGMENTATIONS
+from sklcnn.declarations import declared_parameters
 from sklcnn.inspection import SaliencyDisplay
 from sklcnn.inspection._attribution import METHODS, RESPONSES
-from sklcnn.parameters import declared_parameters
 from sklcnn.suggestions import OTHER_NAMES, did_you_mean
 
 RANDOM = np.random.RandomState(0)

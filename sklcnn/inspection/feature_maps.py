@@ -250,10 +250,7 @@ class FeatureMapDisplay:
         draw_maps(figure, rows, self.maps[:, :n_maps], share, MEANINGS[self.after_activation], shared_scale)
         if n_axes == 1:
             self._label_signals(block, filters)
-        title = self._title(n_maps) + cut_note(self.pictures, share)
-        if n_axes > 1 and not shared_scale:
-            title += "\ncolours: shares of the number over the map"
-        set_title(figure, ax, title)
+        set_title(figure, ax, self._title(n_maps, share, shared_scale))
         return self
 
     def _label_signals(self, block, filters):
@@ -277,12 +274,14 @@ class FeatureMapDisplay:
             for panel in maps:
                 label_positions(panel, self.position_names, n_ticks=3, n_drawn=self.maps.shape[2])
 
-    def _title(self, n_maps):
+    def _title(self, n_maps, share, shared_scale):
         total = self.maps.shape[1]
         stage = {None: "", True: ", after activation", False: ", before activation"}[self.after_activation]
         positions = " x ".join(map(str, self.maps.shape[2:]))
         count = f"{total} maps" if n_maps == total else f"{n_maps} of {total} maps"
-        return f"{self.layer}{stage}: {count} of {positions} positions"
+        title = f"{self.layer}{stage}: {count} of {positions} positions{cut_note(self.pictures, share)}"
+        own_scales = self.maps.ndim > 3 and not shared_scale
+        return title + "\ncolours: shares of the number over the map" * own_scales
 
 
 def _own_filters(layer):

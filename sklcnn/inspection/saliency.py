@@ -217,38 +217,7 @@ class SaliencyDisplay:
         }  # fmt: skip
         check_method(method, given | {"smoothing": smoothing})
         import_captum()
-        given_X = X
-        cnn, X = find_cnn(estimator, X)
-        columns = position_names(estimator, given_X)
-        names = class_names(cnn._encoding, display_labels)
-        if response_method is not None and names is None:
-            raise ValueError("response_method is for a classifier's probabilities. Leave it out for a CNNRegressor.")
-        store = read_store(cnn, X)
-        chosen = read_samples(cnn, store, choose_rows(samples, len(store), N_SAMPLES))
-        network, encoding = OpenNetwork(cnn), cnn._encoding
-        outputs = network.predictions(chosen.inputs)
-        targets, codes = find_targets(encoding, target, outputs, chosen.rows, len(store))
-        question = Question(
-            network=network,
-            encoding=encoding,
-            inputs=chosen.inputs,
-            codes=torch.from_numpy(codes).to(chosen.inputs.device),
-            baseline=find_baseline(network.module, chosen.inputs, baseline),
-        )
-        own = {name: value for name, value in given.items() if value is not None and name != "baseline"}
-        display = cls(
-            method=method,
-            targets=targets,
-            scores=readable(encoding, outputs, codes),
-            predictions=encoding.decode(outputs),
-            pictures=chosen.pictures,
-            names=chosen.names,
-            target_names=(encoding.output_names if names is None else names)[codes],
-            position_names=columns,
-            response_method=response_method or "predict_proba",
-            kind="values" if isinstance(encoding, ValueEncoding) else "labels" if encoding.multilabel else "classes",
-            **explain(question, method, **own),
-        )
+        display = cls(method=method, **_explain(estimator, X, target, samples, display_labels, method, given))
         if not draw:
             return display
         return display.plot(ax=ax, alpha=alpha, smoothing=smoothing, slice_index=slice_index)
@@ -304,3 +273,43 @@ class SaliencyDisplay:
         if self.kind == "values":
             return "value"
         return "probability" if self.response_method == "predict_proba" else "log-odds"
+
+
+def _explain(estimator, X, target, samples, display_labels, method, parameters):
+    """Compute the fields of a SaliencyDisplay, as a dict; the arguments are those of `from_estimator`.
+
+    Parameters
+    ----------
+    parameters : dict
+        Those of the method; None where they were not given.
+    """
+    cnn, transformed = find_cnn(estimator, X)
+    encoding = cnn._encoding
+    names = class_names(encoding, display_labels)
+    if parameters["response_method"] is not None and names is None:
+        raise ValueError("response_method is for a classifier's probabilities. Leave it out for a CNNRegressor.")
+    store = read_store(cnn, transformed)
+    chosen = read_samples(cnn, store, choose_rows(samples, len(store), N_SAMPLES))
+    network = OpenNetwork(cnn)
+    outputs = network.predictions(chosen.inputs)
+    targets, codes = find_targets(encoding, target, outputs, chosen.rows, len(store))
+    question = Question(
+        network=network,
+        encoding=encoding,
+        inputs=chosen.inputs,
+        codes=torch.from_numpy(codes).to(chosen.inputs.device),
+        baseline=find_baseline(network.module, chosen.inputs, parameters["baseline"]),
+    )
+    own = {name: value for name, value in parameters.items() if value is not None and name != "baseline"}
+    return {
+        "targets": targets,
+        "scores": readable(encoding, outputs, codes),
+        "predictions": encoding.decode(outputs),
+        "pictures": chosen.pictures,
+        "names": chosen.names,
+        "target_names": (encoding.output_names if names is None else names)[codes],
+        "position_names": position_names(estimator, X),
+        "response_method": parameters["response_method"] or "predict_proba",
+        "kind": "values" if isinstance(encoding, ValueEncoding) else "labels" if encoding.multilabel else "classes",
+        **explain(question, method, **own),
+    }

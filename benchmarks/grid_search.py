@@ -151,7 +151,7 @@ def skorch_grid(dropouts, n_epochs):
 
 def three_channels(images):
     """Resize beforehand, which skorch does not do, and repeat the grey channel."""
-    from sklcnn.data.images import resize_images
+    from sklcnn.data.pictures.resizing import resize_images
 
     grey = resize_images(torch.from_numpy(images)[:, None], (SIDE, SIDE))
     return grey.repeat(1, 3, 1, 1).numpy()

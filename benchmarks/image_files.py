@@ -19,8 +19,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from benchmarks.timing import in_turn, spread, table
-from sklcnn.data.image_cache import IMAGE_CACHE
-from sklcnn.data.images import ImageStore
+from sklcnn.data.pictures.cache import IMAGE_CACHE
+from sklcnn.data.pictures.store import ImageStore
 
 N_FILES, SIDE, BATCH_SIZE = 500, 224, 64
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from sklcnn.data.columns import image_sources
 from sklcnn.data.forms import plain_form
 from sklcnn.data.glance import (
     DARK,
@@ -25,9 +24,11 @@ from sklcnn.data.glance import (
     warn_of_dark_pictures,
     warn_of_plain_pictures,
 )
-from sklcnn.data.images import ImageStore, resize_images
 from sklcnn.data.numbers import CHUNK_VALUES, SMALLEST, numeric_array, parts_of
-from sklcnn.data.pixels import WHITE_8, WHITE_16
+from sklcnn.data.pictures.columns import image_sources
+from sklcnn.data.pictures.pixels import WHITE_8, WHITE_16
+from sklcnn.data.pictures.resizing import resize_images
+from sklcnn.data.pictures.store import ImageStore
 
 CHANNEL_COUNTS = (1, 3, 4)
 DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}

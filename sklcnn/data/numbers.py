@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_array
 
-from sklcnn.data.columns import is_numeric
+from sklcnn.data.pictures.columns import is_numeric
 from sklcnn.wording import PARAGRAPH, short_cause, shortened, shown
 
 CHUNK_VALUES = 2**17  # values looked at together in a pass over all rows: 1 MB of float64, near the processor

@@ -138,12 +138,12 @@ def test_rows_of_weight_0_are_not_looked_at():
 
 
 def test_a_column_of_pictures_that_are_bright_is_not_decoded_for_a_look(monkeypatch):
-    from sklcnn.data import decoding
+    from sklcnn.data.pictures import sources
 
     content = files(RANDOM.integers(0, 256, (N, 8, 8), dtype=np.uint8))
     decoded = []
-    decode = decoding.encoded_pixels
-    monkeypatch.setattr(decoding, "encoded_pixels", lambda *args: decoded.append(1) or decode(*args))
+    decode = sources.encoded_pixels
+    monkeypatch.setattr(sources, "encoded_pixels", lambda *args: decoded.append(1) or decode(*args))
     CNNClassifier(**QUICK).fit(content, LABELS).predict(content)
     assert len(decoded) == N
 

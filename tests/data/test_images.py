@@ -16,10 +16,12 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from sklcnn.data import decoding
-from sklcnn.data.columns import image_sources
-from sklcnn.data.image_cache import ENTRY_BYTES, IMAGE_CACHE, ImageCache
-from sklcnn.data.images import ImageStore, resize_images
+from sklcnn.data.pictures import pixels as pictures_pixels
+from sklcnn.data.pictures import sources
+from sklcnn.data.pictures.cache import ENTRY_BYTES, IMAGE_CACHE, ImageCache
+from sklcnn.data.pictures.columns import image_sources
+from sklcnn.data.pictures.resizing import resize_images
+from sklcnn.data.pictures.store import ImageStore
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -349,7 +351,7 @@ def test_pixels_beyond_sixteen_bits_are_refused(image):
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_exif_orientation_is_respected(photos, format, orientation):
     exif = Image.Exif()
-    exif[decoding.ORIENTATION_TAG] = orientation
+    exif[pictures_pixels.ORIENTATION_TAG] = orientation
     content = encode(Image.fromarray(photos[0]), format, exif=exif)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
     assert ImageStore([content]).sample_shape == (3, upright.height, upright.width)
@@ -358,7 +360,7 @@ def test_exif_orientation_is_respected(photos, format, orientation):
 
 def test_an_opened_image_is_turned_like_its_file(photos, tmp_path):
     exif = Image.Exif()
-    exif[decoding.ORIENTATION_TAG] = 6
+    exif[pictures_pixels.ORIENTATION_TAG] = 6
     path = save(Image.fromarray(photos[0]), tmp_path / "turned.png", exif=exif)
     np.testing.assert_array_equal(pixels_of(Image.open(path)), pixels_of(path))
 
@@ -462,8 +464,8 @@ def test_only_a_few_batches_are_read_ahead(paths):
 def n_decoded(monkeypatch):
     """Count how many encoded images are decoded."""
     counted = []
-    decode = decoding.encoded_pixels
-    monkeypatch.setattr(decoding, "encoded_pixels", lambda *args: counted.append(1) or decode(*args))
+    decode = sources.encoded_pixels
+    monkeypatch.setattr(sources, "encoded_pixels", lambda *args: counted.append(1) or decode(*args))
     return lambda: len(counted)
 
 
@@ -615,7 +617,7 @@ def test_a_forbidden_file_is_named(paths, monkeypatch):
     def forbid(path, *args):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(decoding, "open", forbid, raising=False)
+    monkeypatch.setattr(sources, "open", forbid, raising=False)
     with pytest.raises(ValueError, match=rf"row 0 the image file '{paths[0]}', which cannot be read: Perm"):
         ImageStore(paths)
 
@@ -683,6 +685,6 @@ def test_resizing_antialiases():
 
 
 def test_importing_the_module_imports_no_decoder():
-    code = "import sys, sklcnn.data.images; print({'PIL', 'torchvision', 'pandas'} & set(sys.modules))"
+    code = "import sys, sklcnn.data.pictures.store; print({'PIL', 'torchvision', 'pandas'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image, ImageSequence
 
 from sklcnn import CNNClassifier, CNNFeatures
-from sklcnn.data.images import ImageStore
+from sklcnn.data.pictures.store import ImageStore
 
 N = 12
 RANDOM = np.random.default_rng(0)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from sklcnn.data.pictures.errors import UnusableImageError
+
 WHITE_8, WHITE_16 = 255, 0xFFFF  # what white is in pictures of 8 and of 16 bits
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
@@ -22,13 +24,10 @@ NATIVE = "B" if sys.byteorder == "big" else "L"
 OTHER_ORDER = {"B": "L", "L": "B"}
 DEEP_COLOURS = ("RGB", "RGBA", "RGBX", "CMYK")
 BITS_TAG, PLANES_TAG = 258, 284  # of TIFF
+ORIENTATION_TAG = 0x0112  # of EXIF
 
 # Formats whose further pictures are other sizes, thumbnails or layers of the first, and not its sequel.
 ONE_PICTURE_FORMATS = {"MPO", "PSD"}
-
-
-class UnusableImageError(ValueError):
-    """An image that cannot be read; the text continues a sentence that names it."""
 
 
 def is_grey(image: Any) -> bool:
@@ -82,13 +81,15 @@ def deep_rawmode(image: Any) -> str | None:
     return rawmode if ";16" in rawmode and image.mode in ("LA", *DEEP_COLOURS) else None
 
 
-def pillow_pixels(image: Any) -> np.ndarray:
-    """Turn a PIL image into grey or RGB, as it lies in its file; what is transparent shows white.
+def pillow_pixels(image: Any, orientation: int = 1) -> np.ndarray:
+    """Convert a PIL image to grey or RGB; what is transparent shows white.
 
     Parameters
     ----------
     image : PIL.Image.Image
         Of 8-bit colours, or grey; see :func:`deep_pixels` for others.
+    orientation : int from 1 to 8
+        The EXIF orientation that it is to be turned from.
 
     Returns
     -------
@@ -101,6 +102,7 @@ def pillow_pixels(image: Any) -> np.ndarray:
         If pixels are floats, or integers of more than 16 bits.
     """
     image.load()
+    image = upright(image, orientation)
     key = image.info.get("transparency")
     if image.mode in ("P", "PA"):
         return palette_pixels(image, key)
@@ -116,6 +118,18 @@ def pillow_pixels(image: Any) -> np.ndarray:
     if image.mode in GREY_MODES:
         return over_white(np.asarray(image.convert("L"))[:, :, None], key)
     return over_white(np.asarray(image.convert("RGB")), key)
+
+
+def upright(image: Any, orientation: int) -> Any:
+    """Turn a decoded PIL image as its EXIF orientation asks."""
+    if orientation == 1:
+        return image
+    from PIL import ImageOps
+
+    image = image.copy()
+    image.info.pop("exif", None)  # other tags, which may be broken, would be written anew
+    image.getexif()[ORIENTATION_TAG] = orientation
+    return ImageOps.exif_transpose(image)
 
 
 def palette_pixels(image: Any, key: bytes | int | None) -> np.ndarray:
@@ -152,7 +166,7 @@ def whole_words(values: np.ndarray) -> np.ndarray:
     return values
 
 
-def deep_pixels(rawmode: str, reopen: Callable[[], Any]) -> np.ndarray:
+def deep_pixels(rawmode: str, reopen: Callable[[], Any], orientation: int = 1) -> np.ndarray:
     """Decode 16-bit colours in full.
 
     Parameters
@@ -161,6 +175,8 @@ def deep_pixels(rawmode: str, reopen: Callable[[], Any]) -> np.ndarray:
         As :func:`deep_rawmode` returns.
     reopen : callable
         Opens the image, not decoded.
+    orientation : int from 1 to 8
+        The EXIF orientation that it is to be turned from.
 
     Returns
     -------
@@ -173,14 +189,14 @@ def deep_pixels(rawmode: str, reopen: Callable[[], Any]) -> np.ndarray:
         return ppm_words(image)
     if rawmode == "LA;16B":
         image._mode = "RGBA"
-        words = decoded(image, "RGBA").view(">u2").astype(np.uint16)  # grey and alpha, two bytes each
+        words = decoded(image, "RGBA", orientation).view(">u2").astype(np.uint16)  # grey and alpha, two bytes each
         return over_white(words[:, :, :1], alpha=words[:, :, 1:])
     kind, _, order = rawmode.partition(";16")
     order = NATIVE if order == "N" else order
     premultiplied = kind == "RGBa"
     kind = "RGBA" if premultiplied else kind
-    high = decoded(image, f"{kind};16{order}")
-    low = decoded(reopen(), f"{kind};16{OTHER_ORDER[order]}")
+    high = decoded(image, f"{kind};16{order}", orientation)
+    low = decoded(reopen(), f"{kind};16{OTHER_ORDER[order]}", orientation)
     words = high * np.uint16(256) + low
     if premultiplied:
         return premultiplied_over_white(words)
@@ -192,12 +208,13 @@ def deep_pixels(rawmode: str, reopen: Callable[[], Any]) -> np.ndarray:
     return over_white(words[:, :, :3], key)
 
 
-def decoded(image: Any, rawmode: str) -> np.ndarray:
+def decoded(image: Any, rawmode: str, orientation: int) -> np.ndarray:
     """Decode an image as if its bytes lay in another way, to (h, w, channels)."""
     image.tile = [
         tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:])) for tile in image.tile
     ]
-    return np.asarray(image)
+    image.load()
+    return np.asarray(upright(image, orientation))
 
 
 def ppm_words(image: Any) -> np.ndarray:

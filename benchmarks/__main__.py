@@ -67,7 +67,7 @@ greatest in brackets; contestants took turns, round after round, in one run.
 
 
 def installed(package):
-    """Give a package's version, or None."""
+    """Find a package's version; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -26,7 +26,7 @@ SMALL = (50, 100, 200, 300)
 
 
 def measure(quick):
-    """Give a table of accuracies, and one for few rows."""
+    """Measure accuracies, and return a table of them and one for few rows."""
     rows = [digits(quick), *clothes(quick), signals(quick)]
     return "\n\n".join(
         [table(["", "accuracy", "epochs", "seconds"], rows), table(FEW_ROWS_HEAD, [few_rows(n) for n in few(quick)])]

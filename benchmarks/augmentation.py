@@ -15,7 +15,7 @@ SHAPE = (3, 32, 32)
 
 
 def measure(quick):
-    """Give a table of milliseconds."""
+    """Measure milliseconds, and return a table."""
     from torchvision.transforms import v2
 
     images, targets = torch.rand(128, *SHAPE), torch.arange(128) % 10

@@ -38,7 +38,7 @@ def read_bytes(name, offset):
 
 
 def fashion_or_noise(n_rows):
-    """Give rows of Fashion-MNIST, or noise of its shape where it cannot be had: they take as long."""
+    """Read rows of Fashion-MNIST; where it cannot be had, make noise of its shape, which takes as long to train on."""
     try:
         images, labels = fashion_mnist("train")
     except (OSError, RuntimeError):

@@ -28,7 +28,7 @@ DROPOUTS, PENALTIES = [0.0, 0.2, 0.5], [0.0, 1e-3]
 
 
 def measure(quick):
-    """Give a table of the searches, and of the passes through the backbone that ours took."""
+    """Run the searches, and return a table of them, and of the passes through the backbone that ours took."""
     dropouts, n_epochs = (DROPOUTS[:2], 2) if quick else (DROPOUTS, 10)
     images, labels = photographs(n_each=12 if quick else 100)
     load_backbone(BACKBONE, "pretrained", (3, SIDE, SIDE), scale=1.0)  # read once in a process
@@ -50,7 +50,7 @@ def measure(quick):
 
 
 def photographs(n_each):
-    """Give images (n, 25, 25) of floats in 0..1, the two classes by turns."""
+    """Read images (n, 25, 25) of floats in 0..1, the two classes by turns."""
     images = lfw_subset()
     half = len(images) // 2
     order = np.arange(2 * n_each).reshape(2, n_each)
@@ -59,14 +59,14 @@ def photographs(n_each):
 
 
 def search(grid, images, labels):
-    """Fit a grid search; give it and the seconds it took."""
+    """Fit a grid search; return it and the seconds it took."""
     start = time.perf_counter()
     grid.fit(images, labels)
     return grid, time.perf_counter() - start
 
 
 def folds():
-    """Give the folds that both searches use."""
+    """Return the folds that both searches use."""
     return StratifiedKFold(3, shuffle=True, random_state=0)
 
 
@@ -80,7 +80,7 @@ def sklcnn_grid(dropouts, n_epochs, feature_cache="memory", **search_options):
 
 
 def passes_of_two_processes(dropouts, n_epochs, images, labels, folder):
-    """Search with two processes that share a folder; give the images that went through a backbone in any."""
+    """Search with two processes that share a folder; return how many images went through a backbone in all."""
     before = N_PASSES.value
     counts = folder / "counts"
     counts.mkdir()
@@ -93,7 +93,7 @@ def passes_of_two_processes(dropouts, n_epochs, images, labels, folder):
 
 @dataclasses.dataclass
 class CountingScorer:
-    """Accuracy, and how many passes its process has made so far: the last number written is that of all of them."""
+    """Return the accuracy, and write down how many passes the process has made so far."""
 
     folder: str
 

@@ -26,7 +26,7 @@ N_FILES, SIDE, BATCH_SIZE = 500, 224, 64
 
 
 def measure(quick):
-    """Give a table: a row a reader, images a second in the first and in later epochs."""
+    """Measure the readers, and return a table: a row a reader, images a second in the first and in later epochs."""
     n_files = 40 if quick else N_FILES
     with tempfile.TemporaryDirectory() as folder:
         write_crops(Path(folder) / "crops", n_files)

@@ -18,7 +18,7 @@ SCRIPT = "import time; start = time.perf_counter(); {}; print(time.perf_counter(
 
 
 def measure(quick):
-    """Give a table of milliseconds."""
+    """Measure milliseconds, and return a table."""
     rounds = in_turn(
         {
             statement: lambda statement=statement: {statement: import_milliseconds(statement)}

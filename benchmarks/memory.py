@@ -22,7 +22,7 @@ RESET_PEAK = Path("/proc/self/clear_refs")
 
 
 def measure(quick):
-    """Give a table of what is added, and tell of a memory map that is larger than what may be allocated."""
+    """Measure what is added, and return a table; tell of a memory map that is larger than what may be allocated."""
     if not RESET_PEAK.exists():
         return "Not measured: only Linux tells a process's peak."
     sizes = (SMALL, 20 if quick else LARGE)
@@ -49,18 +49,18 @@ def in_process(task, argument):
 
 
 def small_network():
-    """Give an estimator that is quick, so that its data are all that matters."""
+    """Make an estimator whose network takes little memory."""
     from sklcnn import CNNClassifier
 
     return CNNClassifier(filters=4, kernel_size=4, stride=4, dense_units=(), max_epochs=1, random_state=0)
 
 
 def added_memory(task, megabytes):
-    """Give the MB that fitting or predicting an array adds to the peak."""
+    """Measure the MB that fitting or predicting an array adds to the peak."""
     n_rows = megabytes * MB // int(np.prod(SHAPE))
     images = np.random.default_rng(0).integers(0, 256, (n_rows, *SHAPE), np.uint8)
     labels = np.arange(n_rows) % 2
-    cnn = small_network().fit(images[:256], labels[:256])  # what is imported when first used is not counted
+    cnn = small_network().fit(images[:256], labels[:256])  # imports on first use are not counted
     before = status("VmRSS")
     RESET_PEAK.write_text("5")
     if task == "fit":

@@ -123,6 +123,6 @@ def keras_model(images, labels, batch_size, n_epochs):
 
 
 def channels_first(images):
-    """Give a copy as PyTorch's tutorials have it: channels first, floats from 0 to 1."""
+    """Return a copy as PyTorch's tutorials have it: channels first, floats from 0 to 1."""
     images = np.ascontiguousarray(np.moveaxis(images, -1, 1))
     return images / np.float32(255) if images.dtype == np.uint8 else images

@@ -25,7 +25,7 @@ VALIDATION = "validation / forward passes over its rows"
 
 
 def measure(quick):
-    """Give a table of shares, problem by problem."""
+    """Measure shares, and return a table, problem by problem."""
     columns, n_rounds = [], 1 if quick else 5
     problems = make_problems(quick)[:3]
     for problem in problems:
@@ -61,5 +61,5 @@ def shares(problem):
 
 
 def often(work, n=30):
-    """Give the median seconds of a few calls."""
+    """Measure the median seconds of a few calls."""
     return median(seconds(work) for _ in range(n))

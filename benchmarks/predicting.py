@@ -20,7 +20,7 @@ N_IMAGES = 6000
 
 
 def measure(quick):
-    """Give a table of throughput and one of latency."""
+    """Measure throughput and latency, a table each."""
     n_rounds = 1 if quick else 5
     throughput, latency = [], []
     for problem in make_problems(quick)[:3]:
@@ -44,7 +44,7 @@ def measure(quick):
 
 
 def throughput_contestants(cnn, images, n_passes=5):
-    """Give the bare network and `predict` as contestants in images a second."""
+    """Make the bare network and `predict` as contestants in images a second."""
     images = np.concatenate([images] * max(1, N_IMAGES // len(images)))
     inputs = torch.from_numpy(images).permute(0, 3, 1, 2)
     batch_size = evaluation_batch_size(cnn.module_, cnn.sample_shape_)

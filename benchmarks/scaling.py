@@ -14,7 +14,7 @@ from sklcnn import CNNClassifier
 
 
 def measure(quick):
-    """Give a table a thing that grows."""
+    """Measure the time as rows, epochs and so on grow, a table each."""
     n_rounds = 1 if quick else 3
     return "\n\n".join(
         series(title, sizes[: 2 if quick else None], fit, n_rounds)
@@ -33,7 +33,7 @@ def measure(quick):
 
 
 def series(title, sizes, fit, n_rounds):
-    """Time `fit` for each size, by turns; give one table."""
+    """Time `fit` for each size, in turn; return one table."""
     fit(sizes[0])
     times = [[seconds(fit, size) for size in sizes] for _ in range(n_rounds)]
     least = np.min(times, axis=0)

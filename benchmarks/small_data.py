@@ -53,7 +53,7 @@ REGRESSORS = {
 
 
 def measure(quick):
-    """Give a table of scores, and one of log-losses and calibration errors."""
+    """Measure, and return a table of scores and one of log-losses and calibration errors."""
     runs = pd.DataFrame(run_all(quick))
     return "\n\n".join([summary(runs), scores(runs), calibration(runs)])
 
@@ -117,7 +117,7 @@ def fit_classical(data, model, X, y, X_test):
 
 
 def measured(data, fitted, X_test, y_test):
-    """Give score, log-loss and calibration error on test rows."""
+    """Compute score, log-loss and calibration error on test rows."""
     if data.values:
         return {"score": float(r2_score(y_test, np.ravel(fitted.predict(X_test))))}
     probabilities = fitted.predict_proba(X_test)
@@ -141,7 +141,7 @@ def medians(runs, column):
 
 
 def best_classical(runs):
-    """Give the score of the best classical model of each set and size, and its name."""
+    """Find the score of the best classical model of each set and size, and its name."""
     classical = medians(runs, "score").drop(columns=list(VARIANTS), errors="ignore")
     return classical.max(axis=1), classical.idxmax(axis=1)
 

@@ -51,7 +51,7 @@ class SmallSet:
 
 
 def drawn(read):
-    """Draw so many training rows of one pool, and test rows from the others."""
+    """Draw training rows from a pool, and test rows from what is left."""
 
     def load(n_rows, seed):
         X, y = read()
@@ -76,14 +76,14 @@ def digits():
 
 @functools.cache
 def clothes():
-    """Give 20,000 rows of Fashion-MNIST's training part."""
+    """Read 20,000 rows of Fashion-MNIST's training part."""
     images, labels = fashion_mnist("train")
     return images[:20_000], labels[:20_000].astype(int)
 
 
 @functools.cache
 def faces():
-    """Give scikit-image's 200 grey pictures of 25x25 pixels, half of them faces, as pixels 0..255 of three channels."""
+    """Read scikit-image's 200 grey pictures of 25x25 pixels, half of them faces, as pixels 0..255 of three channels."""
     from skimage.data import lfw_subset
 
     pictures = np.repeat((lfw_subset() * 255).round().astype(np.uint8)[..., None], 3, axis=3)

@@ -26,7 +26,7 @@ def in_turn(contestants: dict[str, Callable[[], dict[str, float]]], n_rounds: in
         contestants[name]()
     rounds: Rounds = {}
     for number in range(n_rounds):
-        first = number % len(order)  # whoever runs after the heaviest of them is not always the same
+        first = number % len(order)  # so that another one runs after the heaviest each time
         for name in order[first:] + order[:first]:
             for measured, value in contestants[name]().items():
                 rounds.setdefault(measured, []).append(value)
@@ -41,7 +41,7 @@ def seconds(work: Callable, *arguments) -> float:
 
 
 def ratio(rounds: Rounds, name: str, reference: str) -> float:
-    """Give the median over rounds of the ratio of two contestants."""
+    """Compute the median over rounds of the ratio of two contestants."""
     return median(own / other for own, other in zip(rounds[name], rounds[reference], strict=True))
 
 
@@ -57,7 +57,7 @@ def table(head: list[str], rows: list[list]) -> str:
 
 
 def slope(sizes: list[float], values: list[float]) -> float:
-    """Fit a line to the logarithms of sizes and values, and give its slope."""
+    """Fit a line to the logarithms of sizes and values, and return its slope."""
     import numpy as np
 
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])

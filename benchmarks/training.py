@@ -59,7 +59,7 @@ class Problem:
 
 
 def measure(quick):
-    """Give the table of seconds, which layout was the tuned loop's, and the shares of the peak."""
+    """Measure seconds, and return the table, which layout was the tuned loop's, and the shares of the peak."""
     problems = make_problems(quick)
     columns = [
         name_fastest_layout(in_turn(contestants(problem), 1 if quick else problem.n_rounds)) for problem in problems
@@ -81,7 +81,7 @@ def measure(quick):
 
 
 def make_problems(quick):
-    """Give the columns of the table."""
+    """Return the columns of the table."""
     less = 20 if quick else 1
 
     def floats(images, largest):
@@ -100,7 +100,7 @@ def make_problems(quick):
 
 
 def contestants(problem):
-    """Give what runs in turn on a problem."""
+    """Make what runs in turn on a problem."""
     data = (problem.images, problem.labels, problem.batch_size, problem.n_epochs)
 
     def run(name, train, *arguments):
@@ -119,7 +119,7 @@ def contestants(problem):
 
 
 def fit_sklcnn(images, labels, batch_size, n_epochs, standardize):
-    """Train the same network by sklcnn; give the seconds of each epoch."""
+    """Train the same network by sklcnn; return the seconds of each epoch."""
     cnn = CNNClassifier(
         learning_rate=LEARNING_RATE, lr_schedule=None, standardize=standardize, batch_size=batch_size,
         max_epochs=n_epochs, random_state=0,
@@ -134,7 +134,7 @@ def matmul_peak(side=2048):
 
 
 def name_fastest_layout(rounds):
-    """Call the fastest layout the tuned loop; give the rounds, its name and the ratios of the others."""
+    """Call the fastest layout the tuned loop; return the rounds, its name and the ratios of the others."""
     names = sorted((f"{TUNED}: {layout}" for layout in TUNED_LAYOUTS), key=lambda name: median(rounds[name]))
     fastest = names[0]
     rounds = rounds | {TUNED: rounds[fastest], TUNED + WHOLE: rounds[fastest + WHOLE]}
@@ -151,7 +151,7 @@ def cell(rounds, name):
 
 
 def share_row(name, problems, rounds):
-    """Give a contestant's share of the peak, problem by problem."""
+    """Return a contestant's share of the peak, problem by problem."""
     shares = [
         count_operations(problem) / median(column[name]) / 1e9 / median(column[PEAK])
         for problem, column in zip(problems, rounds, strict=True)

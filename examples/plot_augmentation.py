@@ -37,7 +37,7 @@ class Eyes(nn.Module):
 
 
 def show(photographs, augmentation):
-    """Give the photographs as a network sees them in one epoch."""
+    """Return the photographs as a network sees them in one epoch."""
     seen.clear()
     labels = np.arange(len(photographs)) % 2
     CNNClassifier(backbone=Eyes(), augmentation=augmentation, max_epochs=1, random_state=0).fit(photographs, labels)

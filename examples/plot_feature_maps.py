@@ -29,7 +29,7 @@ NAMES = np.array(["T-shirt", "trousers", "pullover", "dress", "coat", "sandal", 
 
 
 def load_pictures(n_rows=5000):
-    """Give pixels (n, height * width), labels (n,) and the side of a picture."""
+    """Read pixels (n, height * width), labels (n,) and the side of a picture."""
     if not FOLDER.is_dir():
         pixels, labels = load_digits(return_X_y=True)
         return pixels, labels, 8

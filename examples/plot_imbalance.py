@@ -32,7 +32,7 @@ FOLDER = Path("/usr/share/datasets/fashion-mnist")
 
 
 def read_idx(part):
-    """Give the pictures of a part of Fashion-MNIST, (n, 28, 28), and their labels."""
+    """Read the pictures of a part of Fashion-MNIST, (n, 28, 28), and their labels."""
     with gzip.open(FOLDER / f"{part}-images-idx3-ubyte.gz") as file:
         pictures = np.frombuffer(file.read(), np.uint8, offset=16).reshape(-1, 28, 28)
     with gzip.open(FOLDER / f"{part}-labels-idx1-ubyte.gz") as file:
@@ -40,7 +40,7 @@ def read_idx(part):
 
 
 def choose(pictures, is_rare, n_common, n_rare):
-    """Give the first pictures of both classes, and their names."""
+    """Choose the first pictures of both classes, and their names."""
     rows = np.concatenate([np.flatnonzero(~is_rare)[:n_common], np.flatnonzero(is_rare)[:n_rare]])
     return pictures[rows], np.where(is_rare[rows], rare, common)
 

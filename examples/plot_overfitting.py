@@ -27,7 +27,7 @@ N_TRAIN = 600
 
 
 def read_idx(part, n_rows):
-    """Give the first pictures of a part of Fashion-MNIST, (n, 28, 28), and their labels."""
+    """Read the first pictures of a part of Fashion-MNIST, (n, 28, 28), and their labels."""
     with gzip.open(FOLDER / f"{part}-images-idx3-ubyte.gz") as file:
         pictures = np.frombuffer(file.read(16 + 784 * n_rows), np.uint8, offset=16).reshape(-1, 28, 28)
     with gzip.open(FOLDER / f"{part}-labels-idx1-ubyte.gz") as file:

@@ -33,7 +33,7 @@ class Constraint:
         raise NotImplementedError
 
     def bad_values(self) -> list[Any]:
-        """Give values that the rule must refuse, for tests."""
+        """List values that the rule must refuse, for tests."""
         raise NotImplementedError
 
     def alternatives(self) -> list[str]:

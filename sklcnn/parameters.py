@@ -66,7 +66,7 @@ def _check_augmentation(augmentation):
     check_augmentation(augmentation)
 
 
-MANY = Whole(1, 10**6)  # beyond which a size is a slip, and torch's own integers and memory run out
+MANY = Whole(1, 10**6)  # larger sizes are typing errors, which torch's integers or the memory would not hold
 SIZE = OneOf(
     MANY,
     SequenceOf(OneOf(MANY, SequenceOf(MANY, 1, 3))),
@@ -75,7 +75,7 @@ SIZE = OneOf(
 UNITS = OneOf(MANY, SequenceOf(MANY), text=f"{MANY} or a tuple of such numbers")
 SIDE = Whole(1, 2**16)  # of an image, in pixels
 SHARE = Number(0, 1, below=True)
-STRENGTH = Number(0, 1e30)  # beyond which single precision has no number
+STRENGTH = Number(0, 1e30)  # larger numbers would be infinite in single precision
 SEED = OneOf(Nothing(), Whole(0, 2**32 - 1), InstanceOf(_random_state_class, "a numpy RandomState"))
 
 
@@ -122,7 +122,7 @@ class BackboneParameters(Parameters):
         "googlenet"); "timm/NAME"; an `nn.Module` that maps a batch to features; a factory
         `sample_shape -> nn.Module`; or a fitted CNNClassifier or CNNRegressor, which says how X is read and whose
         features are those that its dense layers get. `filters`, `kernel_size`, `stride`, `padding`, `pooling`,
-        `pool_size`, `global_pooling`, `conv_dropout` and `standardize` are idle with it.""",
+        `pool_size`, `global_pooling`, `conv_dropout` and `standardize` have no effect with it.""",
     )
     backbone_weights: Any = parameter(
         "pretrained",
@@ -224,7 +224,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         OneOf(STRENGTH, Choice(("auto",))),
         """Strength of the penalty `l2 * sum(w**2)`, over the same weights: Keras's `kernel_regularizer`, not weight
         decay, which is `optimizer_params={"weight_decay": ...}` with "adamw". "auto": 0.01 while a backbone is frozen,
-        whose many features let a head without a penalty be as sure of everything as it likes; else 0.""",
+        since a head on its many features is overconfident without a penalty; else 0.""",
     )
     augmentation: Any = parameter(
         None,

@@ -20,12 +20,12 @@ except ImportError:
         return method
 
 
-# Attributes that scikit-learn sets on an estimator while it fits, and takes off itself.
+# Attributes that scikit-learn sets on an estimator while it fits, and removes again.
 CALLBACK_ATTRIBUTES = ("_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx")
 
 
 class FitTask:
-    """The task of one fit, told to the estimator's callbacks.
+    """One fit, whose beginning, epochs and end the estimator's callbacks are told of.
 
     Parameters
     ----------
@@ -38,7 +38,7 @@ class FitTask:
 
     def __init__(self, estimator: Any, X: Any, y: Any, sample_weight: Any, n_epochs: int):
         self._estimator = estimator
-        # Without callbacks there is nobody to tell; a search that propagates its own still links the task trees.
+        # None without callbacks, the estimator's own or those of a search around it.
         self._context: Any = None
         if hasattr(estimator, "_skl_callbacks") or hasattr(estimator, "_parent_callback_ctx"):
             self._context = estimator._init_callback_context(max_subtasks=n_epochs)
@@ -49,7 +49,7 @@ class FitTask:
 
     @property
     def listens(self) -> bool:
-        """Whether anybody is told."""
+        """Whether there are callbacks to tell."""
         return self._context is not None
 
     def begin_epoch(self) -> None:
@@ -58,7 +58,7 @@ class FitTask:
         self._epoch.call_on_fit_task_begin(estimator=self._estimator, **self._data)
 
     def end_epoch(self, fitted_attributes: Callable[[], dict]) -> bool:
-        """Tell that an epoch has ended; give whether a callback asks to stop.
+        """Tell that an epoch has ended, and return whether a callback asks to stop.
 
         Parameters
         ----------

@@ -430,7 +430,7 @@ def test_what_is_no_augmentation_is_an_error_that_leaves_no_trace(augmentation, 
 
 
 @pytest.mark.parametrize("precision", ["float64", "bfloat16"])
-def test_precisions(precision):
+def test_augmentation_works_in_every_precision(precision):
     augmentation = ("crop", "rotate", "color", "erase", "mixup")
     net = CNNClassifier(**QUICK | {"precision": precision}, augmentation=augmentation).fit(IMAGES, LABELS)
     assert np.isfinite(net.predict_proba(IMAGES)).all()

@@ -288,7 +288,7 @@ BAD_WEIGHTS = {
 
 
 @pytest.mark.parametrize("weights, message", BAD_WEIGHTS.values(), ids=BAD_WEIGHTS)
-def test_weights_that_are_none_are_refused(weights, message, estimator_class, refuses):
+def test_invalid_sample_weights_are_refused(weights, message, estimator_class, refuses):
     y = Y[estimator_class]
     estimator = small(estimator_class)
     with refuses(estimator, message):
@@ -316,7 +316,7 @@ BAD_CLASS_WEIGHTS = {
 
 
 @pytest.mark.parametrize("class_weight, message", BAD_CLASS_WEIGHTS.values(), ids=BAD_CLASS_WEIGHTS)
-def test_class_weights_that_are_none_are_refused(class_weight, message, refuses):
+def test_invalid_class_weights_are_refused(class_weight, message, refuses):
     classifier = small(CNNClassifier, class_weight=class_weight)
     with refuses(classifier, message):
         classifier.fit(SIGNALS, LABELS)

@@ -16,7 +16,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def python_blocks(path):
-    """Give each block with the number of lines above it."""
+    """Yield each block with the number of lines above it."""
     text = path.read_text()
     return [(match[1], text.count("\n", 0, match.start(1))) for match in BLOCK.finditer(text)]
 

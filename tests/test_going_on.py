@@ -95,7 +95,7 @@ def test_an_unpickled_estimator_goes_on_too_and_still_refuses():
     ],
     ids=str,
 )
-def test_another_form_of_a_value_and_an_idle_one_are_no_change(changed):
+def test_another_form_of_a_value_or_a_parameter_without_effect_is_no_change(changed):
     cnn = CNNClassifier(**QUICK, warm_start=True).fit(X, Y[CNNClassifier])
     assert cnn.set_params(**changed).fit(X, Y[CNNClassifier]).n_iter_ == 2
 

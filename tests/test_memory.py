@@ -21,7 +21,7 @@ TINY = {
 
 
 def peak_added(call):
-    """Give the bytes by which the process grew, at most, during a call."""
+    """Measure the bytes by which the process grew, at most, during a call."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what there is
     before = status("VmRSS")
     call()

@@ -181,7 +181,7 @@ def test_a_run_taken_up_keeps_the_best_epoch_from_before(rows, tmp_path, name):
         assert all(torch.equal(value, state[parameter][name]) for name, value in moments.items())
 
 
-def test_without_a_file_an_epoch_early_stopping_compares_from_the_last_epoch_on(rows, tmp_path):
+def test_where_the_best_epoch_has_no_file_early_stopping_compares_with_the_last_one(rows, tmp_path):
     def make_with_one_file(*others):
         checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
         return make(CNNClassifier, tmp_path, **WATCHED).set_params(

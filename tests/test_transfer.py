@@ -83,7 +83,7 @@ def weights(tmp_path_factory):
 
 @pytest.fixture(params=["module", "by name"])
 def params(request, weights):
-    """Give hyper-parameters of each kind of backbone: a network of the fit's own, or one that fits share."""
+    """Make hyper-parameters of each kind of backbone: a network of the fit's own, or one that fits share."""
     return OWN if request.param == "module" else {"backbone": TINY, "backbone_weights": weights, "image_size": SIDE}
 
 
@@ -335,7 +335,7 @@ def test_a_best_epoch_in_the_frozen_stage_is_kept_with_the_frozen_backbone(param
 
 
 def resized(params):
-    """Give what `own_outputs` needs: pictures of the size that the backbone gets."""
+    """Make what `own_outputs` needs: pictures of the size that the backbone gets."""
     assert params.get("image_size", SIDE) == SIDE
     return (PIXELS,)
 
@@ -761,7 +761,7 @@ def test_missing_weights_are_named(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("freeze_epochs", [0, 2, 9])
 @pytest.mark.parametrize("precision", ["float64", "bfloat16"])
-def test_precisions(params, freeze_epochs, precision):
+def test_backbones_work_in_every_precision(params, freeze_epochs, precision):
     rates = {"learning_rate": 1e-3, "freeze_epochs": freeze_epochs}
     expected = outputs(classifier(**params, **rates).fit(PIXELS, KINDS))
     estimator = classifier(**params, **rates, precision=precision).fit(PIXELS, KINDS)

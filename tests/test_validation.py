@@ -43,7 +43,7 @@ def make_pipeline(estimator=CNNClassifier, **params):
 
 
 def search_over(pipeline, scoring=None, **options):
-    """Give a search whose errors are raised; in this process they spare the workers a new start."""
+    """Make a search whose errors are raised."""
     return GridSearchCV(pipeline, GRID, scoring=scoring, error_score="raise", **{"cv": KFold(2), "n_jobs": 2} | options)
 
 

@@ -61,7 +61,7 @@ def read_numbers(work):
 
 @contextmanager
 def numpy_peak():
-    """Give a list that holds, after the block, the most bytes that NumPy and Python held beyond those before it."""
+    """Yield a list that holds, after the block, the most bytes that NumPy and Python held beyond those before it."""
     peak = []
     tracemalloc.start()
     try:
@@ -257,7 +257,7 @@ def test_no_number_is_read_back_for_a_batch(optimizer):
     assert per_batch(read_numbers, optimizer=optimizer, l1=1e-3, l2=1e-3, batch_norm=True, dropout=0.5) == 0
 
 
-def test_reading_the_loss_of_each_batch_would_show():
+def test_this_count_notices_a_callback_that_reads_the_loss_of_each_batch():
     class Reader(Callback):
         def on_batch_end(self, net, loss=None, training=False, **rest):
             if training:

@@ -17,8 +17,8 @@ from sklcnn.inspection._network import OpenNetwork, as_numpy
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import PARAGRAPH, cut, shown
 
-PATCHES = 5  # a covered patch's side is so small a part of the sample's, unless patch_size says otherwise
-CLIP = 98  # percentile of attributions at which colours end: single pixels would take the whole scale
+PATCHES_PER_AXIS = 5  # the side of a covered patch is a fifth of the sample's, unless patch_size says otherwise
+CLIP = 98  # percentile of attributions at which colours end, lest a few pixels take the whole scale
 N_STEPS = 50  # of integrated gradients
 SMOOTHING = Number(0, 10**6)
 INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -57,13 +57,13 @@ class Question:
     baseline: torch.Tensor
 
     def parts(self) -> Iterator[Question]:
-        """Give questions on no more samples than should go through the network at once."""
+        """Split the question into ones on no more samples than should go through the network at once."""
         n = self.network.max_rows
         for inputs, codes in zip(self.inputs.split(n), self.codes.split(n), strict=True):
             yield replace(self, inputs=inputs, codes=codes)
 
     def score(self, inputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Give what gradients are taken of, (n,): a value in the units of y, or a logit.
+        """Compute what gradients are taken of, (n,): a value in the units of y, or a logit.
 
         Of two classes, the difference of their logits, as in `decision_function`: each by itself is arbitrary.
         """
@@ -80,7 +80,7 @@ class Question:
 
 
 def readable(encoding, outputs, codes):
-    """Give what a person reads of outputs (n, k): the probability or the value of each row's target, (n,)."""
+    """Compute what a person reads from outputs (n, k): the probability or the value of each row's target, (n,)."""
     if isinstance(encoding, ValueEncoding):
         columns = encoding.decode(outputs).reshape(len(outputs), -1)
     else:
@@ -150,7 +150,7 @@ def find_targets(encoding, target, outputs, rows, n_rows):
 
 
 def find_baseline(module, inputs, baseline):
-    """Give what stands for "nothing", (1, c, *spatial): a value for each channel.
+    """Find what stands for "nothing", (1, c, *spatial): a value for each channel.
 
     By default the mean of the training data, or of the images that a backbone was trained on, as far as the network
     knows it; else the samples' own mean.
@@ -174,7 +174,7 @@ def find_baseline(module, inputs, baseline):
     return values.reshape(shape).expand(1, *inputs.shape[1:])
 
 
-# By `response_method`: what occlusion measures the loss of.
+# What occlusion measures the loss of, by `response_method`.
 RESPONSES = {"predict_proba": readable, "decision_function": log_odds}
 
 
@@ -212,7 +212,7 @@ def _integrated_gradients(question, n_steps=N_STEPS):
 def _occlusion(question, patch_size=None, stride=None, response_method="predict_proba"):
     measure = RESPONSES[response_method]
     size = tuple(question.inputs.shape[2:])
-    default = [min(whole, max(2, round(whole / PATCHES))) for whole in size]
+    default = [min(whole, max(2, round(whole / PATCHES_PER_AXIS))) for whole in size]
     patch = _per_axis(patch_size, default, "patch_size", size)
     stride = _per_axis(stride, [(width + 1) // 2 for width in patch], "stride", patch)
     starts = _patch_starts(size, patch, stride)
@@ -268,7 +268,7 @@ def _cover(question, measure, patch, stride, counts):
 
 
 def _patch_starts(size, patch, stride):
-    """Give the first positions of patches along each axis; the last ones may be cut off by the border."""
+    """Compute the first positions of patches along each axis; the last ones may be cut off by the border."""
     return tuple(
         step * np.arange(math.ceil((whole - width) / step) + 1)
         for whole, width, step in zip(size, patch, stride, strict=True)

@@ -1,4 +1,4 @@
-"""What the displays draw alike: panels in a figure or in the place of an axes, samples, numbers."""
+"""Drawing that the displays share: panels in a figure or in the place of an axes, samples, numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 WIDTH = 8.0  # inches: what a page of documentation has
 SMALL = 8  # points
 MAX_CHANNELS = 10  # that lines tell apart by their colours
-QUARTER = 0.25  # a scale of 0..1 or 0..255 is the pictures' own where they reach so much of it
+QUARTER = 0.25  # pictures whose largest value is this share of 1 or 255, or more, are drawn on the scale 0..1 or 0..255
 
 
 def import_matplotlib() -> Any:
@@ -65,13 +65,13 @@ def make_panels(
 
 
 def picture_height(picture: np.ndarray, width: float, low: float, high: float) -> float:
-    """Give the inches that a picture takes in height where it has so many in width, within limits."""
+    """Compute the height of a picture from its width, both in inches, within limits."""
     height, breadth = picture.shape[-3:-1]
     return min(max(width * height / breadth, low), high)
 
 
 def is_tall(picture: np.ndarray) -> bool:
-    """Tell whether a picture is so much higher than wide that its texts need more room than it has itself."""
+    """Tell whether a picture is much higher than wide, so that the texts above it need more room than it has."""
     return picture.ndim > 2 and picture.shape[-3] > 1.4 * picture.shape[-2]
 
 
@@ -93,7 +93,7 @@ def value_range(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
 
 
 def find_cut(slice_index: int | None, pictures: Sequence[np.ndarray]) -> float:
-    """Give where volumes are cut, as a share of their depth.
+    """Find where volumes are cut, as a share of their depth.
 
     Feature maps may be less deep than the samples: they are cut at the same share.
 
@@ -113,7 +113,7 @@ def find_cut(slice_index: int | None, pictures: Sequence[np.ndarray]) -> float:
 
 
 def cut(volume: np.ndarray, share: float) -> np.ndarray:
-    """Give the slice of a volume at a share of its first axis."""
+    """Return the slice of a volume at a share of its first axis."""
     return volume[int(len(volume) * share)]
 
 
@@ -126,7 +126,7 @@ def cut_note(pictures: Sequence[np.ndarray], share: float) -> str:
 
 
 def as_image(picture: np.ndarray, limits: tuple[float, float]) -> tuple[np.ndarray, dict[str, Any]]:
-    """Give an image (h, w, c) as imshow takes it, with its further arguments.
+    """Convert an image (h, w, c) to what imshow takes, with its further arguments.
 
     Three channels are colours and a fourth is dropped; any other number is averaged to grey.
     """
@@ -201,7 +201,7 @@ def set_title(figure: Any, ax: Any, text: str) -> None:
 
 
 def signed_scale(values: np.ndarray) -> dict[str, Any]:
-    """Give imshow's arguments for a scale from 0, or around 0 where there are negative values."""
+    """Choose imshow's arguments for a scale from 0, or around 0 where there are negative values."""
     low, high = float(values.min()), float(values.max())
     if low >= 0:
         return {"cmap": "viridis", "vmin": 0.0, "vmax": high if high > 0 else 1.0}

@@ -19,8 +19,8 @@ from sklcnn.training.net import autocast
 from sklcnn.wording import shown
 
 MAX_NAMES = 40  # layers that an error lists
-# Values of samples that go through a network at once: what a backbone keeps for its gradients takes some hundred
-# times their memory.
+# So many values of samples go through a network at once, at most: what a backbone keeps for its gradients takes about
+# a hundred times their memory.
 VALUES = 2**21
 MAX_ROWS = 256
 
@@ -72,7 +72,7 @@ class OpenNetwork:
         return []
 
     def find(self, layer: int | str) -> str:
-        """Give the name of a layer.
+        """Find the name of a layer.
 
         Parameters
         ----------
@@ -112,7 +112,7 @@ class OpenNetwork:
         )
 
     def maps_module(self, name: str, after_activation: bool | None = None) -> nn.Module:
-        """Give the submodule whose output are a layer's maps; a block's are those before pooling.
+        """Return the submodule whose output is the maps of a layer; a block's are those before pooling.
 
         Raises
         ------
@@ -210,6 +210,6 @@ def hooked(layers, note):
 
 
 def as_numpy(tensor: torch.Tensor) -> Any:
-    """Give a tensor as an ndarray; bfloat16, which NumPy lacks, as float32."""
+    """Convert a tensor to an ndarray; bfloat16, which NumPy lacks, to float32."""
     tensor = tensor.detach().cpu()
     return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous().numpy()

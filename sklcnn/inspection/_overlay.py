@@ -9,13 +9,13 @@ from scipy.ndimage import gaussian_filter
 
 from sklcnn.inspection._drawing import add_bar, as_image, cut, no_ticks
 
-# The picture below is grey and no darker than this, so that a colour looks the same over all of its parts, and on the
-# bar, which stands on the grey between.
+# The picture below the colours is drawn in greys from this to white, so that a colour looks much the same everywhere;
+# the colour bar stands on the middle one of those greys, of signals on white.
 PALE = 0.5
 GROUND, WHITE = (1 + PALE) / 2, 1.0
-COLOURS = 4  # channels at most that are a picture's colours
+COLOURS = 4  # a picture of more channels is not drawn in colours
 LUMA = (0.299, 0.587, 0.114)
-LEAST_SMOOTHING = 0.3  # below which a neighbour's share is nothing
+LEAST_SMOOTHING = 0.3  # positions: a narrower Gaussian hardly reaches the neighbours
 
 
 def smoothing_of(size: tuple[int, ...], *, signed: bool) -> float:
@@ -50,7 +50,9 @@ def scale_values(values: np.ndarray, *, percentile: float | None, floor: float) 
         return values, max(float(sizes.max()), floor) or 1.0
     axes = tuple(range(1, values.ndim))
     tops = np.percentile(sizes, percentile, axis=axes, keepdims=True)
-    tops = np.where(tops > 0, tops, sizes.max(axis=axes, keepdims=True))  # fewer values than are left out
+    tops = np.where(
+        tops > 0, tops, sizes.max(axis=axes, keepdims=True)
+    )  # where the percentile is 0
     return np.clip(np.divide(values, tops, out=np.zeros_like(values), where=tops > 0), -1, 1), 1.0
 
 

@@ -42,9 +42,9 @@ def position_names(estimator: Any, X: Any) -> Any:
     n_channels, n_positions, *further = estimator.sample_shape_
     if names is None or n_channels > 1 or further or len(names) != n_positions:
         return None
-    if list(names) == list(range(n_positions)):  # the names of a table that was given none
+    if list(names) == list(range(n_positions)):  # pandas' names where none were given
         return None
-    return np.array([*names, None], dtype=object)[:-1]  # tuples stay tuples
+    return np.array([*names, None], dtype=object)[:-1]  # names that are tuples stay single entries
 
 
 def _renamed(step, names):

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sklcnn.inspection.saliency import SaliencyDisplay
 
 CROSSES = {"marker": "X", "linestyle": "", "color": "black", "markeredgecolor": "white", "markersize": 7}
-FAINT = 0.1  # of the scale: a sample whose probability loses no more looks as if nothing had been found
+FAINT = 0.1  # share of the scale; a sample whose probability loses less looks blank
 
 
 def write_title(shown: SaliencyDisplay, share: float, top: float, smoothing: float | None) -> str:

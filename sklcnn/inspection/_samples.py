@@ -70,7 +70,7 @@ def _no_network(estimator):
 
 
 def class_names(encoding: Any, display_labels: Any) -> np.ndarray | None:
-    """Give the names of classes for titles: those of the user's choice, of a DataFrame's columns, or the labels.
+    """Find the names of classes for titles: those that the user chose, those of a DataFrame's columns, or the labels.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def read_store(cnn: BaseCNN, X: Any) -> Store:
 
 
 def choose_rows(samples: Any, n_rows: int, default: int) -> np.ndarray:
-    """Give the positions of the rows to show.
+    """Find the positions of the rows to show.
 
     Parameters
     ----------

@@ -200,7 +200,7 @@ class TrainingCurveDisplay:
 
 
 def _chose_an_epoch(cnn):
-    """Tell whether early stopping chose the weights; a refit goes as long as it found best."""
+    """Tell whether early stopping chose the epoch whose weights are kept, or the number of epochs of a refit."""
     spec = cnn.net_.spec
     return spec.patience is not None or spec.label == "refit"
 

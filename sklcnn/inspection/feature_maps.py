@@ -33,10 +33,11 @@ from sklcnn.network.cnn import ConvBlock
 from sklcnn.wording import shown
 
 N_SAMPLES = 2  # shown unless others are chosen
-# By the number of spatial axes: maps beside each other, and the width of the samples' column as against theirs.
+# By the number of spatial axes: how many maps stand beside each other, and how wide the samples' column is, where
+# theirs is 1.
 COLUMNS = {1: 4, 2: 8, 3: 8}
 FIRST_COLUMN = {1: 1.4, 2: 1.0, 3: 1.0}
-NOTHING = 1e-4  # of the largest value: maps that are weaker are drawn as if they were 0
+NEGLIGIBLE = 1e-4  # of the largest value: maps that are weaker are drawn as if they were 0
 MEANINGS = {None: "output", True: "activation", False: "before activation"}  # by `after_activation`
 
 
@@ -285,7 +286,7 @@ class FeatureMapDisplay:
 
 
 def _own_filters(layer):
-    """Give the filters of a convolution, (n_maps, n_channels, *kernel), or None."""
+    """Copy the filters of a convolution, (n_maps, n_channels, *kernel), or None."""
     has_some = isinstance(layer, _ConvNd) and not layer.transposed
     return as_numpy(layer.weight).copy() if has_some else None
 
@@ -298,8 +299,8 @@ def _draw_images(figure, rows, maps, share, meaning, shared):
         maps = np.stack([[cut(one, share) for one in sample] for sample in maps])
     scale = signed_scale(maps)
     largest = np.abs(maps).max(axis=(2, 3))
-    # Rounding alone should not look like an answer.
-    tops = np.where(shared | (largest < NOTHING * scale["vmax"]), scale["vmax"], largest)
+    # A map that holds nothing but rounding errors should look empty.
+    tops = np.where(shared | (largest < NEGLIGIBLE * scale["vmax"]), scale["vmax"], largest)
     for i, panels in enumerate(rows):
         for j, panel in enumerate(panels):
             limits = {"vmin": np.sign(scale["vmin"]) * tops[i, j], "vmax": tops[i, j]}

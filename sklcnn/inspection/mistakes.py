@@ -248,7 +248,7 @@ class MistakesDisplay:
 
 
 def _row_losses(cnn, outputs, targets):
-    """Give the loss of each row, (n,), float64."""
+    """Compute the loss of each row, (n,), float64."""
     device = cnn.net_.torch_device_
     with torch.no_grad():
         losses = cnn.net_.criterion_(outputs.to(device), targets.to(device))
@@ -256,7 +256,7 @@ def _row_losses(cnn, outputs, targets):
 
 
 def _given_targets(cnn, y, targets, rows):
-    """Give the targets of some rows as the user gave them: encoded values would come back rounded."""
+    """Return the targets of some rows as the user gave them: decoded values would be rounded."""
     encoding = cnn._encoding
     if isinstance(encoding, ValueEncoding):
         values = check_values(y, cnn._owner)[rows]

@@ -34,7 +34,7 @@ def test_batches_take_every_row_and_are_full_but_for_the_last(join_last):
             assert 1 <= sizes[-1] <= batch_size + (join_last and batch_size > 1)
 
 
-def test_without_joining_there_are_as_many_batches_as_it_takes():
+def test_without_joining_there_are_no_more_batches_than_needed():
     for n in range(1, 40):
         for batch_size in range(1, 45):
             assert len(batch_sizes(n, batch_size)) == math.ceil(n / batch_size)

@@ -247,7 +247,7 @@ def test_signals_of_several_channels_and_lengths_are_no_images():
         fit(X, spatial_dims=1)
 
 
-def test_who_says_that_panels_are_images_is_not_warned():
+def test_panels_declared_as_images_give_no_warning():
     X = RANDOM.normal(size=(N, 22, 160))
     fit(X, image_size=16)
     fit(X.reshape(N, -1), input_shape=(22, 160))

@@ -100,7 +100,7 @@ COLLECTIONS = {
 
 @pytest.mark.parametrize("form", [list, pd.Series, lambda values: pd.DataFrame({"picture": values})])
 @pytest.mark.parametrize("kind", COLLECTIONS)
-def test_pictures(kind, form):
+def test_pictures_of_rows_of_weight_zero_may_be_anything(kind, form):
     assert same_fit(form(COLLECTIONS[kind]), X_kept=form(pick(COLLECTIONS[kind])))
 
 
@@ -123,7 +123,7 @@ def test_columns_of_pictures_in_a_fit_that_goes_on():
     ],
     ids=["mixed labels", "NaN among labels", "indicators", "infinite value"],
 )
-def test_targets(estimator, y):
+def test_targets_of_rows_of_weight_zero_may_be_anything(estimator, y):
     assert same_fit(SHARES, y, estimator=estimator)
 
 
@@ -132,11 +132,11 @@ def test_targets(estimator, y):
     [with_rows(np.arange(N) // 2.0, row_0=np.nan), with_rows([f"{row // 2}" for row in range(N)], row_0=None, row_1=3)],
     ids=["NaN", "mixed"],
 )
-def test_groups(groups):
+def test_groups_of_rows_of_weight_zero_may_be_anything(groups):
     assert same_fit(SHARES, groups=groups, early_stopping=True)
 
 
-def test_validation_rows():
+def test_validation_rows_of_weight_zero_may_be_anything():
     X_val, y_val = with_rows(SHARES, row_0=np.nan), with_rows(LABELS, row_7=99)
     cnn = CNNClassifier(**QUICK)
     one = cnn.fit(SHARES, LABELS, X_val=X_val, y_val=y_val, sample_weight_val=WEIGHTS).history_

@@ -211,7 +211,7 @@ def test_a_warning_names_the_classes_that_cannot_be_held_out(codes, groups, mess
     assert len(train) and len(valid)
 
 
-def test_many_groups_and_classes_are_divided_in_no_time():
+def test_twenty_thousand_groups_of_a_thousand_classes_are_divided():
     n = 20_000
     codes, groups = np.random.RandomState(1).randint(0, 1000, n), np.arange(n)
     train, valid = split(n, 0.1, codes=codes, groups=groups)
@@ -228,6 +228,6 @@ def test_many_groups_and_classes_are_divided_in_no_time():
     ],
     ids=["classes of one row", "one group", "a class a group"],
 )
-def test_where_nothing_can_leave_it_is_an_error(known):
+def test_where_no_row_can_be_held_out_it_is_an_error(known):
     with pytest.raises(ValueError, match=r"owner: early_stopping .*none of the 5 can be held out"):
         split(5, **known)

@@ -166,7 +166,7 @@ def test_a_missing_label_is_an_error(dtype, missing):
         "NaN",
     ],
 )
-def test_labels_that_are_none_are_an_error(y, words):
+def test_invalid_labels_are_an_error(y, words):
     net = CNNClassifier(**QUICK)
     with pytest.raises((ValueError, TypeError), match=words):
         net.fit(X, y)
@@ -337,7 +337,7 @@ def test_values_in_every_form_train_the_same_network(kind, early_stopping):
     ],
     ids=["NaN", "infinity", "too few", "cube", "complex", "words", "none"],
 )
-def test_values_that_are_none_are_an_error(y, words):
+def test_invalid_target_values_are_an_error(y, words):
     net = CNNRegressor(**QUICK)
     with pytest.raises((ValueError, TypeError), match=words):
         net.fit(X, y)

@@ -40,7 +40,7 @@ def _closed_figures():
 
 @pytest.fixture(scope="session")
 def cases(tmp_path_factory):
-    """Give a fitted classifier of three named classes, and its data, for each kind of sample."""
+    """Fit a classifier of three named classes, and its data, for each kind of sample."""
     rng = np.random.RandomState(0)
     y = np.array(["apple", "pear", "fig"] * 8)
     found = {}
@@ -64,7 +64,7 @@ def cases(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def two_tone():
-    """Give three grey images, bright on the left and dark on the right but for noise, and two more to fit on."""
+    """Make three grey images, bright on the left and dark on the right but for noise, and two more to fit on."""
     rng = np.random.RandomState(0)
     X = 0.2 * rng.rand(5, 8, 10, 1)
     X[:, :, :5] += 0.7

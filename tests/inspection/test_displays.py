@@ -34,7 +34,7 @@ looker = pytest.mark.parametrize("display", [DISPLAYS[name] for name in LOOKERS]
 
 
 def arrays_of(shown):
-    """Give what a display holds that can be compared, as arrays."""
+    """List what a display holds that can be compared, as arrays."""
     values = {name: value for name, value in vars(shown).items() if name not in ("figure_", "axes_")}
     return values | {"histories": [history.to_numpy() for history in values.get("histories", [])]}
 
@@ -300,7 +300,7 @@ def test_samples_are_chosen_by_position_or_mask(display, samples, rows, cases):
     ],
     ids=str,
 )
-def test_rows_that_there_are_not_are_an_error(samples, error, words, cases):
+def test_rows_that_do_not_exist_are_an_error(samples, error, words, cases):
     case = cases["grey"]
     with pytest.raises(error, match=words):
         FeatureMapDisplay.from_estimator(case.cnn, case.X, samples=samples)
@@ -319,7 +319,7 @@ def test_files_are_shown_in_their_own_size_and_with_their_names(display, cases):
 
 @looker
 @pytest.mark.parametrize("index", [6, -7])
-def test_a_slice_that_there_is_not_is_an_error(display, index, cases):
+def test_a_slice_that_does_not_exist_is_an_error(display, index, cases):
     case = cases["volumes"]
     with pytest.raises(ValueError, match=f"slice_index={index}.*6"):
         display(case.cnn, case.X, case.y, slice_index=index)

@@ -13,7 +13,7 @@ EDGE = [[-1, 0, 1]] * 3  # answers where it grows brighter to the right
 
 @pytest.fixture(scope="module")
 def step():
-    """Give two pictures that are black, and white from the fifth column on."""
+    """Make two pictures that are black, and white from the fifth column on."""
     X = np.zeros((2, 8, 10, 1))
     X[:, :, 5:] = 1
     return X
@@ -204,7 +204,7 @@ def test_all_maps_are_drawn_on_one_scale_on_demand(cases):
         assert {panel.get_title().removeprefix("map ") for panel in drawn} == {"0", "1", "2"}
 
 
-def test_a_map_of_nothing_but_rounding_is_drawn_as_nothing(by_hand, step):
+def test_a_map_of_nothing_but_rounding_errors_is_drawn_as_zero(by_hand, step):
     cnn = by_hand(step, (2,))
     with torch.no_grad():
         cnn.module_.block1.conv.weight[1] *= 1e-9

@@ -22,7 +22,7 @@ def explain(cnn, X, method, **options):
 
 @pytest.fixture(scope="module")
 def looks_left(two_tone, by_hand, set_by_hand):
-    """Give a network that judges by the brightness of the left half alone."""
+    """Make a network that judges by the brightness of the left half alone."""
     cnn = by_hand(two_tone, (2,), kernel_size=1)
     # One map is lit by what is bright, the other by what is dark.
     set_by_hand(cnn.module_.block1.conv, [1, -1], [-0.5, 0.5])
@@ -459,7 +459,7 @@ def test_what_cannot_be_explained_is_an_error(options, error, words, cases):
         SaliencyDisplay.from_estimator(case.cnn, case.X, draw=False, **options)
 
 
-def test_columns_that_there_are_not_are_an_error(cases):
+def test_columns_that_do_not_exist_are_an_error(cases):
     X = cases["grey"].X
     cnn = CNNRegressor(**SMALL).fit(X, X.mean((1, 2)))
     with pytest.raises(ValueError, match=r"target=1 is no column of y.*: 0\."):

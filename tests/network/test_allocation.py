@@ -77,7 +77,7 @@ def told(what):
     return [(what, parameter) for parameter in allocation.WHILE_TRAINING]
 
 
-def test_the_last_to_leave_gives_the_memory_back(library):
+def test_the_last_fit_to_end_gives_the_memory_back(library):
     began, may_end = threading.Event(), threading.Event()
 
     def train():

@@ -560,7 +560,7 @@ def test_what_one_fit_does_to_its_backbone_no_other_sees(change):
     assert other.fingerprint == fingerprint != first.fingerprint
 
 
-def test_moving_to_where_it_is_keeps_the_network_shared():
+def test_moving_a_shared_network_to_its_own_device_keeps_it_shared():
     first, other = lite0(frozen=True), lite0(frozen=True)
     first.to("cpu").to(torch.float32).to(memory_format=torch.channels_last)
     assert first.network is other.network

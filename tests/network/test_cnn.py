@@ -214,7 +214,7 @@ ARCHITECTURES = [
 
 
 def keras_counts(shape, filters, dense, kernel=3, stride=1, padding="same", window=2, norm=False, flat=True):
-    """Give the shape after each block, channels first, and the numbers of trainable parameters."""
+    """List the shape after each block, channels first, and the numbers of trainable parameters."""
     *size, channels = shape
     dims, shapes, parameters = len(size), [], []
 

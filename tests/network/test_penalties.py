@@ -24,13 +24,13 @@ ONE_LAYER = {
 
 
 def weights_of(module):
-    """Give a network's convolution and dense weights, by layer."""
+    """List a network's convolution and dense weights, by layer."""
     layers = (layer for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)))
     return [layer.weight.detach().numpy().copy() for layer in layers]
 
 
 def others_of(module):
-    """Give all other parameters: biases and normalisation."""
+    """List all other parameters: biases and normalisation."""
     weights = {id(layer.weight) for layer in module.modules() if isinstance(layer, (nn.Linear, nn.Conv1d))}
     return [p.detach().numpy().copy() for p in module.parameters() if id(p) not in weights]
 

@@ -83,7 +83,7 @@ def test_a_table_outlives_a_pickle():
     assert repr(pickle.loads(pickle.dumps(table))) == repr(table)
 
 
-def test_looking_leaves_the_network_as_it_was():
+def test_a_summary_leaves_the_network_as_it_was():
     cnn = fitted(batch_norm=True, dropout=0.5)
     before = [value.clone() for value in cnn.module_.state_dict().values()]
     for mode in (True, False):

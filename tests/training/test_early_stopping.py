@@ -58,7 +58,7 @@ class Scorer:
 
 
 def held_out(y, estimator=CNNClassifier, groups=None, **params):
-    """Give the numbers of the rows that a fit holds out."""
+    """Find the numbers of the rows that a fit holds out."""
     scorer = Scorer(0.0)
     net = estimator(**{**QUICK, "max_epochs": 1, "early_stopping": True, **params}, scoring=scorer)
     net.fit(X[: len(y)], y, groups=groups)
@@ -206,7 +206,7 @@ def test_inputs_and_targets_are_standardised_by_the_training_rows_alone(estimato
 
 
 def losses_of(net, rows, y):
-    """Give the cross-entropy of each row, by torch."""
+    """Compute the cross-entropy of each row, by torch."""
     with torch.no_grad():
         outputs = net.module_(torch.from_numpy(rows)[:, None])
     codes = torch.from_numpy(np.searchsorted(net.classes_, y))

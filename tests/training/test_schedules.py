@@ -16,7 +16,7 @@ PEAK = 0.01
 
 
 def torchs_rates(name, n_updates):
-    """Give the rate of each update by torch's own schedulers, stepped after each update."""
+    """Compute the rate of each update by torch's own schedulers, stepped after each update."""
     parameter = torch.nn.Parameter(torch.zeros(1))
     parameter.grad = torch.zeros(1)
     optimizer = torch.optim.SGD([parameter], lr=PEAK)
@@ -99,7 +99,7 @@ def test_auto_reduces_on_a_plateau_where_early_stopping_waits_for_so_many_epochs
 
 
 def rates_by_hand(watched, peak, n_updates, gain=PLATEAU_GAIN):
-    """Give the rate of each epoch that torch's ReduceLROnPlateau makes of the watched values."""
+    """Compute the rate of each epoch that torch's ReduceLROnPlateau makes of the watched values."""
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=peak)
     scheduler = ReduceLROnPlateau(
         optimizer, factor=PLATEAU_FACTOR, patience=plateau_wait(n_updates), threshold=gain, min_lr=PLATEAU_FLOOR * peak

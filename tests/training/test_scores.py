@@ -45,7 +45,7 @@ def test_r2_of_one_row_is_not_a_number():
     assert np.isnan(RunningScore(R2, torch.zeros(1, 1), None).of_all(torch.zeros(1, 1)))
 
 
-def test_a_score_that_was_taken_begins_anew():
+def test_a_running_score_starts_again_after_it_was_taken():
     running = RunningScore(ACCURACY, torch.tensor([0, 1]), None)
     assert running.of_all(torch.eye(2)) == 1
     assert running.of_all(torch.eye(2).flip(0)) == 0

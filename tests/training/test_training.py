@@ -36,7 +36,7 @@ def outputs(net, rows=X):
 
 
 def state(net):
-    """Give all weights and buffers."""
+    """Copy all weights and buffers."""
     return {name: tensor.clone() for name, tensor in net.module_.state_dict().items()}
 
 
@@ -45,7 +45,7 @@ def same_state(one, other):
 
 
 def initial(estimator, y, **params):
-    """Give the network as it is before the first step: after one that is too small to change a bit."""
+    """Make the network as it is before the first step, by a step that is too small to change a bit."""
     frozen = {"learning_rate": 1e-300, "max_epochs": 1, "lr_schedule": None}
     return copy.deepcopy(estimator(**{**QUICK, **params, **frozen}).fit(X, y).module_).train()
 

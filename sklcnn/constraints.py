@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping as MappingABC
-from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from sklcnn.sizes import is_sequence
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
@@ -212,13 +212,6 @@ class OneOf(Constraint):
 
     def __str__(self):
         return _listed(self.alternatives())
-
-
-def is_sequence(value: Any) -> bool:
-    """Whether a value is a list, a tuple or a one-dimensional array: what a grid search passes for a tuple."""
-    return (isinstance(value, Sequence) and not isinstance(value, (str, bytes))) or (
-        isinstance(value, np.ndarray) and value.ndim == 1
-    )
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from sklcnn.constraints import is_sequence
 from sklcnn.data.inputs import InputSpec
 from sklcnn.donors import find_donor
-from sklcnn.network.cnn import NetworkSpec
+from sklcnn.network.plan import NetworkSpec
 from sklcnn.parameters import CNNParameters
+from sklcnn.sizes import is_sequence
 from sklcnn.suggestions import did_you_mean
 from sklcnn.training.run import TrainingSpec
 from sklcnn.wording import LINE, cut, shown

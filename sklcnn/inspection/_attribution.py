@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from scipy.special import logsumexp
 
-from sklcnn.constraints import Number, is_sequence
+from sklcnn.constraints import Number
 from sklcnn.data.targets import ValueEncoding
 from sklcnn.inspection._network import OpenNetwork, as_numpy
+from sklcnn.sizes import is_sequence
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import PARAGRAPH, cut, shown
 

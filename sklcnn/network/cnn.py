@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from sklcnn.constraints import is_sequence
-from sklcnn.network.convolutions import CONVOLUTION_LAYERS, make_convolution, same_padding
-from sklcnn.wording import shown
+from sklcnn.network.convolutions import CONVOLUTION_LAYERS, make_convolution
+from sklcnn.network.plan import NetworkSpec, plan_blocks
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -33,65 +31,6 @@ POOLINGS: dict[str, dict[int, Any]] = {
 }
 POOLING_LAYERS = tuple(layer for layers in POOLINGS.values() for layer in layers.values())
 FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
-
-
-@dataclass(frozen=True)
-class NetworkSpec:
-    """What the network is made of: the estimator's hyper-parameters of the groups layers and regularisation."""
-
-    owner: str
-    filters: tuple[int, ...]
-    kernel_size: Any
-    stride: Any
-    padding: str
-    pooling: str | None
-    pool_size: Any
-    global_pooling: str | None
-    dense_units: tuple[int, ...]
-    activation: Any
-    batch_norm: bool
-    dropout: float
-    conv_dropout: float
-    bfloat16: bool = False  # whether it computes in that precision
-
-
-def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> list[tuple[int, ...]]:
-    """Spread a size over blocks and axes.
-
-    Parameters
-    ----------
-    value : int or sequence
-        An int for all; or one entry a block, each an int or one number an axis; or a flat sequence of equal entries,
-        which is that number.
-    n_blocks, n_axes : int
-    name, owner : str
-        For the message.
-
-    Returns
-    -------
-    sizes : list of tuple of int
-        One tuple of `n_axes` numbers a block.
-    """
-    if is_sequence(value):
-        entries = list(value)
-        if len(entries) != n_blocks and entries and all(not is_sequence(e) and e == entries[0] for e in entries):
-            entries = [entries[0]] * n_blocks
-    else:
-        entries = [value] * n_blocks
-    if len(entries) != n_blocks:
-        raise ValueError(
-            f"{owner}: {name}={shown(value)} has {len(entries)} entries for {n_blocks} convolution block"
-            f"{'s' * (n_blocks != 1)}. Pass one number, or one entry a block"
-            f"{f', such as ({tuple(entries)},) for one block with a number an axis' if n_blocks == 1 else ''}."
-        )
-    sizes = [tuple(int(s) for s in entry) if is_sequence(entry) else (int(entry),) * n_axes for entry in entries]
-    for size in sizes:
-        if len(size) != n_axes:
-            raise ValueError(
-                f"{owner}: {name}={shown(value)} gives a block {len(size)} numbers, but the samples have {n_axes} "
-                f"spatial ax{'is' if n_axes == 1 else 'es'}. Pass one number an axis."
-            )
-    return sizes
 
 
 class Standardize(nn.Module):
@@ -234,43 +173,24 @@ def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[Order
     ValueError
         If a "valid" kernel does not fit into what is left of a sample.
     """
-    channels, *size = sample_shape
-    n_axes, n_blocks = len(size), len(spec.filters)
-    kernels, strides, pools = (
-        per_block(getattr(spec, name), n_blocks, n_axes, name, spec.owner) if n_blocks else []
-        for name in ("kernel_size", "stride", "pool_size")
-    )
+    n_axes = len(sample_shape) - 1
+    plans, n_features = plan_blocks(spec, sample_shape)
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for number, (filters, kernel, stride, window) in enumerate(
-        zip(spec.filters, kernels, strides, pools, strict=True), start=1
-    ):
-        pads = same_padding(size, kernel, stride) if spec.padding == "same" else [(0, 0)] * n_axes
-        padded = [n + before + after for n, (before, after) in zip(size, pads, strict=True)]
-        if any(k > n for k, n in zip(kernel, padded, strict=True)):
-            raise ValueError(
-                f"{spec.owner}: block {number} has kernel_size={kernel}, but only {tuple(size)} positions are left "
-                'there. Use padding="same", smaller kernels or fewer blocks.'
-            )
-        pad, conv = make_convolution(channels, filters, size, kernel, stride, pads, bfloat16=spec.bfloat16)
-        size = [(n - k) // s + 1 for n, k, s in zip(padded, kernel, stride, strict=True)]
-        pool = None
-        if spec.pooling is not None:
-            window = tuple(1 if w > n else w for w, n in zip(window, size, strict=True))
-            if any(w > 1 for w in window):
-                pool = POOLINGS[spec.pooling][n_axes](window)
-                size = [n // w for n, w in zip(size, window, strict=True)]
-        layers[f"block{number}"] = ConvBlock(
+    for plan in plans:
+        pad, conv = make_convolution(
+            plan.channels, plan.filters, plan.size, plan.kernel, plan.stride, plan.pads, bfloat16=spec.bfloat16
+        )
+        layers[plan.name] = ConvBlock(
             conv,
-            NORMS[n_axes](filters) if spec.batch_norm else None,
+            NORMS[n_axes](plan.filters) if spec.batch_norm else None,
             make_activation(spec.activation),
-            pool,
+            POOLINGS[spec.pooling][n_axes](plan.window) if spec.pooling and plan.window else None,
             FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
             pad=pad,
             pool_first=spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
         )
-        channels = filters
     layers["features"] = GlobalPool(spec.global_pooling) if spec.global_pooling else Flatten()
-    return layers, channels if spec.global_pooling else channels * math.prod(size)
+    return layers, n_features
 
 
 def head_layers(spec: NetworkSpec, n_features: int, n_outputs: int) -> OrderedDict:

@@ -14,7 +14,6 @@ All other layers are PyTorch's own, as they come.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,12 +25,6 @@ CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 CONVOLUTION_LAYERS = tuple(CONVOLUTIONS.values())
 CONVOLVE: dict[int, Any] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 PADS: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
-
-
-def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:
-    """Compute the zeros before and after each axis for ``ceil(size / stride)`` outputs: TensorFlow's "SAME"."""
-    totals = [max((math.ceil(n / s) - 1) * s + k - n, 0) for n, k, s in zip(size, kernel, stride, strict=True)]
-    return [(total // 2, total - total // 2) for total in totals]
 
 
 def output_sizes(

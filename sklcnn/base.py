@@ -32,6 +32,7 @@ from sklcnn.parameters import CNNParameters
 from sklcnn.scikit_callbacks import CALLBACK_ATTRIBUTES, CallbackSupportMixin, FitTask, with_callbacks
 from sklcnn.scorers import checked_score, find_scorer, is_scikit_learns, scored_data, takes_weights
 from sklcnn.specs import input_spec, loads_weights, network_spec, training_spec
+from sklcnn.training.memory import check_fits, need_of_network, need_on_backbone
 from sklcnn.training.run import FrozenStage, Watch
 from sklcnn.training.scores import RunningScore, Score
 from sklcnn.training.seeding import draw_seed, seeded
@@ -368,41 +369,37 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
         from sklcnn.training.net import make_net
 
         if self.backbone is None:
-            module = self._build_module(encoding, reading, train_rows)
+            module = self._build_module(encoding, reading, spec, train_rows)
         else:
-            module, spec = self._build_on_backbone(encoding, reading, spec)
+            module, spec = self._build_on_backbone(encoding, reading, spec, len(train_rows))
         callbacks = user_callbacks(self.callbacks, self._owner, refit)
         net = make_net(module.to(TORCH_FLOATS[self.precision]), spec, self._make_loss(encoding), callbacks)
         net.given_callbacks = self.callbacks
         net.built_from = built_from(self, reading.sample_shape)
         return net
 
-    def _build_module(self, encoding, reading, train_rows):
+    def _build_module(self, encoding, reading, spec, train_rows):
+        network, shape = network_spec(self, reading.sample_shape), reading.sample_shape
+        check_fits(need_of_network(network, spec, shape, encoding.n_outputs, len(train_rows)), spec)
         statistics = None
         if self.standardize:
             statistics = channel_statistics(train_rows.store, train_rows.rows, train_rows.weights)
-        return build_network(
-            network_spec(self, reading.sample_shape), reading.sample_shape, encoding.n_outputs, statistics
-        )
+        return build_network(network, shape, encoding.n_outputs, statistics)
 
-    def _build_on_backbone(self, encoding, reading, spec):
+    def _build_on_backbone(self, encoding, reading, spec, n_rows):
         """Build a network on a backbone; give it with the spec, which now knows how long the backbone is frozen."""
         from sklcnn.network.backbones import load_backbone
         from sklcnn.network.cnn import build_on_backbone
 
-        spec, donor = self._with_backbone_defaults(spec), find_donor(self.backbone)
+        spec, donor, shape = self._with_backbone_defaults(spec), find_donor(self.backbone), reading.sample_shape
+        frozen = spec.freeze_epochs > 0
         if donor is not None:
-            backbone = lend_backbone(donor, frozen=spec.freeze_epochs > 0)
-            return build_on_backbone(network_spec(self, reading.sample_shape), backbone, encoding.n_outputs), spec
-        scale = 1 / reading.unit
-        backbone = load_backbone(
-            self.backbone,
-            self.backbone_weights,
-            reading.sample_shape,
-            scale=scale,
-            frozen=spec.freeze_epochs > 0,
-        )
-        return build_on_backbone(network_spec(self, reading.sample_shape), backbone, encoding.n_outputs), spec
+            backbone = lend_backbone(donor, frozen=frozen)
+        else:
+            backbone = load_backbone(self.backbone, self.backbone_weights, shape, scale=1 / reading.unit, frozen=frozen)
+        network = network_spec(self, shape)
+        check_fits(need_on_backbone(network, spec, backbone, encoding.n_outputs, n_rows), spec)
+        return build_on_backbone(network, backbone, encoding.n_outputs), spec
 
     def _with_backbone_defaults(self, spec):
         """Decide for how long the backbone is frozen and how fast it trains then, where that is left open."""
@@ -463,7 +460,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
 
     def _features(self, net, store, rows):
         """Look up or compute the features that a frozen backbone gives for some rows."""
-        from sklcnn.network.backbones import BACKBONE_BATCH
+        from sklcnn.network.backbones import backbone_batch_size
         from sklcnn.network.feature_cache import cached_features, open_feature_cache
 
         return cached_features(
@@ -471,7 +468,7 @@ class BaseCNN(CallbackSupportMixin, CNNParameters):
             store,
             rows,
             cache=open_feature_cache(self.feature_cache),
-            batch_size=BACKBONE_BATCH,
+            batch_size=backbone_batch_size(store.sample_shape),
             device=net.device,
             precision=net.spec.precision,
             image_size=store.sample_shape[1:],

@@ -17,7 +17,7 @@ from sklcnn.data.inputs import InputSpec, read_again, read_inputs
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.declarations import parameter
 from sklcnn.donors import check_donor, find_donor, lend_backbone
-from sklcnn.network.backbones import BACKBONE_BATCH, check_backbone, load_backbone
+from sklcnn.network.backbones import backbone_batch_size, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters
 from sklcnn.specs import find_image_size, loads_weights, resolve_device
@@ -191,7 +191,7 @@ class CNNFeatures(
                 store,
                 slice(None),
                 cache=open_feature_cache(self.feature_cache),
-                batch_size=min(self.batch_size, BACKBONE_BATCH),
+                batch_size=min(self.batch_size, backbone_batch_size(store.sample_shape)),
                 device=device,
                 precision=self._precision,
                 image_size=store.sample_shape[1:],

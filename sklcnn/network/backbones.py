@@ -10,6 +10,7 @@ import copy
 import functools
 import hashlib
 import itertools
+import math
 import os
 import pickle
 import re
@@ -58,13 +59,18 @@ LITE0 = "efficientnet_lite0"
 LITE0_HEADS = ("classifier.", "_fc.")
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
-BACKBONE_BATCH = (
-    32  # images that go through a backbone at once without gradients: of 224 pixels, what fits a cache best
-)
+# Images that go through a backbone at once without gradients: of 224 pixels, what fits a cache best. Of pictures so
+# large that so many would take gigabytes, fewer.
+BACKBONE_BATCH, BACKBONE_POSITIONS = 32, 32 * 448**2
 
 # Networks kept in memory with their weights read: enough for a search over a few backbones.
 MAX_NETWORKS = 4
 DOWNLOAD_TIMEOUT = 10.0  # seconds to reach the server before giving up
+
+
+def backbone_batch_size(sample_shape):
+    """Choose how many samples of a shape (channels first) go through a backbone at once without gradients."""
+    return max(1, min(BACKBONE_BATCH, BACKBONE_POSITIONS // math.prod(sample_shape[1:])))
 
 
 class Counter:

@@ -21,7 +21,7 @@ from sklcnn.data.batches import batch_sizes
 from sklcnn.data.inputs import Store
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.allocation import freed_memory_kept
-from sklcnn.network.backbones import BACKBONE_BATCH, Backbone
+from sklcnn.network.backbones import Backbone, backbone_batch_size
 from sklcnn.network.cnn import flat, widest_layer
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.penalties import FROZEN_L2, add_penalty_gradients, penalised_weights, weight_penalty
@@ -58,7 +58,7 @@ def has_backbone(network: nn.Module) -> bool:
 def evaluation_batch_size(network: nn.Module, sample_shape: Sequence[int]) -> int:
     """Choose how many rows go through a network at once without gradients."""
     if has_backbone(network):
-        return BACKBONE_BATCH
+        return backbone_batch_size(sample_shape)
     return max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // widest_layer(network, sample_shape)))
 
 

@@ -1,0 +1,136 @@
+"""How many weights and values a network has, before it is built, and how much memory is free."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sklcnn.network.plan import NetworkSpec, plan_blocks
+
+INDEX_BYTES = 8
+UNLIMITED = 2**60  # more is a control group's way to say that there is no limit
+# The files of a memory control group, by version: limit, usage, and the line of memory.stat that can be taken back.
+V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+V2 = ("memory.max", "memory.current", "inactive_file")
+
+
+def count_weights(spec: NetworkSpec, sample_shape: tuple[int, ...], n_outputs: int) -> dict[str, int]:
+    """Count the weights of each layer of a network that is not built yet.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    sample_shape : tuple of int
+        Channels first.
+    n_outputs : int
+    """
+    plans, n_features = plan_blocks(spec, sample_shape)
+    counts = {plan.name: plan.filters * (plan.channels * math.prod(plan.kernel) + 1) for plan in plans}
+    return counts | count_head_weights(spec, n_features, n_outputs)
+
+
+def count_head_weights(spec: NetworkSpec, n_features: int, n_outputs: int) -> dict[str, int]:
+    """Count the weights of each dense layer on so many features."""
+    widths = [n_features, *spec.dense_units, n_outputs]
+    names = [*(f"dense{number}" for number in range(1, len(widths) - 1)), "output"]
+    return {name: (n_in + 1) * n_out for name, (n_in, n_out) in zip(names, itertools.pairwise(widths), strict=True)}
+
+
+def sample_bytes(spec: NetworkSpec, sample_shape: tuple[int, ...], value_bytes: int) -> int:
+    """Count the bytes of one sample that are in memory at once while a network trains, where they are most.
+
+    The outputs of all layers are kept for the gradients, those of maximum pooling with the places of the maxima; each
+    layer's gradient is computed from the next one's. What the library needs besides is not counted.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    sample_shape : tuple of int
+        Channels first.
+    value_bytes : int
+        Of a number.
+    """
+    plans, _ = plan_blocks(spec, sample_shape)
+    kept = most = 2 * math.prod(sample_shape) * value_bytes  # as it comes, and standardised
+    before = 0
+    for plan in plans:
+        convolved, pooled = (plan.filters * math.prod(size) for size in (plan.convolved, plan.pooled))
+        kept += convolved * value_bytes * (2 if spec.batch_norm else 1)
+        most = max(most, kept + (convolved + before) * value_bytes)
+        before = convolved
+        if plan.window is not None:
+            kept += pooled * (value_bytes + (INDEX_BYTES if spec.pooling == "max" else 0))
+            most = max(most, kept + (convolved + pooled) * value_bytes)
+            before = pooled
+    return most
+
+
+def free_memory(root: Path = Path("/")) -> int | None:
+    """Find how many bytes this process may still take; None where the system does not tell.
+
+    What the machine has left, swap included, and what the limits of the process's control groups, such as a
+    container's, leave of it. Files that the system keeps in memory count as free.
+
+    Parameters
+    ----------
+    root : Path
+        Where the system's files are.
+    """
+    limits = [*_left_of_machine(root), *_left_of_groups(root)]
+    if not limits and root == Path("/"):
+        limits += _physical_memory()
+    return min(limits, default=None)
+
+
+def _left_of_machine(root: Path) -> list[int]:
+    """Read what the machine has left, in a list of one number or none."""
+    told = {name: value.split() for name, _, value in (line.partition(":") for line in _lines(root / "proc/meminfo"))}
+    if "MemAvailable" not in told:
+        return []
+    return [sum(int(told[name][0]) * 1024 for name in ("MemAvailable", "SwapFree") if name in told)]
+
+
+def _physical_memory():
+    """Read the size of the memory where nothing is told of what is free, as on a Mac."""
+    try:
+        return [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    except (AttributeError, ValueError, OSError):
+        return []
+
+
+def _left_of_groups(root: Path) -> Iterator[int]:
+    """Read what each memory control group of this process, and those around it, leave."""
+    for line in _lines(root / "proc/self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            base, names = root / "sys/fs/cgroup/memory", V1
+        elif not controllers:
+            base, names = root / "sys/fs/cgroup", V2
+        else:
+            continue
+        group = base / path.strip().lstrip("/")
+        # In a container the path may be the host's, and what is mounted is the container's own group.
+        for folder in (group, *group.parents):
+            yield from _left_of_group(folder, *names)
+            if folder == base:
+                break
+
+
+def _left_of_group(folder, limit_name, usage_name, reclaimable_name):
+    """Read what one control group leaves, if it has a limit."""
+    limit, usage = ("".join(_lines(folder / name)).strip() for name in (limit_name, usage_name))
+    if not (limit.isdecimal() and usage.isdecimal()) or int(limit) > UNLIMITED:
+        return
+    stat = dict(line.split()[:2] for line in _lines(folder / "memory.stat") if len(line.split()) == 2)
+    yield max(0, int(limit) - int(usage) + int(stat.get(reclaimable_name, 0)))
+
+
+def _lines(path):
+    """Read a file's lines; none where it cannot be read."""
+    try:
+        return path.read_text().splitlines()
+    except OSError:
+        return []

@@ -1,0 +1,101 @@
+"""Does a training run fit into memory? A process that takes more than there is, is killed without a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sklcnn.network.memory import count_head_weights, count_weights, free_memory, sample_bytes
+from sklcnn.network.plan import NetworkSpec
+from sklcnn.training.run import TrainingSpec
+
+GB = 1e9
+# Numbers that an optimiser keeps for each weight. Of others it is not known, and none are counted.
+MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1, "rmsprop": 1}
+WEIGHT_BYTES = {"float64": 8}
+VALUE_BYTES = {"float64": 8, "bfloat16": 2}
+SINGLE = 4
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a fit takes of memory: as much as is known beforehand, which is less than it will be.
+
+    Attributes
+    ----------
+    weights : dict of str to int
+        How many each layer has.
+    n_copies : int
+        Of the weights: gradients, the optimiser's state and what a fit goes back to.
+    network : int
+        Bytes of all copies.
+    n_batch : int
+        Rows of a batch.
+    batch : int
+        Bytes.
+    """
+
+    weights: dict[str, int]
+    n_copies: int
+    network: int
+    n_batch: int
+    batch: int
+
+
+def need_of(weights: dict[str, int], row_bytes: int, spec: TrainingSpec, n_rows: int) -> Need:
+    """Count what it takes to train so many weights a layer on rows that take so many bytes each in a batch."""
+    moments = MOMENTS.get(spec.optimizer, 0) if isinstance(spec.optimizer, str) else 0
+    # The weights, their gradients and moments; a copy from before the fit; one of the last epoch with its moments, and
+    # one of the best where that is kept.
+    n_copies = 3 + moments + (1 + moments) * (1 if spec.patience is None else 2)
+    network = sum(weights.values()) * WEIGHT_BYTES.get(spec.precision, SINGLE) * n_copies
+    n_batch = min(spec.batch_size, n_rows)
+    return Need(weights, n_copies, network, n_batch, n_batch * row_bytes)
+
+
+def need_of_network(
+    network: NetworkSpec, spec: TrainingSpec, sample_shape: tuple[int, ...], n_outputs: int, n_rows: int
+) -> Need:
+    """Count what it takes to train a network of convolution blocks.
+
+    Parameters
+    ----------
+    network : NetworkSpec
+    spec : TrainingSpec
+    sample_shape : tuple of int
+        Channels first.
+    n_outputs : int
+    n_rows : int
+        That train.
+    """
+    row_bytes = sample_bytes(network, sample_shape, VALUE_BYTES.get(spec.precision, SINGLE))
+    return need_of(count_weights(network, sample_shape, n_outputs), row_bytes, spec, n_rows)
+
+
+def need_on_backbone(network: NetworkSpec, spec: TrainingSpec, backbone: Any, n_outputs: int, n_rows: int) -> Need:
+    """Count what it takes to train a network on a backbone, as far as that is known: the weights that train."""
+    weights = count_head_weights(network, backbone.n_features, n_outputs)
+    if spec.freeze_epochs < spec.max_epochs:
+        weights["backbone"] = sum(parameter.numel() for parameter in backbone.parameters())
+    return need_of(weights, 0, spec, n_rows)
+
+
+def check_fits(need: Need, spec: TrainingSpec) -> None:
+    """Compare what a fit takes with what is free.
+
+    Raises
+    ------
+    MemoryError
+        If it takes more, with what would take less.
+    """
+    free = free_memory() if spec.device == "cpu" else None
+    if free is None or need.network + need.batch <= free:
+        return
+    largest = max(need.weights, key=lambda name: need.weights[name])
+    raise MemoryError(
+        f"{spec.owner}: the network and its batches take more memory than there is ({free / GB:,.1f} GB are free): "
+        f"{need.network / GB:,.1f} GB for {need.n_copies} copies of {sum(need.weights.values()):,} weights, most of "
+        f"them in {largest} (gradients, the optimizer's state and what a fit goes back to are copies), and "
+        f"{need.batch / GB:,.1f} GB for a batch of {need.n_batch} row{'s' * (need.n_batch != 1)}. Lower batch_size, "
+        "filters, kernel_size, dense_units or image_size, raise stride or pool_size, or set global_pooling."
+    )

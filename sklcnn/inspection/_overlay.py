@@ -50,9 +50,7 @@ def scale_values(values: np.ndarray, *, percentile: float | None, floor: float) 
         return values, max(float(sizes.max()), floor) or 1.0
     axes = tuple(range(1, values.ndim))
     tops = np.percentile(sizes, percentile, axis=axes, keepdims=True)
-    tops = np.where(
-        tops > 0, tops, sizes.max(axis=axes, keepdims=True)
-    )  # where the percentile is 0
+    tops = np.where(tops > 0, tops, sizes.max(axis=axes, keepdims=True))  # where the percentile is 0
     return np.clip(np.divide(values, tops, out=np.zeros_like(values), where=tops > 0), -1, 1), 1.0
 
 

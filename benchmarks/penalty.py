@@ -16,8 +16,8 @@ from benchmarks.timing import in_turn, seconds, spread, table
 from benchmarks.training import make_problems
 from sklcnn import CNNClassifier
 from sklcnn.network.penalties import add_penalty_gradients, penalised_weights, weight_penalty
-from sklcnn.training.net import evaluation_batch_size
-from sklcnn.training.snapshots import Snapshot
+from sklcnn.training.copies import Snapshot
+from sklcnn.training.evaluation import evaluation_batch_size
 
 PENALTIES = {"l2": (0.0, 1e-4), "l1": (1e-4, 0.0), "l1 and l2": (1e-4, 1e-4)}
 COPY = "copies of the weights"

@@ -13,7 +13,7 @@ import torch
 from benchmarks.timing import in_turn, ratio, seconds, spread, table
 from benchmarks.training import LEARNING_RATE, make_problems
 from sklcnn import CNNClassifier
-from sklcnn.training.net import evaluation_batch_size
+from sklcnn.training.evaluation import evaluation_batch_size
 
 BARE, SKLCNN = "bare network", "predict"
 N_IMAGES = 6000

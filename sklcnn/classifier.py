@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.special import log_expit, log_softmax
 from sklearn.base import ClassifierMixin
 
-from sklcnn.base import BaseCNN, OneEpochAtATime, memory_errors_explained, unchanged_on_error
+from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
-from sklcnn.data.targets import class_weights, learn_labels
 from sklcnn.declarations import parameter
-from sklcnn.network.losses import CLASSIFICATION_LOSSES, RowLoss
+from sklcnn.fitting.data import Given
+from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime
+from sklcnn.network.losses import CLASSIFICATION_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
-from sklcnn.training.scores import ACCURACY, LABEL_SET_ACCURACY
+from sklcnn.tasks.learn import learn_labels
 from sklcnn.wording import shown
 
 
@@ -77,37 +77,22 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         gradients are clipped to a norm of 1, so that the rare rows do not shake the network to death.""",
     )
 
-    def _draft_encoding(self, y):
-        return learn_labels(y, self._owner)
+    classes_ = FittedAttribute(lambda fitted: fitted.task.classes, "The labels, sorted.")
 
-    def _known_encoding(self, y):
-        found = learn_labels(y, self._owner)
-        if found.multilabel != self._encoding.multilabel or not np.array_equal(found.classes, self.classes_):
+    def _learn_task(self, y):
+        return learn_labels(y, self._name)
+
+    def _known_task(self, y):
+        known, found = super()._known_task(y), learn_labels(y, self._name)
+        if not known.accepts(found):
             raise ValueError(
-                f"{self._owner}: warm_start goes on with the classes of the last fit, {shown(self.classes_.tolist())}, "
+                f"{self._name}: warm_start goes on with the classes of the last fit, {shown(self.classes_.tolist())}, "
                 f"but y holds {shown(found.classes.tolist())}. Pass rows of each class, or set warm_start=False."
             )
-        return self._encoding
+        return known
 
-    def _finish_encoding(self, draft, y, rows, weights):
-        return draft
-
-    def _make_loss(self, encoding):
-        kind = "labels" if encoding.multilabel else "classes"
-        return RowLoss(self.loss, encoding.n_outputs, kind, float(self.label_smoothing), self._owner)
-
-    def _class_weights(self, encoding, targets, weights):
-        if self.class_weight is None:
-            return None
-        if encoding.multilabel:
-            raise ValueError(
-                f"{self._owner}: class_weight is not defined where y is an indicator matrix, in which a row may have "
-                "several labels. Use sample_weight."
-            )
-        return class_weights(self.class_weight, encoding, targets.numpy(), weights, self._owner)
-
-    def _default_score(self, encoding):
-        return LABEL_SET_ACCURACY if encoding.multilabel else ACCURACY
+    def _make_loss(self, task):
+        return task.make_loss(self.loss, self._name, float(self.label_smoothing))
 
     @OneEpochAtATime
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> CNNClassifier:
@@ -125,51 +110,30 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         -------
         self : object
         """
-        with unchanged_on_error(self), memory_errors_explained(self._owner):
-            self._check_parameters()
-            if self.class_weight == "balanced":
-                raise ValueError(
-                    f'{self._owner}: class_weight="balanced" is not defined for partial_fit, which sees a part of the '
-                    "rows. Pass a {label: weight} dict."
-                )
-            self._partial_fit(X, y, sample_weight, self._known_classes(y, classes))
+        self._check_parameters()
+        if self.class_weight == "balanced":
+            raise ValueError(
+                f'{self._name}: class_weight="balanced" is not defined for partial_fit, which sees a part of the '
+                "rows. Pass a {label: weight} dict."
+            )
+        self._partial_fit(Given(X, y, sample_weight), self._known_classes(y, classes))
         return self
 
     def _known_classes(self, y, classes):
-        """Check the `classes` of a call to `partial_fit`; give the encoding of a first call."""
-        if hasattr(self, "net_"):
+        """Check the `classes` of a call to `partial_fit`; return the task of a first call."""
+        if self._fitted is not None:
             if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
                 raise ValueError(
-                    f"{self._owner}: classes={shown(list(classes))} differ from those of the first call, "
+                    f"{self._name}: classes={shown(list(classes))} differ from those of the first call, "
                     f"{shown(self.classes_.tolist())}. Pass the same, or none."
                 )
             return None
-        return learn_labels(y, self._owner, classes)
-
-    def _remember_network(self, net, encoding, reading):
-        super()._remember_network(net, encoding, reading)
-        self.classes_ = encoding.classes
+        return learn_labels(y, self._name, classes)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict labels.
-
-        Parameters
-        ----------
-        X : array-like
-            Samples of the shape that `fit` was given.
-
-        Returns
-        -------
-        y : ndarray of shape (n,) or (n, n_labels)
-            Labels as `fit` was given them, or an indicator matrix.
-        """
-        outputs = self._outputs(X)
-        return self._encoding.decode(outputs)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each class.
@@ -184,7 +148,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             For an indicator matrix the probability of each label by itself.
         """
         outputs = self._outputs(X)
-        return self._encoding.probabilities(outputs)
+        return self._task.readable(outputs)
 
     def predict_log_proba(self, X: Any) -> np.ndarray:
         """Predict the logarithm of each class's probability.
@@ -197,11 +161,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         -------
         log_probabilities : ndarray of shape (n, n_classes)
         """
-        outputs = self._outputs(X).astype(np.float64)
-        return log_expit(outputs) if self._encoding.multilabel else log_softmax(outputs, axis=1)
+        outputs = self._outputs(X)
+        return self._task.log_probabilities(outputs)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Give the network's logits.
+        """Return the network's logits.
 
         Parameters
         ----------
@@ -213,6 +177,4 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             For two classes the logit of the second minus that of the first.
         """
         outputs = self._outputs(X)
-        if len(self.classes_) == 2 and not self._encoding.multilabel:
-            return outputs[:, 1] - outputs[:, 0]
-        return outputs
+        return self._task.decision(outputs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections import OrderedDict
 from typing import Any
 
 from sklearn.exceptions import NotFittedError
@@ -19,14 +18,14 @@ def find_donor(backbone: Any) -> Any:
     return inner if isinstance(inner, Donor) else None
 
 
-def check_donor(donor: Donor) -> None:
+def check_donor(donor: Any) -> None:
     """Refuse an estimator that has no network yet.
 
     Raises
     ------
     NotFittedError
     """
-    if "net_" not in vars(donor):
+    if donor._fitted is None:
         raise NotFittedError(
             f"backbone holds a {type(donor).__name__} that is not fitted. Fit it first; among the candidates of a "
             "search, which unfits estimators, wrap it in scikit-learn's FrozenEstimator."
@@ -46,16 +45,12 @@ def lend_backbone(donor: Any, *, frozen: bool) -> Any:
     -------
     backbone : Backbone
     """
-    from torch import nn
-
     from sklcnn.network.backbones import adopt_network
 
-    layers = dict(donor.module_.named_children())
-    if "backbone" in layers:
-        lent = copy.deepcopy(layers["backbone"])
+    network = donor.module_
+    if network.has_backbone:
+        lent = copy.deepcopy(network.backbone)
     else:
-        names = list(layers)
-        kept = names[: names.index("features") + 1]
-        network = copy.deepcopy(nn.Sequential(OrderedDict((name, layers[name]) for name in kept)))
-        lent = adopt_network(network, donor.sample_shape_)
+        names = [name for name, _ in network.named_children()]
+        lent = adopt_network(copy.deepcopy(network[: names.index("features") + 1]), donor.sample_shape_)
     return lent.freeze() if frozen else lent.unfreeze()

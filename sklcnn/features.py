@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from sklcnn.base import BaseCNN, unchanged_on_error
 from sklcnn.constraints import Checked
-from sklcnn.data.inputs import InputSpec, read_again, read_inputs
+from sklcnn.data.inputs import InputSpec, Reading, read_again, read_inputs
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.declarations import parameter
 from sklcnn.donors import check_donor, find_donor, lend_backbone
+from sklcnn.fitting.fitted import Columns
+from sklcnn.fitting.guards import FittedAttribute
+from sklcnn.fitting.specs import find_image_size, loads_weights, resolve_device
 from sklcnn.network.backbones import backbone_batch_size, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters
-from sklcnn.specs import find_image_size, loads_weights, resolve_device
+from sklcnn.training.modes import own_modes
 from sklcnn.training.seeding import draw_seed, seeded
 
 
@@ -43,6 +46,28 @@ def check_feature_backbone(backbone: Any) -> None:
         check_backbone(backbone)
     else:
         check_donor(donor)
+
+
+@dataclass(frozen=True)
+class FittedFeatures:
+    """What `CNNFeatures.fit` leaves behind.
+
+    Attributes
+    ----------
+    backbone : nn.Module
+    schema : Reading
+        How X is read.
+    columns : Columns
+    precision : str
+    n_features : int
+        Of a row that is given back.
+    """
+
+    backbone: Any
+    schema: Reading
+    columns: Columns
+    precision: str
+    n_features: int
 
 
 class CNNFeatures(
@@ -96,6 +121,13 @@ class CNNFeatures(
         "Seed of weights that are not loaded: those of `backbone_weights=None`, and what a factory draws.",
     )
 
+    _fitted = cast("Any", None)  # the one thing that fitting sets
+
+    backbone_ = FittedAttribute(lambda fitted: fitted.backbone, "Maps a raw batch, channels first, to features.")
+    sample_shape_ = FittedAttribute(lambda fitted: fitted.schema.sample_shape, "Shape of one sample, channels first.")
+    n_features_in_ = FittedAttribute(lambda fitted: fitted.columns.n_features, "Columns of X, where it was a table.")
+    feature_names_in_ = FittedAttribute(lambda fitted: fitted.columns.names, "Names of the columns of a DataFrame.")
+
     def __sklearn_clone__(self):
         # Cloning would unfit an estimator that is here for what it has learnt, and copy a module for nothing.
         parameters = self.get_params(deep=False)
@@ -123,13 +155,12 @@ class CNNFeatures(
         TypeError, ValueError
             If a hyper-parameter or X is not usable.
         """
-        with unchanged_on_error(self):
-            self._check_parameters()
-            self._read(X)
+        self._check_parameters()
+        self._fitted, _ = self._read(X)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
-        """Fit, and give the features of X, reading it once.
+        """Fit, and return the features of X, reading it once.
 
         Parameters
         ----------
@@ -140,21 +171,22 @@ class CNNFeatures(
         -------
         features : ndarray of shape (n, d)
         """
-        with unchanged_on_error(self):
-            self._check_parameters()
-            store = self._read(X)
+        self._check_parameters()
+        self._fitted, store = self._read(X)
         return self._features(store)
 
+    @own_modes()
     def _read(self, X):
-        owner = type(self).__name__
+        """Read X and load the backbone; return what is left behind, and X."""
         donor = find_donor(self.backbone)
         if donor is not None:
-            store, reading = read_again(X, donor._reading, self.n_jobs), donor._reading
+            schema, precision = donor._fitted.schema, donor._fitted.spec.precision
+            store = read_again(X, schema, self.n_jobs)
             backbone = lend_backbone(donor, frozen=True)
-            precision = donor.net_.spec.precision
         else:
+            precision = self.precision
             spec = InputSpec(
-                owner,
+                type(self).__name__,
                 None if self.input_shape is None else tuple(map(int, self.input_shape)),
                 data_format=self.data_format,
                 image_size=find_image_size(self.image_size, self.backbone),
@@ -162,51 +194,45 @@ class CNNFeatures(
                 precision=self.precision,
                 pixels=True,
             )
-            store, reading = read_inputs(X, spec)
-            scale = 1 / reading.unit
+            store, schema = read_inputs(X, spec)
+            scale = 1 / schema.unit
             with self._seeded():
                 backbone = load_backbone(
-                    self.backbone, self.backbone_weights, reading.sample_shape, scale=scale, frozen=True
+                    self.backbone, self.backbone_weights, schema.sample_shape, scale=scale, frozen=True
                 )
-            precision = self.precision
-        for name in ("n_features_in_", "feature_names_in_"):
-            vars(self).pop(name, None)
-        self._reading, self._precision = reading, precision
-        self.backbone_ = backbone
-        self.sample_shape_ = reading.sample_shape
-        self._n_features_out = _count_features(backbone, reading.sample_shape, TORCH_FLOATS[precision])
-        if reading.flat or hasattr(X, "columns"):
-            validate_data(self, X, reset=True, skip_check_array=True)
-        return store
+        n_features = _count_features(backbone, schema.sample_shape, TORCH_FLOATS[precision])
+        return FittedFeatures(backbone, schema, Columns.of(X, schema), precision, n_features), store
 
     def _seeded(self):
         """Seed what the backbone draws; where its weights are loaded it draws nothing."""
         return nullcontext() if loads_weights(self) else seeded(draw_seed(self.random_state))
 
+    @own_modes()
     def _features(self, store):
-        device = torch.device(resolve_device(self.device, self._precision, type(self).__name__))
-        if hasattr(self.backbone_, "fingerprint"):
+        backbone, precision = self.backbone_, self._fitted.precision
+        device = torch.device(resolve_device(self.device, precision, type(self).__name__))
+        if hasattr(backbone, "fingerprint"):
             features = cached_features(
-                self.backbone_,
+                backbone,
                 store,
                 slice(None),
                 cache=open_feature_cache(self.feature_cache),
                 batch_size=min(self.batch_size, backbone_batch_size(store.sample_shape)),
                 device=device,
-                precision=self._precision,
+                precision=precision,
                 image_size=store.sample_shape[1:],
             )
         else:
-            from sklcnn.training.net import forward_store
+            from sklcnn.training.evaluation import forward_store
 
-            module = self.backbone_.to(device)
+            module = backbone.to(device)
             features = forward_store(
-                module, store, TORCH_FLOATS[self._precision], self._precision, device, at_most=self.batch_size
+                module, store, TORCH_FLOATS[precision], precision, device, max_rows=self.batch_size
             )
         return features.cpu().numpy()
 
     def transform(self, X: Any) -> np.ndarray:
-        """Give the features of images.
+        """Return the features of images.
 
         Parameters
         ----------
@@ -218,13 +244,15 @@ class CNNFeatures(
         features : ndarray of shape (n, d)
         """
         check_is_fitted(self)
-        self._check_features(X)
-        return self._features(read_again(X, self._reading, self.n_jobs))
+        self._fitted.columns.check(X, self._fitted.schema, type(self).__name__)
+        return self._features(read_again(X, self._fitted.schema, self.n_jobs))
 
-    _check_features = BaseCNN._check_features
+    @property
+    def _n_features_out(self):
+        return self._fitted.n_features
 
     def __sklearn_is_fitted__(self):
-        return "backbone_" in vars(self)
+        return self._fitted is not None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from sklearn.base import RegressorMixin
 
 from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, OneOf
-from sklcnn.data.targets import check_values, learn_values
 from sklcnn.declarations import parameter
-from sklcnn.network.losses import REGRESSION_LOSSES, RowLoss
+from sklcnn.network.losses import REGRESSION_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
-from sklcnn.training.scores import R2
+from sklcnn.tasks.learn import learn_values
 
 
 class CNNRegressor(RegressorMixin, BaseCNN):
@@ -47,8 +45,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> from sklcnn import CNNRegressor
+    >>>     >>> from sklcnn import CNNRegressor
     >>> signals = np.random.RandomState(0).randn(200, 16)
     >>> cnn = CNNRegressor(random_state=0).fit(signals, signals[:, 4:8].sum(1))
     >>> cnn.predict(signals).shape
@@ -62,35 +59,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         is given raw outputs and standardised targets, both (n, k), and returns one loss a row, (n,).""",
     )
 
-    def _draft_encoding(self, y):
-        check_values(y, self._owner)
-
-    def _finish_encoding(self, draft, y, rows, weights):
-        return draft or learn_values(y, rows, weights, self._owner)
-
-    def _make_loss(self, encoding):
-        return RowLoss(self.loss, encoding.n_outputs, "values", owner=self._owner)
-
-    def _default_score(self, encoding):
-        return R2
+    def _learn_task(self, y):
+        return learn_values(y, self._name)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict values.
-
-        Parameters
-        ----------
-        X : array-like
-            Samples of the shape that `fit` was given.
-
-        Returns
-        -------
-        y : ndarray of shape (n,) or (n, n_outputs)
-            In the units and the shape that `fit` was given.
-        """
-        outputs = self._outputs(X)
-        return self._encoding.decode(outputs)

@@ -6,7 +6,10 @@ On an older scikit-learn this module does nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sklcnn.training.run import Watch
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -18,10 +21,6 @@ except ImportError:
     def with_callbacks(method: Callable) -> Callable:  # type: ignore[misc]
         """Leave a method as it is."""
         return method
-
-
-# Attributes that scikit-learn sets on an estimator while it fits, and removes again.
-CALLBACK_ATTRIBUTES = ("_skl_callbacks", "_skl_callbacks_to_teardown", "_callback_fit_ctx", "_parent_callback_ctx")
 
 
 class FitTask:
@@ -47,10 +46,19 @@ class FitTask:
         if self._context is not None:
             self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 
-    @property
-    def listens(self) -> bool:
-        """Whether there are callbacks to tell."""
-        return self._context is not None
+    def follow(self, watch: Watch, fitted: Any) -> None:
+        """Tell callbacks of each epoch of a run, with the weights of the moment.
+
+        Parameters
+        ----------
+        watch : Watch
+            Of the run.
+        fitted : Fitted
+            With which a copy of the estimator predicts.
+        """
+        if self._context is not None:
+            watch.before_epoch = self.begin_epoch
+            watch.after_epoch = lambda row: self.end_epoch(lambda: {"_fitted": fitted})
 
     def begin_epoch(self) -> None:
         """Tell that an epoch begins."""

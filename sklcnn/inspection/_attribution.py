@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
 
 from sklcnn.constraints import Number
-from sklcnn.data.targets import ValueEncoding
 from sklcnn.inspection._network import OpenNetwork, as_numpy
 from sklcnn.sizes import is_sequence
 from sklcnn.suggestions import did_you_mean
@@ -43,7 +41,7 @@ class Question:
     Attributes
     ----------
     network : OpenNetwork
-    encoding : Encoding
+    task : Task
     inputs : torch.Tensor of shape (n, c, *spatial)
     codes : torch.Tensor of int64 of shape (n,)
         The output that is explained.
@@ -52,7 +50,7 @@ class Question:
     """
 
     network: OpenNetwork
-    encoding: Any
+    task: Any
     inputs: torch.Tensor
     codes: torch.Tensor
     baseline: torch.Tensor
@@ -68,44 +66,25 @@ class Question:
 
         Of two classes, the difference of their logits, as in `decision_function`: each by itself is arbitrary.
         """
-        outputs = self.network.outputs(inputs)
-        chosen = outputs.gather(1, codes[:, None])[:, 0]
-        if isinstance(self.encoding, ValueEncoding):
-            deviation, mean = (
-                torch.from_numpy(values).to(outputs)[codes] for values in (self.encoding.deviation, self.encoding.mean)
-            )
-            return chosen * deviation + mean
-        if not self.encoding.multilabel and outputs.shape[1] == 2:
-            return chosen - outputs.gather(1, 1 - codes[:, None])[:, 0]
-        return chosen
+        return self.task.explained(self.network.outputs(inputs), codes)
 
 
-def readable(encoding, outputs, codes):
-    """Compute what a person reads from outputs (n, k): the probability or the value of each row's target, (n,)."""
-    if isinstance(encoding, ValueEncoding):
-        columns = encoding.decode(outputs).reshape(len(outputs), -1)
-    else:
-        columns = encoding.probabilities(outputs)
-    return columns[np.arange(len(codes)), codes]
+def readable(task, outputs, codes):
+    """Return what a person reads of outputs (n, k): the probability or the value of each row's target, (n,)."""
+    return task.readable(outputs)[np.arange(len(codes)), codes]
 
 
-def log_odds(encoding, outputs, codes):
-    """Compute the logarithm of the odds p / (1 - p) of each row's target from outputs (n, k), (n,)."""
-    place = np.arange(len(codes)), codes
-    logits = outputs.astype(float)
-    if encoding.multilabel:
-        return logits[place]
-    others = logits.copy()
-    others[place] = -np.inf
-    return logits[place] - logsumexp(others, axis=1)
+def log_odds(task, outputs, codes):
+    """Return the logarithm of the odds p / (1 - p) of each row's target from outputs (n, k), (n,)."""
+    return task.log_odds(outputs, codes)
 
 
-def find_targets(encoding, target, outputs, rows, n_rows):
+def find_targets(task, target, outputs, rows, n_rows):
     """Find the output that is explained for each sample.
 
     Parameters
     ----------
-    encoding : Encoding
+    task : Task
     target : object
         None, one label or column (its name or its number), or one for each row of X.
     outputs : ndarray of shape (n, k)
@@ -121,10 +100,9 @@ def find_targets(encoding, target, outputs, rows, n_rows):
         Labels, or the numbers of columns.
     codes : ndarray of int64 of shape (n,)
     """
-    is_regressor = isinstance(encoding, ValueEncoding)
-    labels = np.arange(encoding.n_outputs) if is_regressor else encoding.classes
+    labels = task.outputs
     if target is None:
-        codes = np.zeros(len(rows), np.int64) if is_regressor else outputs.argmax(1)
+        codes = task.predicted_outputs(outputs)
         return labels[codes], codes
     if is_sequence(target) or getattr(target, "ndim", 0) == 1:
         wanted = list(target)
@@ -136,15 +114,14 @@ def find_targets(encoding, target, outputs, rows, n_rows):
     else:
         wanted = [target] * len(rows)
     places = {label: code for code, label in enumerate(labels.tolist())}
-    places |= {name: code for code, name in enumerate(encoding.output_names.tolist())}
+    places |= {name: code for code, name in enumerate(task.output_names.tolist())}
     codes = []
     for one in wanted:
         one = one.item() if isinstance(one, np.generic) else one
         if one not in places:
-            kind = "column of y" if is_regressor or encoding.multilabel else "class"
-            known = encoding.output_names.tolist()
+            known = task.output_names.tolist()
             listed = cut(", ".join(map(repr, known[:20])) + ", …" * (len(known) > 20), PARAGRAPH)
-            raise ValueError(f"target={shown(one)} is no {kind} that the network knows: {listed}.")
+            raise ValueError(f"target={shown(one)} is no {task.output_kind} that the network knows: {listed}.")
         codes.append(places[one])
     codes = np.array(codes, np.int64)
     return labels[codes], codes
@@ -220,11 +197,11 @@ def _occlusion(question, patch_size=None, stride=None, response_method="predict_
     losses, outputs = _cover(question, measure, patch, stride, [len(axis) for axis in starts])
     shape = outputs.shape[:-1]  # (n, *counts)
     outputs = outputs.reshape(-1, outputs.shape[-1])
-    decoded = question.encoding.decode(outputs)
+    decoded = question.task.decode(outputs)
     codes = as_numpy(question.codes).repeat(math.prod(shape[1:]))
     return {
         "attributions": losses,
-        "probabilities": readable(question.encoding, outputs, codes).reshape(shape),
+        "probabilities": readable(question.task, outputs, codes).reshape(shape),
         "patch_predictions": decoded.reshape(*shape, *decoded.shape[1:]),
         "patch_positions": starts,
         "patch_size": patch,
@@ -247,7 +224,7 @@ def _cover(question, measure, patch, stride, counts):
     def read(inputs, codes):
         outputs = as_numpy(question.network.outputs(inputs))
         seen.append(outputs)
-        return torch.from_numpy(measure(question.encoding, outputs, as_numpy(codes))).to(inputs)
+        return torch.from_numpy(measure(question.task, outputs, as_numpy(codes))).to(inputs)
 
     losses = (
         import_captum()

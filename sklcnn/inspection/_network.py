@@ -15,7 +15,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from sklcnn.base import BaseCNN
 from sklcnn.network.cnn import ConvBlock
-from sklcnn.training.net import autocast
+from sklcnn.training.evaluation import autocast
 from sklcnn.wording import shown
 
 MAX_NAMES = 40  # layers that an error lists

@@ -13,7 +13,6 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklcnn.base import BaseCNN
 from sklcnn.data.inputs import Store, read_again
-from sklcnn.data.targets import ValueEncoding
 from sklcnn.wording import shown
 
 
@@ -69,12 +68,12 @@ def _no_network(estimator):
     )
 
 
-def class_names(encoding: Any, display_labels: Any) -> np.ndarray | None:
-    """Find the names of classes for titles: those that the user chose, those of a DataFrame's columns, or the labels.
+def class_names(task: Any, display_labels: Any) -> np.ndarray | None:
+    """Return the names of classes for titles: those of the user's choice, of a DataFrame's columns, or the labels.
 
     Parameters
     ----------
-    encoding : Encoding
+    task : Task
     display_labels : array-like of shape (n_classes,) or None
 
     Returns
@@ -87,16 +86,16 @@ def class_names(encoding: Any, display_labels: Any) -> np.ndarray | None:
     ValueError
         If there is not one name a class.
     """
-    if isinstance(encoding, ValueEncoding):
+    if not task.has_probabilities:
         if display_labels is not None:
             raise ValueError("display_labels names classes, but a CNNRegressor has none. Leave it out.")
         return None
     if display_labels is None:
-        return encoding.output_names
+        return task.output_names
     names = np.asarray(display_labels)
-    if names.shape != (encoding.n_outputs,):
+    if names.shape != (task.n_outputs,):
         raise ValueError(
-            f"display_labels has shape {names.shape}, but there are {encoding.n_outputs} classes. "
+            f"display_labels has shape {names.shape}, but there are {task.n_outputs} classes. "
             "Pass one name a class, in the order of classes_."
         )
     return names
@@ -104,8 +103,9 @@ def class_names(encoding: Any, display_labels: Any) -> np.ndarray | None:
 
 def read_store(cnn: BaseCNN, X: Any) -> Store:
     """Read X as the network's `predict` does."""
-    cnn._check_features(X)
-    return read_again(X, cnn._reading)
+    fitted = cnn._fitted
+    fitted.columns.check(X, fitted.schema, fitted.estimator_name)
+    return read_again(X, fitted.schema)
 
 
 def choose_rows(samples: Any, n_rows: int, default: int) -> np.ndarray:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.base import is_classifier
 
 from sklcnn.inspection._drawing import SMALL, WIDTH, make_panels
 from sklcnn.inspection._samples import find_cnn
@@ -213,9 +212,7 @@ def _score_name(cnn):
     scoring = cnn.net_.spec.scoring
     if scoring != "loss":
         return scoring if isinstance(scoring, str) else "score"
-    if not is_classifier(cnn):
-        return "R²"
-    return "subset accuracy" if cnn._encoding.multilabel else "accuracy"
+    return cnn._task.score_name
 
 
 def _names(cnns):

@@ -30,6 +30,7 @@ from sklcnn.inspection._network import OpenNetwork, as_numpy
 from sklcnn.inspection._positions import label_positions, position_names
 from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read_store
 from sklcnn.network.cnn import ConvBlock
+from sklcnn.training.modes import own_modes
 from sklcnn.wording import shown
 
 N_SAMPLES = 2  # shown unless others are chosen
@@ -97,6 +98,7 @@ class FeatureMapDisplay:
     axes_: Any = field(init=False, default=None)
 
     @classmethod
+    @own_modes()
     def from_estimator(
         cls,
         estimator: Any,

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklcnn.data.targets import ValueEncoding, check_values
 from sklcnn.inspection._drawing import (
     SMALL,
     WIDTH,
@@ -26,6 +25,7 @@ from sklcnn.inspection._drawing import (
 )
 from sklcnn.inspection._positions import label_positions, position_names
 from sklcnn.inspection._samples import class_names, find_cnn, read_samples, read_store
+from sklcnn.training.modes import own_modes
 from sklcnn.wording import shown
 
 COLUMNS = {1: 2, 2: 5, 3: 5}  # samples beside each other, by the number of spatial axes
@@ -95,6 +95,7 @@ class MistakesDisplay:
     axes_: Any = field(init=False, default=None)
 
     @classmethod
+    @own_modes()
     def from_estimator(
         cls,
         estimator: Any,
@@ -143,9 +144,9 @@ class MistakesDisplay:
         given_X = X
         cnn, X = find_cnn(estimator, X)
         columns = position_names(estimator, given_X)
-        encoding = cnn._encoding
-        labels = class_names(encoding, display_labels)
-        targets = encoding.encode(y, cnn._owner, cnn._dtype)
+        task = cnn._task
+        labels = class_names(task, display_labels)
+        targets = task.encode(y, cnn._name, cnn._dtype)
         outputs = torch.from_numpy(cnn._outputs(X))
         if len(targets) != len(outputs):
             raise ValueError(f"X has {len(outputs)} rows, but y has {len(targets)}. Pass one target a row.")
@@ -153,14 +154,13 @@ class MistakesDisplay:
         rows = np.argsort(-losses, kind="stable")[:n_samples]
         chosen = read_samples(cnn, read_store(cnn, X), rows)
         chosen_outputs = outputs[rows].numpy()
-        is_regressor = isinstance(encoding, ValueEncoding)
         display = cls(
             rows=rows,
             losses=losses[rows],
-            y_true=_given_targets(cnn, y, targets, rows),
-            y_pred=encoding.decode(chosen_outputs),
-            probabilities=None if is_regressor else encoding.probabilities(chosen_outputs),
-            classes=None if is_regressor else encoding.output_names,
+            y_true=task.given(y, rows, cnn._name),
+            y_pred=task.decode(chosen_outputs),
+            probabilities=task.readable(chosen_outputs) if task.has_probabilities else None,
+            classes=task.output_names if task.has_probabilities else None,
             pictures=chosen.pictures,
             names=chosen.names,
             display_labels=labels,
@@ -253,16 +253,6 @@ def _row_losses(cnn, outputs, targets):
     with torch.no_grad():
         losses = cnn.net_.criterion_(outputs.to(device), targets.to(device))
     return losses.double().cpu().numpy()
-
-
-def _given_targets(cnn, y, targets, rows):
-    """Return the targets of some rows as the user gave them: decoded values would be rounded."""
-    encoding = cnn._encoding
-    if isinstance(encoding, ValueEncoding):
-        values = check_values(y, cnn._owner)[rows]
-        return values.reshape(len(rows)) if encoding.one_dimensional else values.reshape(len(rows), -1)
-    codes = targets[rows].numpy()
-    return codes.astype(int) if encoding.multilabel else encoding.classes[codes]
 
 
 def _values(values, sign=""):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklcnn.data.targets import ValueEncoding
 from sklcnn.inspection._attribution import (
     METHODS,
     Question,
@@ -33,6 +32,7 @@ from sklcnn.inspection._overlay import (
 from sklcnn.inspection._positions import position_names
 from sklcnn.inspection._saliency_panels import draw_over_images, draw_over_signals, write_title
 from sklcnn.inspection._samples import choose_rows, class_names, find_cnn, read_samples, read_store
+from sklcnn.training.modes import own_modes
 
 N_SAMPLES = 4  # shown unless others are chosen
 SMALLEST_SCALE = 0.05  # of probability, so that what hardly matters does not look as if it did
@@ -139,6 +139,7 @@ class SaliencyDisplay:
     axes_: Any = field(init=False, default=None)
 
     @classmethod
+    @own_modes()
     def from_estimator(
         cls,
         estimator: Any,
@@ -284,18 +285,18 @@ def _explain(estimator, X, target, samples, display_labels, method, parameters):
         Those of the method; None where they were not given.
     """
     cnn, transformed = find_cnn(estimator, X)
-    encoding = cnn._encoding
-    names = class_names(encoding, display_labels)
+    task = cnn._task
+    names = class_names(task, display_labels)
     if parameters["response_method"] is not None and names is None:
         raise ValueError("response_method is for a classifier's probabilities. Leave it out for a CNNRegressor.")
     store = read_store(cnn, transformed)
     chosen = read_samples(cnn, store, choose_rows(samples, len(store), N_SAMPLES))
     network = OpenNetwork(cnn)
     outputs = network.predictions(chosen.inputs)
-    targets, codes = find_targets(encoding, target, outputs, chosen.rows, len(store))
+    targets, codes = find_targets(task, target, outputs, chosen.rows, len(store))
     question = Question(
         network=network,
-        encoding=encoding,
+        task=task,
         inputs=chosen.inputs,
         codes=torch.from_numpy(codes).to(chosen.inputs.device),
         baseline=find_baseline(network.module, chosen.inputs, parameters["baseline"]),
@@ -303,13 +304,13 @@ def _explain(estimator, X, target, samples, display_labels, method, parameters):
     own = {name: value for name, value in parameters.items() if value is not None and name != "baseline"}
     return {
         "targets": targets,
-        "scores": readable(encoding, outputs, codes),
-        "predictions": encoding.decode(outputs),
+        "scores": readable(task, outputs, codes),
+        "predictions": task.decode(outputs),
         "pictures": chosen.pictures,
         "names": chosen.names,
-        "target_names": (encoding.output_names if names is None else names)[codes],
+        "target_names": (task.output_names if names is None else names)[codes],
         "position_names": position_names(estimator, X),
         "response_method": parameters["response_method"] or "predict_proba",
-        "kind": "values" if isinstance(encoding, ValueEncoding) else "labels" if encoding.multilabel else "classes",
+        "kind": task.kind,
         **explain(question, method, **own),
     }

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from sklcnn.network.convolutions import CONVOLUTION_LAYERS, make_convolution
+from sklcnn.network.network import Layers, Network
 from sklcnn.network.plan import NetworkSpec, plan_blocks
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -56,7 +57,7 @@ class Standardize(nn.Module):
         return (inputs - self.mean).div_(self.deviation)
 
 
-class ConvBlock(nn.Module):
+class ConvBlock(Layers):
     """Convolution, normalisation, activation, pooling and dropout of whole feature maps.
 
     Where pooling takes the maximum and the activation is monotone, they change places: the result is the same, and
@@ -88,18 +89,6 @@ class ConvBlock(nn.Module):
         order = (self.pool, self.activation) if self.pool_first else (self.activation, self.pool)
         return self.convolving() + [step for step in (*order, self.dropout) if step is not None]
 
-    def convolved(self, maps: torch.Tensor) -> torch.Tensor:
-        """Give the feature maps before activation and pooling."""
-        for step in self.convolving():
-            maps = step(maps)
-        return maps
-
-    def forward(self, maps: torch.Tensor) -> torch.Tensor:
-        """Map (n, c, *spatial) to (n, filters, *smaller)."""
-        for step in self.steps():
-            maps = step(maps)
-        return maps
-
 
 class Flatten(nn.Module):
     """Lay out feature maps position by position, as Keras does: free for maps that are channels-last in memory."""
@@ -126,7 +115,7 @@ class GlobalPool(nn.Module):
         return self.kind
 
 
-class DenseLayer(nn.Module):
+class DenseLayer(Layers):
     """A fully connected layer with normalisation, activation and dropout."""
 
     def __init__(self, n_in: int, n_out: int, norm: bool, activation: nn.Module, dropout: float):
@@ -139,20 +128,6 @@ class DenseLayer(nn.Module):
     def steps(self) -> list[nn.Module]:
         """List the layers in the order in which they run."""
         return [step for step in (self.linear, self.norm, self.activation, self.dropout) if step is not None]
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Map (n, n_in) to (n, n_out)."""
-        for step in self.steps():
-            features = step(features)
-        return features
-
-
-def flat(network: nn.Module) -> nn.Module:
-    """Give a network as one sequence of its own layers, without the blocks around them: less Python a batch."""
-    if not isinstance(network, nn.Sequential):
-        return network
-    layers = [layer.steps() if isinstance(layer, (ConvBlock, DenseLayer)) else [layer] for layer in network]
-    return nn.Sequential(*(step for steps in layers for step in steps))
 
 
 def make_activation(activation: str | type[nn.Module]) -> nn.Module:
@@ -212,7 +187,7 @@ def build_network(
     sample_shape: tuple[int, ...],
     n_outputs: int,
     statistics: tuple[torch.Tensor, torch.Tensor] | None,
-) -> nn.Sequential:
+) -> Network:
     """Build the network that a spec describes, its weights drawn from torch's global generator.
 
     Parameters
@@ -226,7 +201,7 @@ def build_network(
 
     Returns
     -------
-    network : nn.Sequential
+    network : Network
         Maps (n, c, *spatial) to (n, n_outputs), laid out channels-last in memory.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
@@ -235,10 +210,10 @@ def build_network(
     blocks, n_features = conv_layers(spec, sample_shape)
     layers |= blocks
     layers |= head_layers(spec, n_features, n_outputs)
-    return channels_last(nn.Sequential(layers))
+    return channels_last(Network(layers))
 
 
-def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> nn.Sequential:
+def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> Network:
     """Build the network of a backbone with dense layers on its features.
 
     Parameters
@@ -250,7 +225,7 @@ def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> nn.Se
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(backbone=backbone)
     layers |= head_layers(spec, backbone.n_features, n_outputs)
-    return nn.Sequential(layers)
+    return Network(layers)
 
 
 def widest_layer(network: nn.Module, sample_shape: Sequence[int]) -> int:
@@ -280,7 +255,7 @@ def widest_layer(network: nn.Module, sample_shape: Sequence[int]) -> int:
     return widest
 
 
-def channels_last(module: nn.Sequential) -> nn.Sequential:
+def channels_last(module: Network) -> Network:
     """Lay out the convolution weights of a network channels-last, which is faster on CPUs and GPUs alike."""
     for layer in module.modules():
         weight = getattr(layer, "weight", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
@@ -58,64 +57,41 @@ class RowLoss(nn.Module):
     ----------
     loss : str or callable
         A name, or a function of raw outputs and targets, both (n, k).
-    n_outputs : int
-    kind : {"classes", "labels", "values"}
-        Class codes, indicators, or standardised values.
+    task : Task
+        The kind of target.
     label_smoothing : float
         Share of a target's probability that is spread over all classes (of an indicator: over 0 and 1).
     owner : str
         For messages.
     """
 
-    def __init__(self, loss: Any, n_outputs: int, kind: str, label_smoothing: float = 0.0, owner: str = ""):
+    def __init__(self, loss: Any, task: Any, label_smoothing: float = 0.0, owner: str = ""):
         super().__init__()
-        self.kind, self.n_outputs, self.label_smoothing, self.owner = kind, n_outputs, label_smoothing, owner
+        self.task, self.label_smoothing, self.owner = task, label_smoothing, owner
         self.given = callable(loss)
-        if self.given:
-            self.function = loss
-        elif kind == "labels":
-            self.function = binary_cross_entropy
-        else:
-            self.function = {**CLASSIFICATION_LOSSES, **REGRESSION_LOSSES}[loss]
+        self.function = loss if self.given else task.losses[loss]
         self.options = {"label_smoothing": label_smoothing} if label_smoothing and not self.given else {}
 
-    def soft_targets(self, targets: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Give targets as (n, k): probabilities, indicators or values; class codes become one-hot rows."""
-        if targets.ndim == 1 and self.kind == "classes":
-            return functional.one_hot(targets, self.n_outputs).to(dtype)
-        return targets
-
-    def probabilities(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Turn raw outputs into probabilities; values stay as they are."""
-        return {"classes": lambda: outputs.softmax(1), "labels": outputs.sigmoid}.get(self.kind, lambda: outputs)()
-
-    def decide(self, probabilities: np.ndarray) -> np.ndarray:
-        """Turn probabilities into class codes or indicators; values stay as they are."""
-        if self.kind == "classes":
-            return probabilities.argmax(1)
-        return (probabilities > 0.5).astype(int) if self.kind == "labels" else probabilities
-
     def average(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
-        """Give the mean over rows of weight times loss, a scalar."""
+        """Return the mean over rows of weight times loss, a scalar."""
         if weights is None and not self.given:
             return self.function(outputs, targets, reduction="mean", **self.options)
         losses = self(outputs, targets)
         return losses.mean() if weights is None else (losses * weights).mean()
 
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Give the loss of each row, (n,)."""
+        """Return the loss of each row, (n,)."""
         if not self.given:
             return self.function(outputs, targets, **self.options)
-        targets = self.soft_targets(targets, outputs.dtype)
+        targets = self.task.soft_targets(targets, outputs.dtype)
         if self.label_smoothing:
-            n_values = self.n_outputs if self.kind == "classes" else 2
-            targets = targets * (1 - self.label_smoothing) + self.label_smoothing / n_values
+            targets = self.task.smooth(targets, self.label_smoothing)
         losses = self.function(outputs, targets)
         self._check(losses, outputs)
         return losses
 
     def _check(self, losses, outputs):
-        """Check what a loss of the user's gives."""
+        """Check what a loss of the user's returns."""
         if not isinstance(losses, torch.Tensor) or losses.shape != outputs.shape[:1]:
             shape = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(

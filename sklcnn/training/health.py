@@ -1,10 +1,44 @@
-"""Whether a network has died while it trained."""
+"""Whether a network is well while it trains: its losses are finite, its outputs differ."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 
 ROUNDING = 1e-6  # of outputs that differ in their last bits alone
+
+
+def check_finite(value: float, what: str, row: dict, estimator_name: str) -> None:
+    """Check a loss of an epoch, or the size of the weights after it.
+
+    Parameters
+    ----------
+    value : float
+    what : str
+        Its name and the verb.
+    row : dict
+        The epoch's line of the history, for the message.
+    estimator_name : str
+
+    Raises
+    ------
+    ValueError
+        If it is not finite.
+    """
+    if not np.isfinite(value):
+        raise ValueError(
+            f"{estimator_name}: the {what} not finite in epoch {row['epoch']}, at learning rate "
+            f"{row['learning_rate']:.3g}. Lower learning_rate, scale the inputs (standardize=True), or clip "
+            "gradients with skorch's GradientNormClipping in callbacks."
+        )
+
+
+@torch.no_grad()
+def total_norm(tensors: Sequence[torch.Tensor]) -> float:
+    """Sum the norms of tensors; the sum is not finite if one of their values is not."""
+    return float(torch.stack(torch._foreach_norm(list(tensors))).sum()) if tensors else 0.0
 
 
 def are_constant(outputs: torch.Tensor | None) -> bool:

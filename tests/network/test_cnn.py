@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.network.cnn import ACTIVATIONS, flat, widest_layer
+from sklcnn.network.cnn import ACTIVATIONS, widest_layer
 
 SHAPES = {1: (13, 3), 2: (9, 12, 3), 3: (5, 6, 7, 3)}  # channels last
 POOLS = {"max": np.max, "avg": np.mean}
@@ -410,7 +410,7 @@ def test_the_widest_layer_is_where_most_values_go_in_and_out(params, dims):
     cnn.predict(X[:1])
     expected = max(2 * X[0].size, *counts)
     assert widest_layer(cnn.module_, cnn.sample_shape_) == expected
-    assert widest_layer(flat(cnn.module_), cnn.sample_shape_) == expected
+    assert widest_layer(cnn.module_.flat(), cnn.sample_shape_) == expected
 
 
 def blocks(shape, **params):

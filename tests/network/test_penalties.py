@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.training import net as training_net
+from sklcnn.training import stages
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(20, 12)
@@ -125,7 +125,7 @@ def test_without_penalties_none_is_computed(monkeypatch):
     def never(*args):
         raise AssertionError("a penalty's gradient was asked for")
 
-    monkeypatch.setattr(training_net, "add_penalty_gradients", never)
+    monkeypatch.setattr(stages, "add_penalty_gradients", never)
     net = CNNClassifier(**QUICK).fit(X, LABELS)
     assert (net.history_["penalty"] == 0).all()
     with pytest.raises(AssertionError):

@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from sklcnn.fitting.specs import network_spec
 
 from sklcnn import CNNClassifier, CNNRegressor
 from sklcnn.network.memory import count_weights, free_memory
-from sklcnn.specs import network_spec
 from sklcnn.training import memory
 
 GB = 10**9
@@ -84,7 +84,7 @@ import numpy as np
 import torch
 
 from sklcnn import CNNClassifier
-from sklcnn.specs import network_spec, training_spec
+from sklcnn.fitting.specs import network_spec, training_spec
 from sklcnn.training.memory import need_of_network
 
 warnings.simplefilter("ignore")

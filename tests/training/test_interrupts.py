@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -48,7 +49,9 @@ def assert_same(one, other):
 
 
 def public(net):
-    return {name: value for name, value in vars(net).items() if name.endswith("_") and name != "net_"}
+    """Return the public fitted attributes, but those that `state` copies."""
+    names = [name for name in dir(net) if re.fullmatch(r"[a-z].*[a-z]_", name) and hasattr(net, name)]
+    return {name: getattr(net, name) for name in names if name not in ("net_", "history_")}
 
 
 def interrupted(estimator, y, hook, epoch, **params):

@@ -10,7 +10,7 @@ from skorch.callbacks import Callback
 from torch.nn import functional
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.specs import auto_epochs
+from sklcnn.fitting.specs import auto_epochs
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(30, 10)

@@ -11,7 +11,7 @@ import torch
 from scipy import sparse
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.data.targets import learn_labels, learn_values
+from sklcnn.tasks.learn import learn_labels, learn_values
 
 N = 12
 RANDOM = np.random.RandomState(0)
@@ -180,7 +180,7 @@ def test_encoding_then_decoding_is_the_identity():
         assert codes.dtype == torch.int64
         np.testing.assert_array_equal(encoding.classes[codes.numpy()], y)
     for y in (VALUES, VALUES[:, None], TABLE):
-        encoding = learn_values(y, np.arange(N), np.ones(N), "owner")
+        encoding = learn_values(y, "owner").trained_on(y, np.arange(N), np.ones(N), "owner")
         np.testing.assert_allclose(encoding.decode(encoding.encode(y, "owner", torch.float64).numpy()), y, rtol=1e-14)
 
 

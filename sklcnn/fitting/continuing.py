@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from sklcnn.fitting.specs import NETWORK_PARAMETERS, as_tuple, find_filters, find_image_size, find_kernel_size
 from sklcnn.parameters import CNNParameters
 from sklcnn.sizes import is_sequence, per_block
-from sklcnn.specs import NETWORK_PARAMETERS, as_tuple, find_filters, find_image_size, find_kernel_size
 from sklcnn.wording import shown
 
 SIZES = ("kernel_size", "stride", "pool_size")

@@ -1,4 +1,4 @@
-"""Copies of a network's state, to go back to."""
+"""Copies of the weights of a run, to go back to. No other module takes or restores them."""
 
 from __future__ import annotations
 
@@ -85,3 +85,31 @@ class Snapshot:
                 del self._optimizer.state[parameter]  # it came into being after the copy
         for group, saved in zip(self._optimizer.param_groups, self._groups, strict=False):
             group.update(saved)
+
+
+class Copies:
+    """The copies that a run keeps.
+
+    Parameters
+    ----------
+    network : nn.Module
+    optimizer : torch.optim.Optimizer
+
+    Attributes
+    ----------
+    start : Snapshot
+        Of the state before the run, which an error goes back to.
+    last : Snapshot
+        Of the last finished epoch, which an interrupt goes back to.
+    best : Snapshot
+        Of the epoch that early stopping keeps.
+    """
+
+    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer):
+        self.start, self.last, self.best = (Snapshot(network, optimizer) for _ in range(3))
+
+    def extend(self, tensors: list[torch.Tensor]) -> None:
+        """Add tensors that begin to change now to each copy."""
+        if tensors:
+            for snapshot in (self.start, self.last, self.best):
+                snapshot.extend(tensors)

@@ -1,0 +1,1 @@
+"""The private half of the estimators: from hyper-parameters and data to what a fit leaves behind."""

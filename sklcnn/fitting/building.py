@@ -1,0 +1,127 @@
+"""The net of a fit: a new one, or that of the fit before."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import replace
+from typing import Any
+
+from sklcnn.data.inputs import channel_statistics
+from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.donors import find_donor, lend_backbone
+from sklcnn.fitting.continuing import built_from, check_unchanged
+from sklcnn.fitting.data import FitData
+from sklcnn.fitting.fitted import Fitted
+from sklcnn.fitting.specs import loads_weights, network_spec
+from sklcnn.network.cnn import build_network
+from sklcnn.network.network import Network
+from sklcnn.training.memory import check_fits, need_of_network, need_on_backbone
+from sklcnn.training.run import TrainingSpec
+
+LOADED_LR_FACTOR = 0.1  # backbone_lr_factor="auto" for weights that were trained elsewhere
+
+
+def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -> Fitted:
+    """Build a network for some data, and the skorch net around it.
+
+    Parameters
+    ----------
+    cnn : BaseCNN
+    data : FitData
+    spec : TrainingSpec
+    refit : bool
+        Whether it is for the second training of `refit_full`.
+    """
+    from sklcnn.training.callbacks import user_callbacks
+    from sklcnn.training.net import make_net
+
+    if cnn.backbone is None:
+        network = _build_blocks(cnn, data, spec)
+    else:
+        spec = with_backbone_defaults(cnn, spec)
+        network = _build_on_backbone(cnn, data, spec)
+    name = type(cnn).__name__
+    net = make_net(
+        network.to(TORCH_FLOATS[cnn.precision]),
+        spec,
+        cnn._make_loss(data.task),
+        user_callbacks(cnn.callbacks, name, refit),
+    )
+    made = built_from(cnn, data.schema.sample_shape)
+    return Fitted(net, data.task, data.schema, data.columns, made, _as_tuple(cnn.callbacks), name)
+
+
+def _as_tuple(callbacks):
+    return tuple(callbacks) if callbacks is not None else ()
+
+
+def _build_blocks(cnn, data, spec) -> Network:
+    statistics, shape, n_outputs = None, data.schema.sample_shape, data.task.n_outputs
+    network = network_spec(cnn, shape)
+    check_fits(need_of_network(network, spec, shape, n_outputs, len(data.train)), spec)
+    if cnn.standardize:
+        statistics = channel_statistics(data.train.store, data.train.rows, data.train.weights)
+    return build_network(network, shape, n_outputs, statistics)
+
+
+def _build_on_backbone(cnn, data, spec) -> Network:
+    from sklcnn.network.backbones import load_backbone
+    from sklcnn.network.cnn import build_on_backbone
+
+    shape, donor, frozen = data.schema.sample_shape, find_donor(cnn.backbone), spec.freeze_epochs > 0
+    if donor is not None:
+        backbone = lend_backbone(donor, frozen=frozen)
+    else:
+        scale = 1 / data.schema.unit
+        backbone = load_backbone(cnn.backbone, cnn.backbone_weights, shape, scale=scale, frozen=frozen)
+    network, n_outputs = network_spec(cnn, shape), data.task.n_outputs
+    check_fits(need_on_backbone(network, spec, backbone, n_outputs, len(data.train)), spec)
+    return build_on_backbone(network, backbone, n_outputs)
+
+
+def with_backbone_defaults(cnn: Any, spec: TrainingSpec) -> TrainingSpec:
+    """Decide for how long the backbone is frozen and how fast it trains then, where that is left open."""
+    loads = loads_weights(cnn) or find_donor(cnn.backbone) is not None
+    if cnn.freeze_epochs is None:
+        spec = replace(spec, freeze_epochs=math.inf if loads else 0)
+    if cnn.backbone_lr_factor == "auto":
+        spec = replace(spec, backbone_lr_factor=LOADED_LR_FACTOR if loads else 1.0)
+    return spec
+
+
+def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> Fitted:
+    """Return the last fit's net, set to the hyper-parameters of now.
+
+    Parameters
+    ----------
+    cnn : BaseCNN
+    previous : Fitted
+    data : FitData
+    spec : TrainingSpec
+
+    Raises
+    ------
+    ValueError
+        If a hyper-parameter was changed that the network is built from.
+    """
+    from sklcnn.training.callbacks import user_callbacks
+    from sklcnn.training.stages import set_backbone_rate
+
+    name = type(cnn).__name__
+    check_unchanged(cnn, dict(previous.built_from), previous.schema.sample_shape)
+    # With refit_full this net is not the last word, and an error on the way to that must leave the old one.
+    net = copy.deepcopy(previous.net) if cnn.refit_full and cnn.early_stopping else previous.net
+    for parameter in ("precision", "device"):
+        old, new = getattr(net.spec, parameter), getattr(spec, parameter)
+        if TORCH_FLOATS.get(old, old) != TORCH_FLOATS.get(new, new):
+            raise ValueError(
+                f"{name}: {parameter} was {old!r} when the network was made, and cannot become {new!r} in a "
+                "fit that goes on with it. Put it back, or set warm_start=False and fit anew."
+            )
+    callbacks = _as_tuple(cnn.callbacks)
+    changed = callbacks != previous.callbacks
+    spec = with_backbone_defaults(cnn, spec)
+    net = net.continued(spec, cnn._make_loss(data.task), user_callbacks(cnn.callbacks, name) if changed else None)
+    set_backbone_rate(net.optimizer_, spec.backbone_lr_factor)
+    return replace(previous, net=net, task=data.task, columns=data.columns, callbacks=callbacks)

@@ -1,0 +1,177 @@
+"""From X and y to what a fit leaves behind: the one path of `fit`, `partial_fit` and the refit."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sklcnn.fitting.building import build, continued
+from sklcnn.fitting.data import FitData, Given, divide, read_rows, undivided
+from sklcnn.fitting.fitted import Fitted, Scored
+from sklcnn.fitting.scorers import checked_score, find_scorer, is_scikit_learns, takes_weights
+from sklcnn.fitting.specs import training_spec
+from sklcnn.scikit_callbacks import FitTask
+from sklcnn.training.run import FrozenStage, Outcome, TrainingSpec, Watch
+from sklcnn.training.scores import RunningScore
+from sklcnn.training.seeding import draw_seed, seeded
+
+
+def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | None]:
+    """Train a network.
+
+    Parameters
+    ----------
+    cnn : BaseCNN
+        It is not changed.
+    given : Given
+
+    Returns
+    -------
+    fitted : Fitted
+    fit_task : FitTask
+        To be ended once the estimator is fitted.
+    interrupt : KeyboardInterrupt or None
+        To be raised then.
+    """
+    given.check(type(cnn).__name__)
+    seed = draw_seed(cnn.random_state)
+    previous = cnn._fitted if cnn.warm_start else None
+    kept, schema, columns = read_rows(cnn, given, previous)
+    draft = cnn._learn_task(kept.y) if previous is None else cnn._known_task(kept.y)
+    data = divide(cnn, given, kept, schema, columns, draft, seed)
+    spec = training_spec(cnn, len(data.train))
+    with _seeded(seed, previous):
+        fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
+        watch = _watch(cnn, fitted, data)
+        fit_task = FitTask(cnn, given.X, given.y, given.sample_weight, spec.max_epochs)
+        fit_task.follow(watch, fitted)
+        outcome = _train(cnn, fitted, data, watch, seed)
+    fitted = fitted.after(outcome)
+    _warn_of_death(cnn, outcome)
+    if cnn.refit_full and cnn.early_stopping and outcome.interrupt is None and not outcome.stopped:
+        try:
+            fitted = _refit(cnn, fitted, data, draft, spec, outcome, seed)
+        except KeyboardInterrupt as interrupt:
+            outcome.interrupt = interrupt  # the first run's network stands
+    return fitted, fit_task, outcome.interrupt
+
+
+def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, KeyboardInterrupt | None]:
+    """Train for one epoch at a constant learning rate, going on from the network there is.
+
+    Parameters
+    ----------
+    cnn : BaseCNN
+        It is not changed.
+    given : Given
+    draft : Task or None
+        Of a first call, where it is known already.
+
+    Returns
+    -------
+    fitted : Fitted
+    interrupt : KeyboardInterrupt or None
+        To be raised once the estimator is fitted.
+    """
+    seed = draw_seed(cnn.random_state)
+    previous = cnn._fitted
+    kept, schema, columns = read_rows(cnn, given, previous)
+    draft = (draft or cnn._learn_task(kept.y)) if previous is None else previous.task
+    data = undivided(cnn, kept, schema, columns, draft, rescale=False)
+    spec = replace(training_spec(cnn, len(data.train)), schedule=None, patience=None, max_epochs=1)
+    with _seeded(seed, previous):
+        fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
+        outcome = _train(cnn, fitted, data, _watch(cnn, fitted, data), seed)
+    return fitted.after(outcome), outcome.interrupt
+
+
+def _refit(cnn, fitted, data, draft, spec: TrainingSpec, outcome: Outcome, seed) -> Fitted:
+    """Train anew on all rows, for as many epochs as were best and at the rates of the first run.
+
+    If a callback cuts it short, the first run's network stands.
+    """
+    data = undivided(cnn, data.kept, data.schema, data.columns, draft, rescale=True)
+    with _seeded(seed, None):
+        refitted = build(cnn, data, replace(spec, patience=None, label="refit"), refit=True)
+        again = _train(
+            cnn, refitted, data, _watch(cnn, refitted, data), seed, epochs=outcome.best_epoch,
+            horizon=spec.max_epochs, fall=outcome.fall,
+            rates=outcome.rates if spec.schedule == "reduce_on_plateau" else None,
+        )  # fmt: skip
+    if again.interrupt is not None:
+        raise again.interrupt
+    if again.n_epochs < outcome.best_epoch:
+        return fitted
+    return replace(refitted, history=fitted.history, best_epoch=fitted.best_epoch)
+
+
+def _seeded(seed, previous):
+    """Seed what a fit draws; a fit that goes on draws anew, not what the last one drew."""
+    return seeded((seed + (0 if previous is None else len(previous.net.history))) % 2**32)
+
+
+def _train(cnn, fitted: Fitted, data: FitData, watch: Watch, seed, **run) -> Outcome:
+    from sklcnn.training.loop import train_net
+
+    net = fitted.net
+    generator = torch.Generator().manual_seed(seed + len(net.history))
+    frozen = None
+    if fitted.network.has_backbone and net.spec.freeze_epochs > len(net.history):
+        # Computed once for all epochs; an augmented image is never the same again.
+        frozen = FrozenStage(
+            train=None if watch.augment is not None else fitted.features_of_rows(data.train, cnn.feature_cache),
+            valid=None if data.valid is None else fitted.features_of_rows(data.valid, cnn.feature_cache),
+        )
+    return train_net(net, data.train, data.valid, watch=watch, generator=generator, frozen=frozen, **run)
+
+
+def _warn_of_death(cnn, outcome):
+    if outcome.died:
+        warnings.warn(
+            f"{type(cnn).__name__}: the network has died: it gives all rows the same output. Lower learning_rate, "
+            "set batch_norm=True, or weaken l1, l2 or class_weight.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+def _watch(cnn, fitted: Fitted, data: FitData) -> Watch:
+    """Set up what is computed while the network trains."""
+    score, train, valid = fitted.task.score, data.train, data.valid
+    watch = Watch(train_score=RunningScore(score, train.targets, train.score_weights))
+    if cnn.augmentation is not None:
+        from sklcnn.data.augmentation import build_augmentation
+
+        schema = data.schema
+        watch.augment = build_augmentation(
+            cnn.augmentation, spatial_dims=schema.spatial_dims, sample_shape=schema.sample_shape, unit=schema.unit
+        )
+    if valid is not None:
+        watch.valid_score = RunningScore(score, valid.targets, valid.score_weights).of_all
+    if cnn.scoring != "loss":
+        scorer = find_scorer(cnn.scoring, type(cnn).__name__)
+        watch.train_score = None  # the scorer's own units: not to be compared with accuracy or R2 beside it
+        if data.scored is not None:
+            watch.valid_score = _scorer_of_epochs(cnn, fitted, data, scorer)
+    return watch
+
+
+def _scorer_of_epochs(cnn, fitted, data, scorer):
+    """Score the validation rows by the user's scorer, in the user's units, from outputs that are there already."""
+    X, y = data.scored(is_scikit_learns(scorer))
+    scored = Scored(**vars(fitted), X=X)
+    view = copy.copy(cnn)
+    view._fitted = scored
+    arguments = {}
+    if data.valid.score_weights is not None and takes_weights(scorer):
+        arguments["sample_weight"] = data.valid.score_weights.numpy()
+
+    def score(outputs):
+        scored.known[:] = [outputs]
+        return checked_score(scorer, view, X, y, arguments, cnn.scoring)
+
+    return score

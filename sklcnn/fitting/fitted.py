@@ -1,0 +1,220 @@
+"""What a fit leaves behind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import validate_data
+
+from sklcnn.data.batches import Rows
+from sklcnn.data.forms import is_table_of_numbers
+from sklcnn.data.inputs import FeatureStore, Reading, Store, read_again
+from sklcnn.data.kinds import check_kind
+from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.fitting.guards import memory_errors_explained
+from sklcnn.tasks.task import Task
+from sklcnn.training.run import Outcome, TrainingSpec
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "duration",
+    "learning_rate",
+    "train_loss",
+    "penalty",
+    "val_loss",
+    "train_score",
+    "val_score",
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of the table that X was.
+
+    Attributes
+    ----------
+    n_features : int or None
+        None where X was no table.
+    names : ndarray of shape (n_features,) or None
+        Where it was a DataFrame.
+    """
+
+    n_features: int | None = None
+    names: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, X: Any, schema: Reading) -> Columns:
+        """Take note of the columns of an X that is read by a schema."""
+        if not (schema.flat or hasattr(X, "columns")):
+            return cls()
+        table: Any = _Table()
+        validate_data(table, X, reset=True, skip_check_array=True)
+        return cls(getattr(table, "n_features_in_", None), getattr(table, "feature_names_in_", None))
+
+    def check(self, X: Any, schema: Reading, estimator_name: str) -> None:
+        """Check a table's column names and number, as scikit-learn does, if `fit` was given a table of its kind.
+
+        The columns of a table without names are counted when it is read.
+        """
+        if self.n_features is None:
+            return
+        check_kind(X, estimator_name)
+        if not (hasattr(X, "columns") or (self.names is not None and getattr(X, "ndim", 0) == 2)):
+            return
+        of_cells = schema.mode is not None or (self.n_features == 1 != math.prod(schema.array_shape or ()))
+        if is_table_of_numbers(X) != of_cells:
+            table: Any = type(estimator_name, (_Table,), {})()  # scikit-learn's messages name the class
+            table.n_features_in_ = self.n_features
+            if self.names is not None:
+                table.feature_names_in_ = self.names
+            validate_data(table, X, reset=False, skip_check_array=True)
+
+
+class _Table(BaseEstimator):
+    """Stands for an estimator where scikit-learn checks columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """What a fit leaves behind, and all that predicting needs.
+
+    Attributes
+    ----------
+    net : TrainingNet
+        With the network, and the spec by which it was trained.
+    task : Task
+        The kind of target.
+    schema : Reading
+        How X is read.
+    columns : Columns
+    built_from : mapping of str to (given, meant)
+        The hyper-parameters that a fit that continues with the network cannot change.
+    callbacks : tuple
+        The user's, as the hyper-parameter held them.
+    estimator_name : str
+    history : list of dict
+        A row an epoch of the run with validation, where there was one.
+    best_epoch : int
+        The epoch, from 1, whose weights the network has.
+    """
+
+    net: Any
+    task: Task
+    schema: Reading
+    columns: Columns
+    built_from: Mapping[str, tuple[Any, Any]]
+    callbacks: tuple
+    estimator_name: str
+    history: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+
+    @property
+    def network(self) -> Any:
+        """The trained network."""
+        return self.net.module_
+
+    @property
+    def spec(self) -> TrainingSpec:
+        """The hyper-parameters by which it was trained."""
+        return self.net.spec
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of inputs, weights and outputs."""
+        return TORCH_FLOATS[self.spec.precision]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.net.torch_device_
+
+    def after(self, outcome: Outcome) -> Fitted:
+        """Return what is left behind once a run has ended."""
+        from sklcnn.training.callbacks import recorded_names
+
+        rows = self.net.history
+        names = dict.fromkeys([*HISTORY_COLUMNS, *recorded_names(rows)])
+        history = [{name: row.get(name, np.nan) for name in names} for row in rows]
+        return replace(self, history=history, best_epoch=outcome.best_epoch)
+
+    def outputs_of(self, X: Any, *, n_jobs: Any = None, feature_cache: Any = None) -> np.ndarray:
+        """Compute the network's raw outputs, (n, n_outputs).
+
+        Parameters
+        ----------
+        X : array-like
+            As `fit` was given it.
+        n_jobs, feature_cache
+            As the hyper-parameters.
+
+        Raises
+        ------
+        ValueError
+            If X differs from what `fit` was given, or an output is not finite.
+        """
+        self.columns.check(X, self.schema, self.estimator_name)
+        store: Any = read_again(X, self.schema, n_jobs)
+        from sklcnn.training.evaluation import forward_store
+
+        network = self.network
+        if network.is_frozen:
+            network.eval()
+            features = self.features_of(store, slice(None), feature_cache)
+            store, network = FeatureStore(features), network.head
+        with memory_errors_explained(self.estimator_name):
+            outputs = forward_store(network, store, self.dtype, self.spec.precision, self.device).cpu().numpy()
+        if not np.all(np.isfinite(outputs)):
+            row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
+            raise ValueError(
+                f"{self.estimator_name}: the network's outputs for row {row} of X are not finite: X must hold values "
+                "of the magnitude that fit was given. Check that row."
+            )
+        return outputs
+
+    def features_of(self, store: Store, rows: Any, feature_cache: Any) -> torch.Tensor:
+        """Look up or compute the features that the frozen backbone gives for some rows, (n, d)."""
+        from sklcnn.network.backbones import backbone_batch_size
+        from sklcnn.network.feature_cache import cached_features, open_feature_cache
+
+        return cached_features(
+            self.network.backbone,
+            store,
+            rows,
+            cache=open_feature_cache(feature_cache),
+            batch_size=backbone_batch_size(store.sample_shape),
+            device=self.device,
+            precision=self.spec.precision,
+            image_size=store.sample_shape[1:],
+        )
+
+    def features_of_rows(self, rows: Rows, feature_cache: Any) -> Rows:
+        """Put features in the place of the images of rows."""
+        features: Any = self.features_of(rows.store, rows.rows, feature_cache)
+        features = FeatureStore(features)
+        return replace(rows, store=features, rows=torch.arange(len(rows)))
+
+
+@dataclass(frozen=True, eq=False)
+class Scored(Fitted):
+    """What a scorer sees after an epoch: the outputs of the rows that it scores are known.
+
+    Attributes
+    ----------
+    X : object
+        What the scorer is given.
+    known : list of tensor
+        The outputs of X by the weights of the moment, alone in a list.
+    """
+
+    X: Any = None
+    known: list[torch.Tensor] = field(default_factory=list)
+
+    def outputs_of(self, X: Any, **options: Any) -> np.ndarray:
+        """Return the outputs that are known already; compute those of another X."""
+        return self.known[0].cpu().numpy() if X is self.X and self.known else super().outputs_of(X, **options)

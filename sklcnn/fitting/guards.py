@@ -1,0 +1,88 @@
+"""What errors leave behind, and what they say."""
+
+from __future__ import annotations
+
+import functools
+import re
+import types
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+@contextmanager
+def memory_errors_explained(estimator_name: str) -> Iterator[None]:
+    """Say what takes less memory, where torch says that there is not enough."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+            raise
+        size = re.search(r"allocate ([\d.]+ ?[a-zA-Z]+)", str(error))
+        raise MemoryError(
+            f"{estimator_name}: the network and its batches take more memory than there is"
+            f"{f' ({size[1]} at once)' if size else ''}. Lower batch_size, filters, kernel_size, dense_units or "
+            "image_size, or set global_pooling."
+        ) from error
+
+
+@contextmanager
+def validation_rows_named() -> Iterator[None]:
+    """Say that an error is about the validation rows, which are checked as X and y are and in the same words."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        error.args = (f"Validation rows (X_val, y_val): {error}", *error.args[1:])
+        raise
+
+
+class NotOfferedError(AttributeError, ValueError):
+    """A method is not there because of a hyper-parameter's value: `hasattr` says no, and a call says why."""
+
+
+class OneEpochAtATime:
+    """Decorator of `partial_fit`, which an estimator with early stopping does not offer."""
+
+    def __init__(self, method: Callable):
+        functools.update_wrapper(self, method)  # type: ignore[arg-type]
+        self._method = method
+
+    def __get__(self, estimator: Any, cls: type | None = None) -> Callable:
+        """Bind the method to an estimator."""
+        if estimator is None:
+            return self._method
+        if estimator.early_stopping:
+            raise NotOfferedError(
+                f"{type(estimator).__name__}: partial_fit trains for one epoch and cannot stop early. "
+                "Set early_stopping=False."
+            )
+        return types.MethodType(self._method, estimator)
+
+
+class FittedAttribute:
+    """A public attribute of an estimator that is there once it is fitted.
+
+    Parameters
+    ----------
+    read : callable of (Fitted) -> value
+        None: the attribute is not there.
+    doc : str
+    """
+
+    def __init__(self, read: Callable[[Any], Any], doc: str):
+        self._read, self.__doc__ = read, doc
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, estimator: Any, cls: type | None = None) -> Any:
+        """Read the value from what the fit left behind."""
+        if estimator is None:
+            return self
+        value = None if estimator._fitted is None else self._read(estimator._fitted)
+        if value is None:
+            when = " before fit" if estimator._fitted is None else ": X was no table with such columns"
+            raise AttributeError(f"{type(estimator).__name__} has no {self._name}{when}.")
+        return value

@@ -1,0 +1,84 @@
+"""The network of an estimator: its layers by name, its backbone and its head."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import nn
+
+
+class Layers(nn.Module):
+    """A layer made of smaller ones that run one after the other."""
+
+    def steps(self) -> list[nn.Module]:
+        """List the smaller layers in the order in which they run."""
+        raise NotImplementedError
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Run the smaller layers."""
+        for step in self.steps():
+            values = step(values)
+        return values
+
+
+class Network(nn.Sequential):
+    """What an estimator trains: a sequence of named layers.
+
+    The names are ``standardize`` or ``backbone``, ``block1`` ..., ``features``, ``dense1`` ..., ``output``. It maps a
+    raw batch (n, c, *spatial) to raw outputs (n, k).
+    """
+
+    @property
+    def has_backbone(self) -> bool:
+        """Whether the convolutions are a backbone."""
+        return "backbone" in self._modules
+
+    @property
+    def _backbone(self) -> Any:
+        return self._modules["backbone"]
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether there is a backbone that does not train."""
+        return self.has_backbone and self._backbone.frozen
+
+    @property
+    def keeps_statistics(self) -> bool:
+        """Whether there is a backbone whose batch norms keep the statistics that they came with."""
+        return self.has_backbone and self._backbone.keeps_statistics
+
+    @property
+    def head(self) -> Network:
+        """The layers after the backbone, which share its parameters; all layers where there is no backbone."""
+        return self[1:] if self.has_backbone else self  # type: ignore[return-value]
+
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """List the parameters of the backbone that train."""
+        return trained_parameters(self._backbone) if self.has_backbone else []
+
+    def freeze(self) -> None:
+        """Stop training the backbone, where there is one."""
+        if self.has_backbone:
+            self._backbone.freeze()
+
+    def thaw(self) -> None:
+        """Train the backbone, where there is one. Its parameters may be new ones."""
+        if self.has_backbone:
+            self._backbone.unfreeze()
+
+    def flat(self) -> Network:
+        """Return the same layers as one sequence, without the blocks around them: less Python a batch."""
+        layers: OrderedDict[str, nn.Module] = OrderedDict()
+        for name, layer in self.named_children():
+            if isinstance(layer, Layers):
+                layers |= {f"{name}_{number}": step for number, step in enumerate(layer.steps(), start=1)}
+            else:
+                layers[name] = layer
+        return Network(layers)
+
+
+def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
+    """List the parameters of a module that train."""
+    return [parameter for parameter in module.parameters() if parameter.requires_grad]

@@ -1,0 +1,149 @@
+"""What every kind of target says of itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from sklcnn.network.losses import RowLoss
+from sklcnn.training.scores import Score
+
+
+class Task(ABC):
+    """One kind of target, learnt from the y of a fit.
+
+    It encodes y for the network and decodes the network's outputs, and it knows the losses and the score of its kind.
+
+    Attributes
+    ----------
+    losses : dict of str to callable
+        The functions that a `loss` given by name may mean.
+    score : Score
+        What `score` of the estimator computes, from raw outputs.
+    kind : {"classes", "labels", "values"}
+    score_name : str
+        What that score is called where it is shown.
+    estimator_type : {"classifier", "regressor"} or None
+        What skorch's scoring callbacks take the net for.
+    output_kind : str
+        What one output is called in a message.
+    has_probabilities : bool
+        Whether outputs become probabilities.
+    """
+
+    losses: ClassVar[dict[str, Callable]]
+    score: ClassVar[Score]
+    kind: ClassVar[str]
+    score_name: ClassVar[str]
+    estimator_type: ClassVar[str | None]
+    output_kind: ClassVar[str]
+    has_probabilities: ClassVar[bool]
+
+    # The outputs.
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int:
+        """How many outputs the network has."""
+
+    @property
+    @abstractmethod
+    def outputs(self) -> np.ndarray:
+        """What `target` of a display may be, one for each output (k,): labels or the numbers of columns."""
+
+    @property
+    @abstractmethod
+    def output_names(self) -> np.ndarray:
+        """What the outputs are called where they are shown, (k,)."""
+
+    # y for the network.
+
+    @abstractmethod
+    def encode(self, y: Any, estimator_name: str, dtype: torch.dtype) -> torch.Tensor:
+        """Turn y into the targets of the loss, (n,) or (n, k).
+
+        Raises
+        ------
+        ValueError
+            If y is of another kind, or holds what the task does not know.
+        """
+
+    def strata(self, y: Any, estimator_name: str) -> np.ndarray | None:
+        """Return the codes (n,) or indicators (n, k) by which a hold-out is stratified; None where it is not."""
+        return None
+
+    def trained_on(self, y: Any, rows: Any, weights: np.ndarray, estimator_name: str) -> Task:
+        """Return the task with what depends on the training rows.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,) or (n, k)
+        rows : ndarray of int of shape (m,), or slice
+            The training rows.
+        weights : ndarray of shape (m,)
+            Their weights.
+        estimator_name : str
+        """
+        return self
+
+    def accepts(self, other: Task) -> bool:
+        """Tell whether a fit on the targets of another task can continue with this one's network."""
+        return True
+
+    def class_weights(
+        self, class_weight: Any, targets: torch.Tensor, weights: np.ndarray, estimator_name: str
+    ) -> np.ndarray | None:
+        """Return the weight of each class, (k,), or None.
+
+        Raises
+        ------
+        ValueError
+            If weights of classes mean nothing here, or do not fit the classes.
+        """
+        return None
+
+    def soft_targets(self, targets: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """Return targets as (n, k): what a loss of the user's is given, and what mixed pictures need."""
+        return targets
+
+    def smooth(self, targets: torch.Tensor, share: float) -> torch.Tensor:
+        """Spread a share of the probability of soft targets (n, k) evenly."""
+        return targets
+
+    # The network's outputs.
+
+    def make_loss(self, loss: Any, estimator_name: str, label_smoothing: float = 0.0) -> RowLoss:
+        """Build the loss that a hyper-parameter names, or is."""
+        return RowLoss(loss, self, label_smoothing, estimator_name)
+
+    @abstractmethod
+    def activate(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Turn raw outputs into probabilities, where there are any."""
+
+    @abstractmethod
+    def decide(self, activated: np.ndarray) -> np.ndarray:
+        """Turn what `activate` gives into what targets look like: codes, indicators or values."""
+
+    @abstractmethod
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Turn raw outputs (n, k) into predictions, of the form and in the units of y."""
+
+    @abstractmethod
+    def readable(self, outputs: np.ndarray) -> np.ndarray:
+        """Turn raw outputs into what a person reads of each, (n, k): its probability, or its value."""
+
+    def explained(self, outputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return of raw outputs (n, k) what gradients explain, one number a row, (n,)."""
+        return outputs.gather(1, codes[:, None])[:, 0]
+
+    def predicted_outputs(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the number of the output that is explained where the user names none, (n,)."""
+        return outputs.argmax(1)
+
+    def given(self, y: Any, rows: np.ndarray, estimator_name: str) -> np.ndarray:
+        """Return the targets of some rows as the user gave them, of the form of predictions."""
+        raise NotImplementedError

@@ -1,0 +1,143 @@
+"""One value or several a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklcnn.data.targets import check_values, column_names
+from sklcnn.network.losses import REGRESSION_LOSSES
+from sklcnn.tasks.task import Task
+from sklcnn.training.scores import R2
+
+# Deviations of y that float32 can hold with all of its seven digits, and the mean in such deviations that leaves four.
+FLOAT32_RANGE = 1e-30, 1e30
+FLOAT32_DIGITS_TO_SPARE = 1000
+
+
+@dataclass(frozen=True)
+class Values(Task):
+    """Values, standardised for the network.
+
+    Attributes
+    ----------
+    mean, deviation : ndarray of shape (k,)
+    one_dimensional : bool
+        Whether y, and so the predictions, have shape (n,).
+    names : ndarray of shape (k,) or None
+        The columns' names, where y was a DataFrame.
+    """
+
+    mean: np.ndarray
+    deviation: np.ndarray
+    one_dimensional: bool
+    names: np.ndarray | None = None
+
+    losses = REGRESSION_LOSSES
+    score = R2
+    kind = "values"
+    score_name = "R²"
+    estimator_type = "regressor"
+    output_kind = "column of y"
+    has_probabilities = False
+
+    @property
+    def n_outputs(self) -> int:
+        """One output a column of y."""
+        return len(self.mean)
+
+    @property
+    def outputs(self) -> np.ndarray:
+        """The columns' numbers."""
+        return np.arange(self.n_outputs)
+
+    @property
+    def output_names(self) -> np.ndarray:
+        """The columns' names, or their numbers."""
+        return self.outputs if self.names is None else self.names
+
+    def encode(self, y: Any, estimator_name: str, dtype: torch.dtype) -> torch.Tensor:
+        """Turn values into standardised ones (n, k)."""
+        values = check_values(y, estimator_name)
+        columns = values.reshape(len(values), -1)
+        if columns.shape[1] != self.n_outputs:
+            raise ValueError(f"{estimator_name}: y has {columns.shape[1]} columns, but {self.n_outputs} are expected.")
+        return torch.from_numpy((columns - self.mean) / self.deviation).to(dtype)
+
+    def activate(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Leave values as they are."""
+        return outputs
+
+    def decide(self, activated: np.ndarray) -> np.ndarray:
+        """Leave values as they are."""
+        return activated
+
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs (n, k) in the user's units; (n,) where y was.
+
+        In the network's own precision, which says how far they can be trusted, where float32 holds such values
+        without loss; several outputs always in float64, as scikit-learn asks.
+        """
+        values = outputs.astype(np.float64) * self.deviation + self.mean
+        if not self.one_dimensional:
+            return values
+        return values[:, 0].astype(outputs.dtype if self._float32_holds else np.float64)
+
+    @property
+    def _float32_holds(self):
+        """Whether float32 has the range for the values, and digits to spare beside those that the mean takes."""
+        low, high = FLOAT32_RANGE
+        return bool(
+            np.all((self.deviation > low) & (self.deviation < high))
+            and np.all(np.abs(self.mean) <= FLOAT32_DIGITS_TO_SPARE * self.deviation)
+        )
+
+    def readable(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the values (n, k) in the user's units."""
+        return self.decode(outputs).reshape(len(outputs), -1)
+
+    def explained(self, outputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Return a value in the user's units."""
+        deviation, mean = (torch.from_numpy(values).to(outputs)[codes] for values in (self.deviation, self.mean))
+        return super().explained(outputs, codes) * deviation + mean
+
+    def predicted_outputs(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the first column."""
+        return np.zeros(len(outputs), np.int64)
+
+    def given(self, y: Any, rows: np.ndarray, estimator_name: str) -> np.ndarray:
+        """Return the values of some rows, which encoding and decoding would round."""
+        values = check_values(y, estimator_name)[rows]
+        return values.reshape(len(rows)) if self.one_dimensional else values.reshape(len(rows), -1)
+
+
+class ValuesToStandardise:
+    """Values of which the training rows, and so mean and deviation, are not known yet."""
+
+    def strata(self, y: Any, estimator_name: str) -> None:
+        """Return None: a hold-out of values is not stratified."""
+
+    def trained_on(self, y: Any, rows: Any, weights: np.ndarray, estimator_name: str) -> Values:
+        """Find the weighted mean and deviation of the training rows.
+
+        Parameters
+        ----------
+        y : array-like of shape (n,) or (n, k)
+        rows : ndarray of int of shape (m,), or slice
+            The training rows.
+        weights : ndarray of shape (m,)
+            Their weights.
+        estimator_name : str
+        """
+        values = check_values(y, estimator_name)
+        columns = values.reshape(len(values), -1)[rows]
+        mean = np.average(columns, axis=0, weights=weights)
+        differences = columns - mean
+        # In a unit of a power of two, which changes no digit, squares neither overflow nor vanish.
+        unit = 2.0 ** np.frexp(np.abs(differences).max(axis=0))[1]
+        deviation = unit * np.sqrt(np.average((differences / unit) ** 2, axis=0, weights=weights))
+        constant = deviation <= 1e-12 * np.maximum(np.abs(mean), deviation)
+        return Values(mean, np.where(constant, 1.0, deviation), values.ndim == 1, column_names(y))

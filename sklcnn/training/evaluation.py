@@ -1,0 +1,117 @@
+"""Forward passes without gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklcnn.data.batches import Rows
+from sklcnn.data.inputs import Store
+from sklcnn.network.allocation import freed_memory_kept
+from sklcnn.network.backbones import backbone_batch_size
+from sklcnn.network.cnn import widest_layer
+from sklcnn.network.network import Network
+
+EVALUATION_BATCH = 1024  # rows a forward pass without gradients, at most
+# Values before and after a layer in such a pass. Measured for signals, images and volumes, 8 to 256 filters: throughput
+# is best at 2 to 6 million and falls by half at 10, where memory comes from the system each time, not from a pool.
+EVALUATION_VALUES = 2**22
+
+
+def autocast(precision: str, device: torch.device) -> Any:
+    """Return the context that a forward pass runs in."""
+    if precision != "bfloat16":
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def has_backbone(module: nn.Module) -> bool:
+    """Tell whether a module is a network with a backbone."""
+    return isinstance(module, Network) and module.has_backbone
+
+
+def evaluation_batch_size(network: nn.Module, sample_shape: Sequence[int]) -> int:
+    """Choose how many rows go through a network at once without gradients."""
+    if has_backbone(network):
+        return backbone_batch_size(sample_shape)
+    return max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // widest_layer(network, sample_shape)))
+
+
+@torch.inference_mode()
+def forward_store(
+    module: nn.Module,
+    store: Store,
+    dtype: torch.dtype,
+    precision: str,
+    device: torch.device,
+    rows: torch.Tensor | None = None,
+    tell: Callable | None = None,
+    max_rows: int = EVALUATION_BATCH,
+) -> torch.Tensor:
+    """Run a network over a store, or some rows of it, in order and without gradients.
+
+    Parameters
+    ----------
+    module : nn.Module
+    store : Store
+    dtype : torch.dtype
+        Of inputs and outputs.
+    precision : str
+    device : torch.device
+    rows : int64 tensor of shape (n,) or None
+        None: all.
+    tell : callable of (inputs, outputs, first) or None
+        Called for each batch, with the position of its first row.
+    max_rows : int
+        Rows a batch, at most.
+
+    Returns
+    -------
+    outputs : tensor of shape (n, k)
+    """
+    if module.training:
+        module.eval()
+    n_rows = len(store) if rows is None else len(rows)
+    size = min(max_rows, evaluation_batch_size(module, store.sample_shape)) if n_rows > 1 else 1
+    groups: Iterable[torch.Tensor | slice]
+    if rows is None:
+        groups = [slice(start, start + size) for start in range(0, len(store), size)]
+    else:
+        groups = rows.split(size)
+    n_done, outputs = 0, torch.empty(0)
+    # Without a backbone, batches are of a size for which memory comes from a pool anyway.
+    with freed_memory_kept() if n_rows > 1 and has_backbone(module) else nullcontext():
+        for inputs in store.batches(groups, dtype):
+            with autocast(precision, device):
+                output = module(inputs.to(device)).to(dtype)
+            if tell is not None:
+                tell(inputs, output, n_done)
+            if len(output) == n_rows:
+                return output
+            if n_done == 0:
+                # Filled batch by batch: small tensors that stay would break up memory that the next batch could use.
+                outputs = output.new_empty(n_rows, *output.shape[1:])
+            outputs[n_done : n_done + len(output)] = output
+            n_done += len(output)
+    return outputs
+
+
+def weighted_loss(criterion: nn.Module, outputs: torch.Tensor, rows: Rows, device: torch.device) -> float:
+    """Average the losses of rows by their weights: ``sum(w * loss) / sum(w)``.
+
+    Parameters
+    ----------
+    criterion : RowLoss
+    outputs : tensor of shape (n, k)
+    rows : Rows
+        The n rows.
+    device : torch.device
+    """
+    with torch.inference_mode():
+        losses = criterion(outputs, rows.targets.to(device)).cpu()
+    return float(np.average(losses.numpy(), weights=None if rows.weights is None else rows.weights.cpu().numpy()))

@@ -1,0 +1,323 @@
+"""The epoch loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklcnn.data.batches import Rows, batch_sizes
+from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.network.allocation import freed_memory_kept
+from sklcnn.training.copies import Copies
+from sklcnn.training.epoch import BatchCallbacks, TrainingPass
+from sklcnn.training.evaluation import forward_store, weighted_loss
+from sklcnn.training.health import Pulse, check_finite, total_norm
+from sklcnn.training.norms import YoungStatistics
+from sklcnn.training.progress import make_progress
+from sklcnn.training.rates import Rates
+from sklcnn.training.run import Fall, FrozenStage, Outcome, Watch
+from sklcnn.training.stages import Stages, set_rate
+from sklcnn.training.step import Step, has_heavy_rows
+from sklcnn.training.stopping import Judge
+
+DEVICE_SHARE = 3  # a GPU's free memory over what the rows may take of it: the rest is for the network
+
+
+def train_net(
+    net: Any,
+    train: Rows,
+    valid: Rows | None = None,
+    *,
+    watch: Watch | None = None,
+    generator: torch.Generator | None = None,
+    frozen: FrozenStage | None = None,
+    epochs: int | None = None,
+    horizon: int | None = None,
+    rates: Sequence[float] | None = None,
+    fall: Fall | None = None,
+) -> Outcome:
+    """Train for some epochs, or until early stopping.
+
+    Parameters
+    ----------
+    net : TrainingNet
+    train, valid : Rows, Rows or None
+    watch : Watch or None
+    generator : torch.Generator or None
+        Shuffles the rows.
+    frozen : FrozenStage or None
+        What the epochs up to `spec.freeze_epochs` train on, if not on all of the network.
+    epochs : int or None
+        None: those of the net's spec.
+    horizon : int or None
+        Epochs that the schedule spans, if not `epochs`.
+    rates : sequence of float or None
+        A learning rate an epoch, instead of the schedule.
+    fall : Fall or None
+        Of the rate, brought forward as in a run that this one repeats.
+
+    Returns
+    -------
+    outcome : Outcome
+
+    Raises
+    ------
+    ValueError
+        If the loss is not finite. The net is then as it was.
+    KeyboardInterrupt
+        If interrupted before an epoch has finished. The net is then as it was.
+    """
+    epochs = epochs or net.spec.max_epochs
+    with freed_memory_kept():
+        run = Run(net, train, valid, watch or Watch(), generator, frozen, epochs, horizon or epochs, rates, fall)
+        return run.train()
+
+
+class Run:
+    """One run of the epoch loop, and where it stands."""
+
+    def __init__(self, net, train, valid, watch, generator, frozen, epochs, horizon, rates, fall):
+        self.net, self.spec, self.watch = net, net.spec, watch
+        self.device, self.dtype = net.torch_device_, TORCH_FLOATS[net.spec.precision]
+        if self.device.type == "cuda":
+            free_bytes = torch.cuda.mem_get_info(self.device)[0] // DEVICE_SHARE
+            train, valid = (rows and rows.on_device(self.device, free_bytes) for rows in (train, valid))
+        self.first = len(net.history) + 1
+        self.finished, self.last_epoch = self.first - 1, self.first + epochs - 1
+        self.can_tell_death = self.spec.precision != "bfloat16" and bool((train.targets != train.targets[:1]).any())
+        self.watches_loss = valid is None or self.spec.scoring == "loss"
+        self.outcome = Outcome()
+
+        network, optimizer = net.module_, net.optimizer_
+        self.stages = Stages(network, optimizer, self.spec, train, valid, frozen, self.last_epoch)
+        self.copies = Copies(network, optimizer)
+        self.n_updates = len(batch_sizes(len(train), self.spec.batch_size, self.stages.joins_last_row))
+        span = self.n_updates, self.first, self.first + horizon - 1
+        self.rates = Rates(self.spec, optimizer, *span, self.watches_loss, given=rates, fall=fall)
+        self.judge = self.make_judge()
+        self.pulse = Pulse()
+        self.statistics = YoungStatistics(network)
+        self.progress = make_progress(self.spec.verbose, self.spec.label)
+        self.callbacks = BatchCallbacks(net, self.stages)
+        clips = self.n_updates > 1 and has_heavy_rows(train.weights)
+        step = Step(net, self.stages, watch.augment, clips, self.callbacks.tell_gradients)
+        self.training_pass = TrainingPass(
+            net, self.stages, step, self.callbacks, self.statistics, watch.train_score, self.progress, generator
+        )
+
+    def make_judge(self):
+        """Build what decides which epoch early stopping keeps; None without early stopping."""
+        return None if self.spec.patience is None else Judge(self.spec.patience, self.n_updates, self.watches_loss)
+
+    def train(self) -> Outcome:
+        """Train from start to end."""
+        self.start()
+        try:
+            self.begin_or_resume()
+            while self.finished < self.last_epoch:
+                self.run_epoch(self.finished + 1)
+            self.progress.finish(self.copies.best.epoch if self.copies.best.complete else None)
+        except KeyboardInterrupt as interrupt:
+            self.keep_last_epoch(interrupt)
+        except BaseException:
+            self.undo()
+            raise
+        finally:
+            self.statistics.end()
+            self.progress.close()
+        self.keep_best_epoch()
+        return self.end()
+
+    def start(self):
+        """Copy the state to which an error goes back, and enter the first stage."""
+        self.stages.set_training_mode()
+        self.copies.start.take(self.first - 1)
+        self.enter_stage(self.first)
+
+    def begin_or_resume(self):
+        """Begin, or resume a run that was cut off and that a callback has loaded."""
+        set_rate(self.net.optimizer_, self.spec.learning_rate)  # from which skorch's LRScheduler sets out
+        self.net.stop_training = False
+        self.net.notify("on_train_begin", X=self.stages.train_rows, y=self.stages.valid_rows)
+        if len(self.net.history) > self.finished:
+            self.resume()
+        self.progress.begin(self.last_epoch - self.finished, self.n_updates, self.finished + 1)
+
+    def run_epoch(self, epoch):
+        """Train and validate for an epoch, keep its weights, and see whether it is the last."""
+        if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
+            self.enter_stage(epoch)
+        if self.watch.before_epoch is not None:
+            self.watch.before_epoch()
+        row = self.train_and_validate(epoch)
+        self.outcome.rates.append(row["learning_rate"])
+        self.rates.after_epoch(self.watched(row))
+        self.progress.end_epoch(row)
+        told_to_stop = self.watch.after_epoch is not None and self.watch.after_epoch(row)
+        self.outcome.stopped = bool(told_to_stop or self.net.stop_training)
+        self.stages.set_training_mode()  # after validation, so that the copies hold what training changes
+        self.finished = epoch  # before copying: a copy that is interrupted leaves the network at the end of this epoch
+        self.copies.last.take(epoch)
+        if self.judge is not None and self.is_to_keep(row):
+            self.copies.best.take(epoch)
+            self.pulse.keep()
+        self.last_epoch = epoch if self.outcome.stopped else self.next_last_epoch(epoch)
+
+    def enter_stage(self, epoch):
+        """Train from now on what trains in an epoch, and copy it with the rest."""
+        self.copies.extend(self.stages.enter(epoch))
+
+    def train_and_validate(self, epoch):
+        """Train for an epoch and validate; return its row of the history, which is recorded."""
+        net, stages, began = self.net, self.stages, time.perf_counter()
+        net.notify("on_epoch_begin", dataset_train=stages.train_rows, dataset_valid=stages.valid_rows)
+        self.copies.extend(stages.look_again())
+        row = dict.fromkeys(("train_loss", "penalty", "val_loss", "train_score", "val_score"), np.nan)
+        row |= {"epoch": epoch, "learning_rate": np.nan}
+        trained = self.training_pass.run(self.rates.of_epoch(epoch))
+        row["train_loss"], row["train_score"] = trained.loss, trained.score
+        row["penalty"] = float(stages.penalty())
+        row["learning_rate"] = float(net.optimizer_.param_groups[0]["lr"])
+        check_finite(row["train_loss"], "training loss is", row, self.spec.owner)
+        if stages.valid_rows is not None:
+            row["val_loss"], row["val_score"] = self.validate()
+            check_finite(row["val_loss"], "validation loss is", row, self.spec.owner)
+        else:  # the last update's outcome, which no loss has seen yet
+            self.pulse.feel(trained.first_output)
+            check_finite(total_norm(stages.trained), "weights are", row, self.spec.owner)
+        row["duration"] = time.perf_counter() - began
+        net.record_epoch(row)
+        net.notify("on_epoch_end", dataset_train=stages.train_rows, dataset_valid=stages.valid_rows)
+        return row
+
+    def validate(self):
+        """Return the weighted mean loss and the score of the validation rows."""
+        self.net.module_.eval()
+        rows = self.stages.valid_rows
+        outputs = forward_store(
+            self.stages.valid_forward, rows.store, self.dtype, self.spec.precision, self.device, rows.rows,
+            tell=self.callbacks.tell_validation,
+        )  # fmt: skip
+        self.pulse.feel(outputs)
+        loss = weighted_loss(self.net.criterion_, outputs, rows, self.device)
+        score = np.nan if self.watch.valid_score is None else self.watch.valid_score(outputs)
+        return loss, score
+
+    # Early stopping.
+
+    def watched(self, row):
+        """Return what early stopping minimises."""
+        if self.stages.valid_rows is None:
+            return row["train_loss"]
+        return row["val_loss"] if self.spec.scoring == "loss" else -row["val_score"]
+
+    def is_to_keep(self, row):
+        """Tell whether early stopping keeps the weights of an epoch."""
+        return self.judge.keeps(self.watched(row), row["val_score"], row["train_loss"])
+
+    def next_last_epoch(self, epoch):
+        """Return the run's last epoch, which is brought forward where validation says that more gain nothing."""
+        if self.judge is None or not self.judge.exhausted:
+            return self.last_epoch
+        if self.spec.patience != "auto":
+            return epoch
+        if epoch <= self.spec.freeze_epochs < self.last_epoch:  # the backbone has yet to train, and may still gain
+            return self.last_epoch
+        return self.rates.bring_forward(epoch, self.last_epoch)
+
+    # A run that was cut off.
+
+    def resume(self):
+        """Go on with a run that a callback has loaded, as if this one had trained so far.
+
+        That is: in its order of rows, on its schedule, and with the weights that early stopping had kept, where they
+        were saved.
+        """
+        history, planned_end = self.net.history.to_list(), self.last_epoch
+        epoch = kept = len(history)
+        if self.rates.falls_on_plateau:
+            set_rate(self.net.optimizer_, self.spec.learning_rate)
+        for row in history[self.first - 1 :]:
+            self.training_pass.shuffle()
+            self.outcome.rates.append(row["learning_rate"])
+            self.rates.after_epoch(self.watched(row))
+            if self.judge is not None and self.is_to_keep(row):
+                kept = row["epoch"]
+            self.last_epoch = self.next_last_epoch(row["epoch"])
+        if self.judge is not None and kept < epoch:
+            self.load_kept_epoch(kept)
+        self.enter_stage(epoch)
+        if self.copies.best.complete:
+            self.net.load_params(**self.net.files_of(epoch))
+        elif self.judge is not None:
+            if kept < epoch:  # the weights of the last epoch are all there is
+                self.judge = self.make_judge()
+                self.is_to_keep(history[-1])
+                if self.rates.fall is None:  # a fall that has begun goes on to its end
+                    self.last_epoch = planned_end
+            self.copies.best.take(epoch)
+        self.copies.last.take(epoch)
+        self.finished = epoch
+
+    def load_kept_epoch(self, epoch):
+        """Copy the weights that early stopping had kept from the epoch's own file, if there is one."""
+        files = self.net.files_of(epoch)
+        if "f_params" in files:
+            self.enter_stage(epoch)
+            self.net.load_params(**files)
+            self.copies.best.take(epoch)
+
+    # The end.
+
+    def keep_last_epoch(self, interrupt):
+        """Go back to the last finished epoch after an interrupt, which is raised if there is none."""
+        last = self.copies.last
+        if last.complete:
+            self.finished = last.epoch
+        if self.finished < self.first:
+            self.undo()
+            raise interrupt
+        if last.complete:
+            self.return_to(last)
+        self.outcome.interrupt = interrupt
+
+    def keep_best_epoch(self):
+        """Go back to the epoch that early stopping keeps."""
+        best = self.copies.best
+        del self.net.history[self.finished :]
+        self.outcome.fall = self.rates.fall
+        self.outcome.n_epochs = self.finished - self.first + 1
+        self.outcome.best_epoch = self.finished
+        if self.judge is not None and best.complete:
+            self.return_to(best)
+            self.outcome.best_epoch = best.epoch
+
+    def return_to(self, snapshot):
+        """Put back an epoch's state; the backbone's too, if it did not train yet."""
+        self.stages.go_back_to(snapshot.epoch)
+        snapshot.restore()
+
+    def undo(self):
+        """Leave the net as it was before the run."""
+        self.stages.undo()
+        self.copies.start.restore()
+        del self.net.history[self.first - 1 :]
+        self.net.module_.eval()
+
+    def end(self):
+        """Tell callbacks, and return the outcome."""
+        self.net.module_.eval()
+        # In bfloat16 outputs may be equal though what they are rounded from is not.
+        self.outcome.died = self.can_tell_death and self.pulse.stopped
+        try:
+            self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.valid_rows)
+        except KeyboardInterrupt as interrupt:
+            self.outcome.interrupt = interrupt
+        except BaseException:
+            self.undo()
+            raise
+        return self.outcome

@@ -1,0 +1,210 @@
+"""The stages of a run: what trains, and on what.
+
+While a backbone is frozen the head trains, on the backbone's features where they are known; then all of the network
+trains on the images. No other module freezes or thaws parameters, or changes the optimiser's groups of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklcnn.data.batches import Rows
+from sklcnn.network.network import Network, trained_parameters
+from sklcnn.network.penalties import FROZEN_L2, add_penalty_gradients, penalised_weights, weight_penalty
+from sklcnn.training.copies import state_tensors
+from sklcnn.training.run import FrozenStage, TrainingSpec
+
+
+def parameter_groups(network: Network, spec: TrainingSpec) -> list[dict]:
+    """Return the optimiser's groups: the parameters of the head, and those of a backbone that trains.
+
+    Raises
+    ------
+    ValueError
+        If the optimiser takes one learning rate for all, and there are two groups.
+    """
+    groups: list[dict] = [{"params": trained_parameters(network.head), "lr_factor": 1.0}]
+    if of_backbone := network.backbone_parameters():
+        if isinstance(spec.optimizer, type) and issubclass(spec.optimizer, torch.optim.LBFGS):
+            raise ValueError(
+                f"{spec.owner}: optimizer=LBFGS takes one learning rate for all parameters, but a backbone that "
+                "trains has its own. Keep it frozen (freeze_epochs of max_epochs or more), or use another optimizer."
+            )
+        groups.append({"params": of_backbone, "lr_factor": spec.backbone_lr_factor})
+    return groups
+
+
+def freeze(network: Network, optimizer: torch.optim.Optimizer) -> None:
+    """Stop training the backbone, and take it out of the optimiser."""
+    network.freeze()
+    _set_groups(optimizer, optimizer.param_groups[:1])
+
+
+def thaw(network: Network, optimizer: torch.optim.Optimizer, spec: TrainingSpec) -> None:
+    """Train the backbone from now on, at its share of the head's learning rate."""
+    network.thaw()
+    groups = parameter_groups(network, spec)
+    if len(optimizer.param_groups) == 1 and len(groups) == 2:
+        rate = optimizer.param_groups[0]["lr"] * spec.backbone_lr_factor
+        optimizer.add_param_group(groups[1] | {"lr": rate})
+
+
+def _set_groups(optimizer, groups):
+    """Set what the optimiser trains, and forget its state of all else."""
+    optimizer.param_groups[:] = groups
+    kept = {parameter for group in groups for parameter in group["params"]}
+    for parameter in [p for p in optimizer.state if p not in kept]:
+        del optimizer.state[parameter]
+
+
+def _needs_pairs(module):
+    """Tell whether a batch of one row has no variance for some layer to normalise by."""
+    return any(isinstance(layer, _BatchNorm) for layer in module.modules())
+
+
+class Stages:
+    """What trains, and on what, in the stage of the moment.
+
+    Parameters
+    ----------
+    network : Network
+    optimizer : torch.optim.Optimizer
+    spec : TrainingSpec
+    train, valid : Rows, Rows or None
+        Images, or what else goes through the whole network.
+    frozen : FrozenStage or None
+        The same rows as features of the frozen backbone.
+    last_epoch : int
+        Of the run, at most.
+
+    Attributes
+    ----------
+    train_rows, valid_rows : Rows, Rows or None
+        What the stage trains on, and what it validates on.
+    forward, valid_forward : Network
+        The layers that such rows go through.
+    trained : list of nn.Parameter
+    joins_last_row : bool
+        Whether a last batch of one row must join the batch before it.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        optimizer: torch.optim.Optimizer,
+        spec: TrainingSpec,
+        train: Rows,
+        valid: Rows | None,
+        frozen: FrozenStage | None,
+        last_epoch: int,
+    ):
+        self._network, self._optimizer, self._spec = network, optimizer, spec
+        self._all_rows = train, valid
+        self._features = frozen or FrozenStage(None, None)
+        self._was_frozen = network.is_frozen
+        self._groups_before, self._state_before = list(optimizer.param_groups), dict(optimizer.state)
+        thaws = spec.freeze_epochs < last_epoch
+        self.joins_last_row = _needs_pairs(network if thaws and not network.keeps_statistics else network.head)
+        self.train_rows, self.valid_rows = train, valid
+        self.forward = self.valid_forward = network
+        self.trained: list[nn.Parameter] = []
+        self._strengths = spec.l1, 0.0
+        self._penalised: list[nn.Parameter] = []
+
+    def enter(self, epoch: int) -> list[torch.Tensor]:
+        """Enter the stage of an epoch; return the tensors that begin to change with it."""
+        network = self._network
+        stays_frozen = network.has_backbone and epoch <= self._spec.freeze_epochs
+        thaws = network.is_frozen and not stays_frozen
+        (self.train_rows, self.valid_rows), self.forward, self.valid_forward = self._all_rows, network, network
+        if stays_frozen:
+            freeze(network, self._optimizer)
+            if self._features.train is not None:
+                self.forward, self.train_rows = network.head, self._features.train
+            if self._features.valid is not None:
+                self.valid_forward, self.valid_rows = network.head, self._features.valid
+        elif thaws:
+            thaw(network, self._optimizer, self._spec)
+        self.forward, self.valid_forward = self.forward.flat(), self.valid_forward.flat()
+        self.set_training_mode()
+        self._note_trained()
+        return state_tensors(network.get_submodule("backbone")) if thaws else []
+
+    def look_again(self) -> list[torch.Tensor]:
+        """Take note of parameters that a callback, such as skorch's Freezer, froze or thawed; return what trains then.
+
+        An empty list: nothing has changed.
+        """
+        if len(trained_parameters(self._network)) == len(self.trained):
+            return []
+        self._note_trained()
+        return [parameter.data for parameter in self.trained]
+
+    def _note_trained(self):
+        l2 = self._spec.l2
+        if isinstance(l2, str):
+            l2 = FROZEN_L2 if self._network.is_frozen else 0.0
+        self.trained = trained_parameters(self._network)
+        self._strengths = self._spec.l1, l2
+        self._penalised = penalised_weights(self._network) if any(self._strengths) else []
+
+    def set_training_mode(self) -> None:
+        """Set the network to training mode, but what normalises by its running statistics."""
+        self._network.train()
+        if self.joins_last_row and (self._spec.batch_size == 1 or len(self.train_rows) == 1):
+            # One row has no variance to normalise by: running statistics take its place.
+            for layer in self._network.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+
+    def go_back_to(self, epoch: int) -> None:
+        """Freeze the backbone again, if it did not train in an epoch."""
+        if self._network.has_backbone and epoch <= self._spec.freeze_epochs and not self._network.is_frozen:
+            freeze(self._network, self._optimizer)
+
+    def undo(self) -> None:
+        """Train what trained before the run."""
+        if not self._network.has_backbone:
+            return
+        if self._network.is_frozen != self._was_frozen:
+            self._network.freeze() if self._was_frozen else self._network.thaw()
+        for parameter, moments in self._state_before.items():  # of a backbone that this run froze
+            self._optimizer.state.setdefault(parameter, moments)
+        _set_groups(self._optimizer, self._groups_before)
+
+    @property
+    def is_penalised(self) -> bool:
+        """Whether the loss has penalties."""
+        return bool(self._penalised)
+
+    def penalty(self) -> torch.Tensor:
+        """Sum the penalties of the weights as they are."""
+        return weight_penalty(self._network, *self._strengths)
+
+    def add_penalty_gradients(self) -> None:
+        """Add the gradients of the penalties to those of the loss."""
+        add_penalty_gradients(self._penalised, *self._strengths)
+
+
+def set_backbone_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
+    """Set the share of the learning rate of a backbone that trains."""
+    for group in optimizer.param_groups[1:]:
+        group["lr_factor"] = factor
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: Any) -> None:
+    """Set the learning rate of all groups, each by its share."""
+    for group in optimizer.param_groups:
+        group["lr"] = float(rate) * group.get("lr_factor", 1.0)
+
+
+def clear_gradients(groups: Sequence[dict]) -> None:
+    """Forget the gradients, as an optimiser's `zero_grad` does, in a tenth of its time."""
+    for group in groups:
+        for parameter in group["params"]:
+            parameter.grad = None

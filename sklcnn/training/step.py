@@ -1,0 +1,87 @@
+"""One step of the optimiser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from sklcnn.data.batches import Batch
+from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.training.evaluation import autocast
+from sklcnn.training.stages import Stages, clear_gradients
+
+# Where some row weighs more than so many average ones, as at 99:1 with class_weight, gradients are clipped to a norm. A
+# batch that holds such a row by chance moves the network by a multiple of what the others do: now and then its units
+# die of it. A full batch holds them all, and its law, weight 2 is the row twice, stays exact.
+HEAVY, MAX_NORM = 10.0, 1.0
+
+
+def has_heavy_rows(weights: torch.Tensor | None) -> bool:
+    """Tell whether a row stands for so many that the batches with and without it are worlds apart."""
+    return weights is not None and bool(weights.max() > HEAVY * weights.mean())
+
+
+class Step:
+    """Train on a batch.
+
+    Parameters
+    ----------
+    net : TrainingNet
+    stages : Stages
+    augment : callable of (inputs, targets), or None
+    clips : bool
+        Whether gradients are clipped.
+    tell_gradients : callable of (batch), or None
+        Called when gradients are known.
+    """
+
+    def __init__(self, net: Any, stages: Stages, augment: Any, clips: bool, tell_gradients: Any):
+        self._net, self._stages, self._augment, self._clips = net, stages, augment, clips
+        self._tell_gradients = tell_gradients
+        self._optimizer, self._criterion = net.optimizer_, net.criterion_
+        self._takes_closure = not isinstance(net.spec.optimizer, str)  # as L-BFGS, which looks several times
+        self._dtype, self._device = TORCH_FLOATS[net.spec.precision], net.torch_device_
+        self._casts = net.spec.precision == "bfloat16"
+
+    def __call__(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        """Take one step; return the loss before it and the outputs."""
+        inputs, targets, weights = batch
+        if self._augment is not None:
+            if self._augment.mixes:
+                targets = self._criterion.task.soft_targets(targets, self._dtype)
+            inputs, targets = self._augment(inputs, targets)
+        if not self._takes_closure:
+            looked = self._differentiate(inputs, targets, weights, batch)
+            self._optimizer.step()
+            return looked
+
+        looks = []
+
+        def closure():
+            looks.append(self._differentiate(inputs, targets, weights, batch))
+            loss = looks[-1][0]
+            return loss + self._stages.penalty().to(loss) if self._stages.is_penalised else loss
+
+        self._optimizer.step(closure)
+        return looks[0]
+
+    def _differentiate(self, inputs, targets, weights, batch):
+        """Compute the loss and its gradients, and those of the penalties; return the loss and the outputs."""
+        stages = self._stages
+        clear_gradients(self._optimizer.param_groups)
+        if self._casts:
+            with autocast("bfloat16", self._device):
+                output = stages.forward(inputs).to(self._dtype)
+        else:
+            output = stages.forward(inputs)
+        loss = self._net.get_loss(output, targets, weights=weights, training=True)
+        loss.backward()
+        if stages.is_penalised:
+            stages.add_penalty_gradients()
+        if self._clips:
+            nn.utils.clip_grad_norm_(stages.trained, MAX_NORM)
+        if self._tell_gradients is not None:
+            self._tell_gradients(batch)
+        return loss.detach(), output.detach()

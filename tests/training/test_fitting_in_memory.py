@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 import torch
-from sklcnn.fitting.specs import network_spec
 
 from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.fitting.specs import network_spec
 from sklcnn.network.memory import count_weights, free_memory
 from sklcnn.training import memory
 

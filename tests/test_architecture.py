@@ -139,3 +139,14 @@ def test_modules_functions_and_classes_are_short():
     assert not grown, f"too long; split them: {grown}"
     mended = sorted(TOO_LONG.keys() - found.keys())
     assert not mended, f"no longer too long; remove them from TOO_LONG: {mended}"
+
+
+PLACES = re.findall(
+    r"\b(?:data|fitting|inspection|network|tasks|training)/[\w/]*(?:\.py)?",
+    (ROOT / "docs" / "architecture.md").read_text(),
+)
+
+
+@pytest.mark.parametrize("place", sorted(set(PLACES)))
+def test_every_place_that_the_page_names_is_there(place):
+    assert (PACKAGE / place).exists() or (PACKAGE / f"{place}.py").is_file()

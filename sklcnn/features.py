@@ -13,7 +13,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from sklcnn.constraints import Checked
-from sklcnn.data.inputs import InputSpec, Reading, read_again, read_inputs
+from sklcnn.data.reading import read_again, read_inputs
+from sklcnn.data.schema import InputSchema, InputSpec
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.declarations import parameter
 from sklcnn.donors import check_donor, find_donor, lend_backbone
@@ -55,7 +56,7 @@ class FittedFeatures:
     Attributes
     ----------
     backbone : nn.Module
-    schema : Reading
+    schema : InputSchema
         How X is read.
     columns : Columns
     precision : str
@@ -64,7 +65,7 @@ class FittedFeatures:
     """
 
     backbone: Any
-    schema: Reading
+    schema: InputSchema
     columns: Columns
     precision: str
     n_features: int

@@ -13,7 +13,6 @@ LONGEST = {"module": 400, "function": 60, "class": 250}  # lines; of a function,
 
 # What is still too long, and its lines today. Entries may only shrink; one that is no longer needed is to be removed.
 TOO_LONG = {
-    "data/inputs.py": 734,
     "network/backbones.py": 989,
     "network/feature_cache.py": 733,
 }
@@ -58,7 +57,7 @@ def imports_of(tree):
 
 
 def room_of_import(module):
-    """Name the room that an import of "sklcnn.data.inputs" leads to, "data"; None for another library's."""
+    """Name the room that an import of "sklcnn.data.reading" leads to, "data"; None for another library's."""
     first, _, rest = module.partition(".")
     name = rest.partition(".")[0]
     if first != "sklcnn" or not name:

@@ -6,7 +6,9 @@ import torch
 
 from sklcnn import CNNClassifier
 from sklcnn.data.batches import Rows
-from sklcnn.data.inputs import DeviceStore, InputSpec, read_inputs
+from sklcnn.data.reading import read_inputs
+from sklcnn.data.schema import InputSpec
+from sklcnn.data.stores import DeviceStore
 
 CPU = torch.device("cpu")
 

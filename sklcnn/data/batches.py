@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklcnn.data.inputs import DeviceStore, Store
+from sklcnn.data.stores import DeviceStore, Store
 
 
 class Batch(NamedTuple):
@@ -83,7 +83,7 @@ class Rows:
         free_bytes : int
             What the rows may take there.
         """
-        samples = self.store.samples() if hasattr(self.store, "samples") else None
+        samples = self.store.samples()
         if samples is None or samples.nbytes > free_bytes:
             return self
         return replace(

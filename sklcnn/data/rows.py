@@ -11,7 +11,7 @@ import torch
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples
 
-from sklcnn.data.inputs import Store
+from sklcnn.data.stores import Store
 from sklcnn.data.targets import check_weights
 from sklcnn.wording import shown
 

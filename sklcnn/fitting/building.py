@@ -7,7 +7,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from sklcnn.data.inputs import channel_statistics
+from sklcnn.data.stores import channel_statistics
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.donors import find_donor, lend_backbone
 from sklcnn.fitting.continuing import built_from, check_unchanged

@@ -11,9 +11,11 @@ import numpy as np
 import torch
 
 from sklcnn.data.batches import Rows
-from sklcnn.data.inputs import Reading, Store, read_again, read_inputs
+from sklcnn.data.reading import read_again, read_inputs
 from sklcnn.data.rows import EVERYWHERE, KeptRows, check_rows_first, keep_rows, weight_unit, without_weightless
+from sklcnn.data.schema import InputSchema
 from sklcnn.data.split import split_rows
+from sklcnn.data.stores import Store
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.donors import find_donor
 from sklcnn.fitting.fitted import Columns, Fitted
@@ -49,7 +51,7 @@ class FitData:
 
     Attributes
     ----------
-    schema : Reading
+    schema : InputSchema
     columns : Columns
     kept : KeptRows
         The rows of positive weight.
@@ -60,7 +62,7 @@ class FitData:
         Makes the X and y that a scorer is given, of the validation rows.
     """
 
-    schema: Reading
+    schema: InputSchema
     columns: Columns
     kept: KeptRows
     task: Task
@@ -69,7 +71,7 @@ class FitData:
     scored: Callable | None = None
 
 
-def read_rows(cnn: Any, given: Given, previous: Fitted | None) -> tuple[KeptRows, Reading, Columns]:
+def read_rows(cnn: Any, given: Given, previous: Fitted | None) -> tuple[KeptRows, InputSchema, Columns]:
     """Read X, and keep the rows of positive weight.
 
     Parameters
@@ -87,7 +89,7 @@ def read_rows(cnn: Any, given: Given, previous: Fitted | None) -> tuple[KeptRows
     return kept, schema, Columns.of(given.X, schema)
 
 
-def _read(cnn, X, rows, previous) -> tuple[Store, Reading]:
+def _read(cnn, X, rows, previous) -> tuple[Store, InputSchema]:
     if previous is not None:
         previous.columns.check(X, previous.schema, type(cnn).__name__)
         return read_again(X, previous.schema, cnn.n_jobs, rows), previous.schema
@@ -97,7 +99,9 @@ def _read(cnn, X, rows, previous) -> tuple[Store, Reading]:
     return read_inputs(X, input_spec(cnn), rows)
 
 
-def divide(cnn: Any, given: Given, kept: KeptRows, schema: Reading, columns: Columns, draft: Any, seed: int) -> FitData:
+def divide(
+    cnn: Any, given: Given, kept: KeptRows, schema: InputSchema, columns: Columns, draft: Any, seed: int
+) -> FitData:
     """Choose the rows that train and those that validate, and encode their targets.
 
     Parameters
@@ -105,7 +109,7 @@ def divide(cnn: Any, given: Given, kept: KeptRows, schema: Reading, columns: Col
     cnn : BaseCNN
     given : Given
     kept : KeptRows
-    schema : Reading
+    schema : InputSchema
     columns : Columns
     draft : Task or ValuesToStandardise
         What can be known of the targets before rows are held out.
@@ -122,14 +126,14 @@ def divide(cnn: Any, given: Given, kept: KeptRows, schema: Reading, columns: Col
     return FitData(schema, columns, kept, task, rows.at(train), valid_rows, scored)
 
 
-def undivided(cnn: Any, kept: KeptRows, schema: Reading, columns: Columns, draft: Any, *, rescale: bool) -> FitData:
+def undivided(cnn: Any, kept: KeptRows, schema: InputSchema, columns: Columns, draft: Any, *, rescale: bool) -> FitData:
     """Encode the targets of all rows, of which none validates.
 
     Parameters
     ----------
     cnn : BaseCNN
     kept : KeptRows
-    schema : Reading
+    schema : InputSchema
     columns : Columns
     draft : Task or ValuesToStandardise
     rescale : bool

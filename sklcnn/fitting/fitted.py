@@ -13,9 +13,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from sklcnn.data.batches import Rows
-from sklcnn.data.forms import is_table_of_numbers
-from sklcnn.data.inputs import FeatureStore, Reading, Store, read_again
-from sklcnn.data.kinds import check_kind
+from sklcnn.data.reading import check_kind, is_table_of_numbers, read_again
+from sklcnn.data.schema import InputSchema
+from sklcnn.data.stores import FeatureStore, Store
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.fitting.guards import memory_errors_explained
 from sklcnn.tasks.task import Task
@@ -49,7 +49,7 @@ class Columns:
     names: np.ndarray | None = None
 
     @classmethod
-    def of(cls, X: Any, schema: Reading) -> Columns:
+    def of(cls, X: Any, schema: InputSchema) -> Columns:
         """Take note of the columns of an X that is read by a schema."""
         if not (schema.flat or hasattr(X, "columns")):
             return cls()
@@ -57,7 +57,7 @@ class Columns:
         validate_data(table, X, reset=True, skip_check_array=True)
         return cls(getattr(table, "n_features_in_", None), getattr(table, "feature_names_in_", None))
 
-    def check(self, X: Any, schema: Reading, estimator_name: str) -> None:
+    def check(self, X: Any, schema: InputSchema, estimator_name: str) -> None:
         """Check a table's column names and number, as scikit-learn does, if `fit` was given a table of its kind.
 
         The columns of a table without names are counted when it is read.
@@ -90,7 +90,7 @@ class Fitted:
         With the network, and the spec by which it was trained.
     task : Task
         The kind of target.
-    schema : Reading
+    schema : InputSchema
         How X is read.
     columns : Columns
     built_from : mapping of str to (given, meant)
@@ -106,7 +106,7 @@ class Fitted:
 
     net: Any
     task: Task
-    schema: Reading
+    schema: InputSchema
     columns: Columns
     built_from: Mapping[str, tuple[Any, Any]]
     callbacks: tuple

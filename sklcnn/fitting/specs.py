@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from sklcnn.data.inputs import InputSpec
+from sklcnn.data.schema import InputSpec
 from sklcnn.donors import find_donor
 from sklcnn.network.plan import NetworkSpec
 from sklcnn.parameters import CNNParameters

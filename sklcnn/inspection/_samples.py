@@ -12,7 +12,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklcnn.base import BaseCNN
-from sklcnn.data.inputs import Store, read_again
+from sklcnn.data.reading import read_again
+from sklcnn.data.stores import Store
 from sklcnn.wording import shown
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sklcnn.data.batches import Rows
-from sklcnn.data.inputs import Store
+from sklcnn.data.stores import Store
 from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.network.backbones import backbone_batch_size
 from sklcnn.network.cnn import widest_layer

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sklcnn.data.batches import Rows, batch_sizes
-from sklcnn.data.inputs import InputSpec, read_inputs
+from sklcnn.data.reading import read_inputs
+from sklcnn.data.schema import InputSpec
 
 CPU = torch.device("cpu")
 SHAPES = {"signals": (9,), "grey": (5, 6), "colour": (5, 6, 3), "volumes": (2, 5, 6, 3)}

@@ -11,7 +11,7 @@ import torch
 from skorch.callbacks import Callback
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.data import inputs
+from sklcnn.data.stores import statistics
 
 N = 12
 QUICK = {"filters": (2,), "dense_units": (), "max_epochs": 2, "batch_size": 5, "random_state": 0}
@@ -338,7 +338,7 @@ def standardisation(X, weights=None, **params):
     "X", [IMAGES.astype("uint8"), IMAGES / 7, VOLUMES, SIGNALS[..., None]], ids=["b", "f", "v", "s"]
 )
 def test_the_standardisation_is_numpys_mean_and_deviation(X, chunk, weights, monkeypatch):
-    monkeypatch.setattr(inputs, "CHUNK_VALUES", chunk)  # values looked at together
+    monkeypatch.setattr(statistics, "CHUNK_VALUES", chunk)  # values looked at together
     mean, deviation = standardisation(X, weights)
     axes = tuple(range(1, X.ndim - 1))
     expected = np.average(X.mean(axes), axis=0, weights=weights)

@@ -14,6 +14,7 @@ from sklcnn.data.pictures.headers import common_size, find_scale, read_headers, 
 from sklcnn.data.pictures.pixels import WHITE_8
 from sklcnn.data.pictures.resizing import convert, on_scale, resize_pixels
 from sklcnn.data.pictures.sources import image_source
+from sklcnn.data.stores.base import Store
 
 # Batches read ahead of the one that trains: enough that threads always have work, few enough that
 # float batches of photographs do not fill the memory.
@@ -24,7 +25,7 @@ TASK_BYTES = 2**20
 NUMPY_DTYPES = {torch.uint8: np.uint8, torch.float32: np.float32, torch.float64: np.float64}
 
 
-class ImageStore:
+class ImageStore(Store):
     """Images one by one, decoded when a batch needs them.
 
     All headers are read at once, so that most broken files are found before training, and so that

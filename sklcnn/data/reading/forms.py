@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklcnn.data.kinds import check_cells, check_kind
 from sklcnn.data.pictures.columns import column_of_frame, is_numeric
-from sklcnn.data.texts import check_text
+from sklcnn.data.reading.kinds import check_cells, check_kind
+from sklcnn.data.reading.texts import check_text
 from sklcnn.wording import shown
 
 

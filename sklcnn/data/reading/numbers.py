@@ -11,10 +11,8 @@ import torch
 from sklearn.utils import check_array
 
 from sklcnn.data.pictures.columns import is_numeric
+from sklcnn.data.stores.base import CHUNK_VALUES
 from sklcnn.wording import PARAGRAPH, short_cause, shortened, shown
-
-CHUNK_VALUES = 2**17  # values looked at together in a pass over all rows: 1 MB of float64, near the processor
-
 
 # The largest values, from zero, that a network can standardise: their differences and, in float64, squares are finite.
 LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
@@ -174,7 +172,7 @@ def _check_size(array, rows, precision, owner):
 
 
 def _without_extension_types(X):
-    """Give nullable and Arrow-backed columns in their own number format; check_array would make floats of integers."""
+    """Return nullable and Arrow-backed columns in their own number format; check_array makes floats of integers."""
     if not all(is_numeric(dtype) for dtype in X.dtypes) or X.isna().to_numpy().any():
         return X  # check_array says what is wrong
     return X.to_numpy(np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes)))

@@ -1,0 +1,119 @@
+"""Samples of an array, as channels-last batches."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from sklcnn.data.glance import Glance, glance_at, some_of
+from sklcnn.data.pictures.resizing import resize_images
+from sklcnn.data.schema import InputSchema
+from sklcnn.data.stores.base import CHUNK_VALUES, Store, digest_samples
+
+# What torch computes with directly; other formats are cast by NumPy first.
+TORCH_DTYPES = {np.dtype(name) for name in ("uint8", "int8", "int16", "int32", "int64", "float32", "float64")}
+NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
+
+
+def channels_to_front(samples):
+    """See contiguous samples (n, *spatial, c) as (n, c, *spatial)."""
+    # Through one axis, so that a single channel has the strides of channels-last too: torch takes it for
+    # channels-first otherwise, which computes other bits, and more slowly.
+    return samples.reshape(-1).view(samples.shape).movedim(-1, 1)
+
+
+class ArrayStore(Store):
+    """Rows of an array, whatever its layout, as channels-last batches.
+
+    Parameters
+    ----------
+    array : ndarray of shape (n, ...)
+        Not copied; a memory map is read by the batch.
+    schema : InputSchema
+    """
+
+    def __init__(self, array: np.ndarray, schema: InputSchema):
+        assert schema.array_shape is not None
+        self._array = array
+        self._shape = schema.array_shape
+        self._channel_axis = schema.channel_axis
+        self._size = schema.spec.image_size
+        self.sample_shape = schema.sample_shape
+        self.integer = schema.integer
+        if self._size is not None and self._size == self._spatial_shape():
+            self._size = None
+        # A sample a row, where torch can gather them itself, in half of NumPy's time; it has no read-only tensors.
+        self._table = None
+        if array.dtype in TORCH_DTYPES and array.flags.writeable and array.flags.c_contiguous:
+            self._table = torch.from_numpy(array.reshape(len(array), -1))
+
+    def _spatial_shape(self):
+        if self._channel_axis is None:
+            return self._shape
+        return self._shape[1:] if self._channel_axis == 0 else self._shape[:-1]
+
+    def __len__(self):
+        return len(self._array)
+
+    def _gather(self, rows):
+        """Gather rows as (n, *spatial, c), contiguous, in the array's own number format."""
+        if isinstance(rows, slice):
+            part = self._array[rows]
+        else:
+            part = self._array.take(rows.numpy(), axis=0)
+        part = part.reshape(len(part), *self._shape)
+        if self._channel_axis is None:
+            return part[..., None]
+        return part if self._channel_axis == -1 else np.moveaxis(part, 1, -1)
+
+    def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor:
+        """Return the samples of some rows, (n, c, *spatial), laid out channels-last."""
+        images = self._gather_by_numpy(rows, dtype) if self._table is None else self._gather_by_torch(rows)
+        if self._size is not None:
+            images = self._resized(images, dtype)
+        return images.to(dtype)
+
+    def _gather_by_numpy(self, rows, dtype):
+        part = self._gather(rows)
+        if part.dtype not in TORCH_DTYPES:
+            part = part.astype(NUMPY_DTYPES[dtype])
+        part = np.ascontiguousarray(part)
+        if not part.flags.writeable:
+            part = part.astype(NUMPY_DTYPES[dtype])
+        return channels_to_front(torch.from_numpy(part))
+
+    def _gather_by_torch(self, rows):
+        part = self._table[rows] if isinstance(rows, slice) else self._table.index_select(0, rows)
+        part = part.view(len(part), *self._shape)
+        if self._channel_axis == 0:
+            return channels_to_front(part.movedim(1, -1).contiguous())
+        return (part if self._channel_axis == -1 else part.unsqueeze(-1)).movedim(-1, 1)
+
+    def samples(self) -> torch.Tensor | None:
+        """Return all samples as (n, *spatial, c), in their own format; None where that takes more than a view."""
+        if self._size is not None or self._array.dtype not in TORCH_DTYPES or not self._array.flags.writeable:
+            return None
+        return torch.from_numpy(self._gather(slice(None)))
+
+    def _resized(self, images, dtype):
+        images = images.to(torch.uint8 if self.integer else dtype)
+        return resize_images(images, self._size)
+
+    def keys(self, rows: torch.Tensor | slice) -> list[bytes]:
+        """Return a digest of each sample's content."""
+        rows = torch.arange(len(self))[rows] if isinstance(rows, slice) else rows
+        keys = []
+        for some in rows.split(max(1, CHUNK_VALUES // math.prod(self._shape))):  # gathering copies
+            keys += digest_samples(np.ascontiguousarray(self._gather(some)))
+        return keys
+
+    def original(self, row: int) -> tuple[np.ndarray, str | None]:
+        """Return a sample as it came, (*spatial, c), and the path of its file: None."""
+        return self._gather(slice(row, row + 1))[0], None
+
+    def glance(self, rows: np.ndarray | None) -> Glance:
+        """Look at a few of some rows, or of all."""
+        some = some_of(range(len(self)) if rows is None else rows, math.prod(self._shape))
+        return glance_at(self.original(row)[0] for row in some)

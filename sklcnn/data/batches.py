@@ -66,16 +66,16 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def at(self, places: np.ndarray | slice) -> Rows:
-        """Give the rows at some places."""
-        chosen = places if isinstance(places, slice) else torch.from_numpy(places)
+    def at(self, positions: np.ndarray | slice) -> Rows:
+        """Return the rows at some positions."""
+        chosen = positions if isinstance(positions, slice) else torch.from_numpy(positions)
         weights, score_weights = (
             None if tensor is None else tensor[chosen] for tensor in (self.weights, self.score_weights)
         )
         return Rows(self.store, self.rows[chosen], self.targets[chosen], weights, score_weights)
 
     def on_device(self, device: torch.device, free_bytes: int) -> Rows:
-        """Give these rows kept on a device, whole, so that a batch crosses no bus; as they are if they do not fit.
+        """Return these rows kept on a device, whole, so that no batch has to be copied; unchanged if they do not fit.
 
         Parameters
         ----------
@@ -97,12 +97,12 @@ class Rows:
     def batches(
         self, order: torch.Tensor, sizes: list[int], dtype: torch.dtype, device: torch.device
     ) -> Iterator[Batch]:
-        """Give batches on a device.
+        """Yield batches on a device.
 
         Parameters
         ----------
         order : int64 tensor of shape (n,)
-            Places in `rows`, in the order in which they come.
+            Positions in `rows`, in the order in which they come.
         sizes : list of int
             How many of them each batch takes.
         dtype : torch.dtype
@@ -117,14 +117,14 @@ class Rows:
             yield batch if device.type == "cpu" else batch.to(device)
 
 
-def batch_sizes(n: int, batch_size: int, join_last: bool = False) -> list[int]:
+def batch_sizes(n: int, batch_size: int, join_single_row: bool = False) -> list[int]:
     """Divide n rows into batches.
 
     Parameters
     ----------
     n, batch_size : int
-    join_last : bool
-        Whether a last batch of one row joins the batch before it: batch normalisation has no variance to go by in it.
+    join_single_row : bool
+        Whether a last batch of one row joins the batch before it: batch normalisation needs two for a variance.
 
     Returns
     -------
@@ -132,7 +132,7 @@ def batch_sizes(n: int, batch_size: int, join_last: bool = False) -> list[int]:
     """
     full, rest = divmod(n, batch_size)
     sizes = [batch_size] * full
-    if rest == 1 and join_last and batch_size > 1 and full:
+    if rest == 1 and join_single_row and batch_size > 1 and full:
         sizes[-1] += 1
     elif rest:
         sizes.append(rest)

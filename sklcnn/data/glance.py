@@ -1,4 +1,4 @@
-"""A glance at a few samples: the range of their values, and warnings where it can hardly be what was meant.
+"""A glance at a few samples: the range of their values, and warnings where it is hardly what was meant.
 
 A few samples, evenly spaced, tell pixels from shares and masks as well as all of X does, at no cost.
 """
@@ -88,7 +88,7 @@ def glance_at_pictures(picture: Callable[[int], np.ndarray], rows: list[int], wh
     Parameters
     ----------
     picture : callable
-        Gives the picture of a row, ndarray (h, w, c).
+        Returns the picture of a row, ndarray (h, w, c).
     rows : list of int
     white : float or None
         What white is. None: pictures are arrays, which need no decoding, and all are looked at.

@@ -16,7 +16,7 @@ from sklcnn.data.targets import check_weights
 from sklcnn.wording import shown
 
 MAX_WEIGHT = 1e300  # of which many can be added up
-EVERYWHERE = slice(None)  # all places in the rows kept: what it picks is not copied
+EVERYWHERE = slice(None)  # all positions in the rows kept; picking by it copies nothing
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class KeptRows:
 
 
 def without_weightless(X: Any, sample_weight: Any, owner: str) -> tuple[Any, np.ndarray | None]:
-    """Take out of X what is in rows of zero weight, which are to be as if absent.
+    """Replace what is in rows of zero weight, which are to be as if absent.
 
     Parameters
     ----------
@@ -57,8 +57,8 @@ def without_weightless(X: Any, sample_weight: Any, owner: str) -> tuple[Any, np.
     Returns
     -------
     X : array-like
-        With a row that counts in the place of each that does not. An array of numbers stays as it is, whatever its
-        size: only the other rows of it may be looked at.
+        With a copy of a row that counts for each that does not. An array of numbers stays as it is, since its size is
+        unbounded: of it, only `rows` may be looked at.
     rows : ndarray of int, or None
         The rows that count; None: all.
 
@@ -188,7 +188,7 @@ def _kind_of(value):
 
 
 def weight_unit(train_weights: np.ndarray, owner: str) -> float:
-    """Give what weights are divided by: their mean over the training rows.
+    """Return what weights are divided by: their mean over the training rows.
 
     Raises
     ------
@@ -203,4 +203,4 @@ def weight_unit(train_weights: np.ndarray, owner: str) -> float:
             f"{owner}: the weights of rows, sample_weight times class_weight, reach {high:.3g}, too large to be added "
             "up. Scale them: only their ratios count."
         )
-    return low if low == high else train_weights.mean()  # equal weights are no weights, to the last bit
+    return low if low == high else train_weights.mean()  # equal weights become exactly 1

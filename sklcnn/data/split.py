@@ -102,7 +102,7 @@ def _hold_out_stratified(codes, n_held_out, rng):
 
 
 def _memberships(codes, n):
-    """Give the classes that rows are of, as a sparse matrix (n, k + 1) of ones; the last column is of all rows.
+    """Return the classes that rows are of, as a sparse matrix (n, k + 1) of ones; the last column is of all rows.
 
     Labels are two classes each: the rows that have them, columns 0..k-1, and the rows that have not, columns k..2k-1.
     """
@@ -173,7 +173,7 @@ class _Parts:
         self.taken = np.zeros(counts.shape[0], dtype=bool)
 
     def _of(self, part):
-        """Give the classes of a part and their numbers of rows."""
+        """Return the classes of a part and their numbers of rows."""
         start, stop = self.counts.indptr[part : part + 2]
         return self.counts.indices[start:stop], self.counts.data[start:stop]
 
@@ -188,11 +188,11 @@ class _Parts:
         return True
 
     def _losses(self, classes, numbers):
-        """Give by how much rows held out would take the shares of their classes away from what they should be."""
+        """Return by how much holding rows out takes the shares of their classes away from what they should be."""
         return numbers * (numbers - 2 * self.lack[classes]) / self.totals[classes] ** 2.0
 
     def loss_of_each(self, parts):
-        """Give the loss of each of some parts; as more is held out, it can only grow."""
+        """Return the loss of each of some parts; as more is held out, it can only grow."""
         some = self.counts[parts]
         return np.add.reduceat(self._losses(some.indices, some.data), some.indptr[:-1])
 

@@ -25,14 +25,14 @@ def make_rows(shape=(5, 6, 3), n=20, dtype="uint8", weighted=True):
 # How rows are divided.
 
 
-@pytest.mark.parametrize("join_last", [False, True])
-def test_batches_take_every_row_and_are_full_but_for_the_last(join_last):
+@pytest.mark.parametrize("join_single_row", [False, True])
+def test_batches_take_every_row_and_are_full_but_for_the_last(join_single_row):
     for n in range(1, 40):
         for batch_size in range(1, 45):
-            sizes = batch_sizes(n, batch_size, join_last)
+            sizes = batch_sizes(n, batch_size, join_single_row)
             assert sum(sizes) == n
             assert all(size == batch_size for size in sizes[:-1])
-            assert 1 <= sizes[-1] <= batch_size + (join_last and batch_size > 1)
+            assert 1 <= sizes[-1] <= batch_size + (join_single_row and batch_size > 1)
 
 
 def test_without_joining_there_are_no_more_batches_than_needed():
@@ -44,14 +44,14 @@ def test_without_joining_there_are_no_more_batches_than_needed():
 def test_only_a_last_batch_of_one_row_is_joined():
     for n in range(2, 40):
         for batch_size in range(2, 45):
-            plain, joined = batch_sizes(n, batch_size), batch_sizes(n, batch_size, join_last=True)
+            plain, joined = batch_sizes(n, batch_size), batch_sizes(n, batch_size, join_single_row=True)
             assert 1 not in joined
             if plain[-1] == 1:
                 assert joined == [*plain[:-2], batch_size + 1]
             else:
                 assert joined == plain
-    assert batch_sizes(1, 8, join_last=True) == [1]  # there is no batch before it
-    assert batch_sizes(3, 1, join_last=True) == [1, 1, 1]
+    assert batch_sizes(1, 8, join_single_row=True) == [1]  # there is no batch before it
+    assert batch_sizes(3, 1, join_single_row=True) == [1, 1, 1]
 
 
 # What they hold.

@@ -11,7 +11,7 @@ from sklcnn.data.augmentation.values import recolor, relight
 
 
 def trivial_augment(images, trivial_augment):
-    """Give each sample one change, drawn with its amount.
+    """Change each sample in one way, drawn with its amount.
 
     References
     ----------

@@ -221,8 +221,8 @@ def pixel_digest(pixels):
 
 def whole_content(file):
     """Read an open file from its beginning, and leave it where it was."""
-    place = file.tell()
+    position = file.tell()
     file.seek(0)
     content = file.read()
-    file.seek(place)
+    file.seek(position)
     return content

@@ -18,6 +18,8 @@ from sklcnn.data.reading.kinds import check_cells, check_kind
 from sklcnn.data.reading.texts import check_text
 from sklcnn.wording import shown
 
+FIRST_ROWS = 64  # in which what X holds shows
+
 
 def plain_form(X: Any, owner: str) -> Any:
     """Return X as a list of samples where it is a column of them, as pandas' where it is Arrow's, else as it is.
@@ -101,8 +103,9 @@ def is_frame(X: Any) -> bool:
 
 
 def is_table_of_numbers(X: Any) -> bool:
-    """Whether X is a table of numbers, and not one column of samples, as far as its column types tell."""
-    given, X = X, from_arrow(X)
+    """Whether X is a table of numbers, and not one column of samples, as far as its types and first rows tell."""
+    given = first_rows(X)
+    X = from_arrow(given)
     cells = cells_of(X)
     if cells is None:
         if is_frame(X):
@@ -110,6 +113,15 @@ def is_table_of_numbers(X: Any) -> bool:
         return X is given or is_frame(X)  # Arrow's tensors are no table
     first = next((cell for cell in cells if not is_missing(cell)), None)
     return first is None or isinstance(first, (int, float, complex, np.number))
+
+
+def first_rows(X: Any) -> Any:
+    """Return the first rows of X, if it is a table, column or array."""
+    if hasattr(X, "head"):
+        return X.head(FIRST_ROWS)
+    if type(X).__module__.startswith("pyarrow"):
+        return X.slice(0, FIRST_ROWS)
+    return X[:FIRST_ROWS] if isinstance(X, np.ndarray) else X
 
 
 def columns_of(X: Any) -> list:

@@ -21,7 +21,7 @@ from torch import nn
 from benchmarks.timing import table
 from sklcnn import CNNClassifier
 from sklcnn.network.backbones import load_backbone
-from sklcnn.network.feature_cache import N_PASSES
+from sklcnn.network.feature_cache.computing import N_PASSES
 
 BACKBONE, SIDE, UNITS, BATCH_SIZE, LEARNING_RATE = "efficientnet_lite0", 96, 128, 64, 2e-3
 DROPOUTS, PENALTIES = [0.0, 0.2, 0.5], [0.0, 1e-3]

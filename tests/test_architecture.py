@@ -14,7 +14,6 @@ LONGEST = {"module": 400, "function": 60, "class": 250}  # lines; of a function,
 # What is still too long, and its lines today. Entries may only shrink; one that is no longer needed is to be removed.
 TOO_LONG = {
     "network/backbones.py": 989,
-    "network/feature_cache.py": 733,
 }
 
 

@@ -26,9 +26,11 @@ from sklearn.utils import estimator_checks
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
-from sklcnn.network import backbones, feature_cache
+from sklcnn.network import backbones
 from sklcnn.network.backbones import N_BUILDS
-from sklcnn.network.feature_cache import N_PASSES
+from sklcnn.network.bounded import BoundedCache
+from sklcnn.network.feature_cache import opening
+from sklcnn.network.feature_cache.computing import N_PASSES
 
 RANDOM = np.random.RandomState(0)
 SIDE = 32
@@ -66,7 +68,7 @@ def expected():
 @pytest.fixture
 def empty_memory(monkeypatch):
     """Let the test begin with nothing in memory."""
-    monkeypatch.setattr(feature_cache, "_memory", {})
+    monkeypatch.setattr(opening, "_memory", {})
 
 
 class Halves(nn.Module):
@@ -262,7 +264,7 @@ def test_a_pickle_carries_the_weights(backbone, tmp_path, monkeypatch):
     expected = features.transform(PIXELS)
     monkeypatch.setattr(backbones, "_networks", type(backbones._networks)())
     monkeypatch.setattr(backbones, "_read_network", None)  # nothing else to take the weights from
-    monkeypatch.setattr(feature_cache, "_memory", {})
+    monkeypatch.setattr(opening, "_memory", {})
     copied = pickle.loads(pickle.dumps(features))
     assert passes_of(lambda: assert_close(copied.transform(PIXELS), expected)) in (0, 12)
     assert copied.get_feature_names_out().tolist() == features.get_feature_names_out().tolist()
@@ -467,7 +469,7 @@ def test_another_process_takes_the_weights_from_a_pickle_and_the_features_from_a
 import pickle, sys
 import numpy as np
 from sklcnn.network.backbones import N_BUILDS
-from sklcnn.network.feature_cache import N_PASSES
+from sklcnn.network.feature_cache.computing import N_PASSES
 
 features, pixels = pickle.load(open("features.pickle", "rb"))
 np.save("found.npy", features.transform(pixels))
@@ -494,7 +496,7 @@ def test_no_damage_to_a_file_of_the_folder_changes_a_feature(tmp_path, damage, e
         flipped[place] ^= 1 << place % 8
         damaged = {"truncated": whole[:place], "flipped": bytes(flipped), "empty": b"", "other text": b"?" * place}
         file.write_bytes(damaged[damage])
-        monkeypatch.setattr(feature_cache, "_folders", type(feature_cache._folders)())
+        monkeypatch.setattr(opening, "_folders", BoundedCache(opening.MAX_FOLDERS))
         with pytest.warns(UserWarning, match="damaged file"):
             assert_close(features.transform(PIXELS), expected)
         for left in tmp_path.iterdir():

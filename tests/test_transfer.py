@@ -24,9 +24,11 @@ from skorch.callbacks import Callback, Checkpoint, LoadInitState
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.network import backbones, feature_cache
+from sklcnn.network import backbones
 from sklcnn.network.backbones import N_BUILDS
-from sklcnn.network.feature_cache import N_PASSES
+from sklcnn.network.bounded import BoundedCache
+from sklcnn.network.feature_cache import opening
+from sklcnn.network.feature_cache.computing import N_PASSES
 
 LITE0 = "efficientnet_lite0"
 TINY = "timm/test_efficientnet"  # a hundred thousand weights, and batch norm
@@ -64,7 +66,7 @@ ROUNDED = 1e-5
 @pytest.fixture
 def empty_memory(monkeypatch):
     """Let the test begin with nothing in memory."""
-    monkeypatch.setattr(feature_cache, "_memory", {})
+    monkeypatch.setattr(opening, "_memory", {})
 
 
 def save_weights(path, seed):
@@ -634,7 +636,7 @@ def test_no_damage_to_the_folder_changes_a_prediction(damage, tmp_path, monkeypa
             flipped = bytearray(whole)
             flipped[place % len(whole)] ^= 1 << place % 8
             path.write_bytes(whole[: place % len(whole)] if damage == "truncated" else flipped)
-        monkeypatch.setattr(feature_cache, "_folders", type(feature_cache._folders)())
+        monkeypatch.setattr(opening, "_folders", BoundedCache(opening.MAX_FOLDERS))
         with pytest.warns(UserWarning, match="damaged file"):
             found = outputs(estimator)
         np.testing.assert_allclose(found, expected, rtol=0, atol=ROUNDED)

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sklcnn import CNNClassifier
-from sklcnn.network.feature_cache import N_PASSES
+from sklcnn.network.feature_cache.computing import N_PASSES
 from sklcnn.training.net import TrainingNet
 
 RANDOM = np.random.default_rng(0)

@@ -33,6 +33,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklcnn.network.counting import Counter
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
@@ -71,19 +72,6 @@ DOWNLOAD_TIMEOUT = 10.0  # seconds to reach the server before giving up
 def backbone_batch_size(sample_shape):
     """Choose how many samples of a shape (channels first) go through a backbone at once without gradients."""
     return max(1, min(BACKBONE_BATCH, BACKBONE_POSITIONS // math.prod(sample_shape[1:])))
-
-
-class Counter:
-    """A count that threads may add to at once."""
-
-    def __init__(self):
-        self._lock = threading.Lock()
-        self.value = 0
-
-    def add(self, n=1):
-        """Add `n`."""
-        with self._lock:
-            self.value += n
 
 
 N_BUILDS = Counter()  # networks whose weights were read in this process

@@ -12,11 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from torch import nn
 
-from sklcnn.network import feature_cache as fc
 from sklcnn.network.backbones import Backbone, load_backbone
-from sklcnn.network.feature_cache import FolderCache, MemoryCache, cached_features, open_feature_cache
+from sklcnn.network.bounded import BoundedCache
+from sklcnn.network.feature_cache import FolderCache, MemoryCache, cached_features, claims, open_feature_cache, opening
+from sklcnn.network.feature_cache.computing import N_PASSES, even_groups
+from sklcnn.network.feature_cache.keys import feature_key, kind_of_features
+from sklcnn.network.feature_cache.memory import ENTRY_OVERHEAD
+from sklcnn.network.feature_cache.shards import DamagedError, decode_table, encode_shard
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -83,9 +88,9 @@ def features_of(backbone, store, cache, rows=slice(None), **options):
 
 
 def count_passes(function, *args, **kwargs):
-    before = fc.N_PASSES.value
+    before = N_PASSES.value
     result = function(*args, **kwargs)
-    return result, fc.N_PASSES.value - before
+    return result, N_PASSES.value - before
 
 
 def folder_files(folder):
@@ -94,8 +99,8 @@ def folder_files(folder):
 
 @pytest.fixture(autouse=True)
 def _fresh_state(monkeypatch):
-    monkeypatch.setattr(fc, "_memory", {})
-    monkeypatch.setattr(fc, "_folders", type(fc._folders)())
+    monkeypatch.setattr(opening, "_memory", {})
+    monkeypatch.setattr(opening, "_folders", BoundedCache(opening.MAX_FOLDERS))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -199,7 +204,7 @@ def test_a_backbone_that_trains_is_run_in_eval_mode_and_left_training():
 @pytest.mark.parametrize(("n", "size"), [(0, 4), (1, 4), (4, 4), (5, 4), (65, 64), (133, 64), (7, 1)])
 def test_batches_are_few_full_and_even(n, size):
     keys = [bytes([i]) for i in range(n)]
-    groups = fc._even_groups(keys, size)
+    groups = even_groups(keys, size)
     sizes = [len(group) for group in groups]
     assert [key for group in groups for key in group] == keys
     assert len(groups) == -(-n // size)
@@ -241,7 +246,7 @@ def rows_of_numbers(n):
 
 def test_memory_is_bounded_and_the_least_recently_used_go_first():
     keys, values = rows_of_numbers(4)
-    cache = MemoryCache(3 * (40 + fc.ENTRY_OVERHEAD))
+    cache = MemoryCache(3 * (40 + ENTRY_OVERHEAD))
     cache.put(keys[:3], values[:3])
     cache.get(keys[:1])
     cache.put(keys[3:], values[3:])
@@ -281,12 +286,12 @@ def test_threads_that_miss_the_same_images_compute_them_once(cache):
         results.append(features_of(backbone, store, cache))
 
     threads = [threading.Thread(target=work, args=(backbone,)) for backbone in backbones]
-    before = fc.N_PASSES.value
+    before = N_PASSES.value
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert fc.N_PASSES.value - before == 40
+    assert N_PASSES.value - before == 40
     assert all(torch.equal(result, results[0]) for result in results)
 
 
@@ -364,14 +369,15 @@ def test_no_damage_to_a_file_changes_a_feature(tmp_path):
         assert n_warnings == n_passes == 0
 
 
-def test_damage_costs_only_the_entries_it_hit(tmp_path):
+def test_damage_costs_the_entries_of_its_file_alone(tmp_path):
     store = make_store(12)
-    features_of(make_backbone(), store, FolderCache(tmp_path))
-    (file,) = folder_files(tmp_path)
+    for rows in (slice(0, 5), slice(5, 12)):
+        features_of(make_backbone(), store, FolderCache(tmp_path), rows=rows)
+    file = max(folder_files(tmp_path), key=lambda path: path.stat().st_size)
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    assert quiet_features(store, tmp_path)[2] == 1
+    assert quiet_features(store, tmp_path)[2] == 7
     assert file.with_suffix(".damaged").exists()
 
 
@@ -397,11 +403,12 @@ def test_features_deleted_while_the_cache_is_open_are_computed_again(tmp_path):
 
 def test_an_entry_under_another_key_is_damaged(tmp_path):
     keys, values = rows_of_numbers(2)
-    data = fc._encode_shard(keys, values, b"f")
-    swapped = data.replace(keys[0], keys[1], 1)
-    shard = fc._decode_table(swapped, strict=False)
-    with pytest.raises(fc._DamagedError):
-        shard.value(0, swapped[shard.offset(0) : shard.offset(1)])
+    data = encode_shard(keys, values, b"f")
+    with pytest.raises(DamagedError):
+        decode_table(data.replace(keys[0], keys[1], 1))
+    shard = decode_table(data)
+    with pytest.raises(DamagedError):
+        shard.value(0, data[shard.offset(1) : shard.offset(2)])
 
 
 def full_disk(*args, **kwargs):
@@ -454,49 +461,41 @@ def test_leftovers_of_killed_writers_are_removed_when_old(tmp_path):
 # Claims
 
 
-def claim_all(folder, store, owner):
-    """Claim all buckets for `owner`, who will do nothing."""
-    kind = fc._kind_of_features(make_backbone(), store, None, "float32", torch.device("cpu"))
-    for content in store.keys(slice(None)):
-        (folder / f".{fc._feature_key(kind, content)[:9].hex()}.claim").write_bytes(owner)
+def claim_files(folder, store):
+    """Name the files of all claims that features of a store's images need."""
+    kind = kind_of_features(make_backbone(), store, None, "float32", torch.device("cpu"))
+    return {folder / f".{feature_key(kind, content)[:9].hex()}.claim" for content in store.keys(slice(None))}
 
 
-def test_claims_of_a_dead_process_are_ignored_at_once(tmp_path):
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    store = make_store()
-    claim_all(tmp_path, store, f"{fc.socket.gethostname()} {process.pid}".encode())
-    start = time.monotonic()
-    assert count_passes(features_of, make_backbone(), store, FolderCache(tmp_path))[1] == 40
-    assert time.monotonic() - start < 2
-
-
-@pytest.mark.parametrize("owner", [b"elsewhere 1", b"", b"\xff\x00 -1", f"{fc.socket.gethostname()} 1".encode()])
-def test_claims_without_a_sign_of_life_expire(tmp_path, monkeypatch, owner):
-    monkeypatch.setattr(fc, "STALE_SECONDS", 0.1)
+@pytest.mark.parametrize("text", ["", "elsewhere 1"])
+def test_files_of_claims_that_nobody_holds_are_ignored_at_once(tmp_path, text):
     store = make_store(10)
-    claim_all(tmp_path, store, owner)
+    for path in claim_files(tmp_path, store):
+        path.write_text(text)
+    start = time.monotonic()
     assert count_passes(features_of, make_backbone(), store, FolderCache(tmp_path))[1] == 10
+    assert time.monotonic() - start < claims.WAIT_SECONDS / 10
     assert sorted(tmp_path.iterdir()) == folder_files(tmp_path)
 
 
-def test_waiting_ends_even_if_claims_never_expire(tmp_path, monkeypatch):
-    monkeypatch.setattr(fc, "WAIT_SECONDS", 0.1)
+def test_waiting_for_claims_that_are_never_given_back_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(claims, "WAIT_SECONDS", 0.1)
     store = make_store(10)
-    claim_all(tmp_path, store, b"elsewhere 1")
+    held = [FileLock(path) for path in claim_files(tmp_path, store)]
+    for lock in held:
+        lock.acquire()
     assert count_passes(features_of, make_backbone(), store, FolderCache(tmp_path))[1] == 10
+    for lock in held:
+        lock.release()
 
 
-def test_a_living_claim_is_kept_alive(tmp_path, monkeypatch):
-    monkeypatch.setattr(fc, "HEARTBEAT_SECONDS", 0.01)
-    with fc._Claims(tmp_path) as claims:
-        assert claims.take([bytes(32)], 1) == [bytes(32)]
-        (file,) = tmp_path.iterdir()
-        os.utime(file, (0, 0))
-        deadline = time.monotonic() + 5
-        while file.stat().st_mtime == 0 and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert file.stat().st_mtime > 0
+def test_a_claim_that_is_held_is_not_given_to_another(tmp_path):
+    key = bytes(32)
+    with claims.Claims(tmp_path) as one, claims.Claims(tmp_path) as other:
+        assert one.take([key], 1) == [key]
+        assert other.take([key], 1) == []
+        one.release()
+        assert other.take([key], 1) == [key]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -538,7 +537,7 @@ def work_on_folds(folder, gate):
     for fold in range(3):
         rows = torch.arange(120)
         features_of(backbone, store, FolderCache(folder), rows=rows[rows % 3 != (fold + os.getpid()) % 3])
-    print(fc.N_PASSES.value)
+    print(N_PASSES.value)
 
 
 def test_processes_with_one_folder_share_the_work(tmp_path, run_worker):
@@ -548,6 +547,27 @@ def test_processes_with_one_folder_share_the_work(tmp_path, run_worker):
     passes = [int(process.communicate(timeout=60)[0]) for process in processes]
     assert 120 <= sum(passes) <= 1.1 * 120
     assert min(passes) > 0
+
+
+def claim_and_wait(folder):
+    """Claim all, and do nothing until killed."""
+    locks = []
+    for path in claim_files(Path(folder), make_store(10)):
+        locks.append(FileLock(path))
+        locks[-1].acquire()
+    print("claimed", flush=True)
+    time.sleep(600)
+
+
+def test_claims_of_a_process_that_is_killed_are_free_at_once(tmp_path, run_worker):
+    process = run_worker("claim_and_wait", tmp_path)
+    assert process.stdout.readline() == "claimed\n"
+    start = time.monotonic()
+    timer = threading.Timer(0.1, process.kill)
+    timer.start()
+    assert count_passes(features_of, make_backbone(), make_store(10), FolderCache(tmp_path))[1] == 10
+    assert time.monotonic() - start < claims.WAIT_SECONDS / 10
+    timer.join()
 
 
 def work_until_killed(folder):
@@ -566,7 +586,7 @@ def test_a_writer_killed_at_any_moment_loses_only_its_last_entries(tmp_path, run
         if n_done == 5:
             time.sleep(0.013)
             process.kill()
-            process.wait()  # else it stays as a zombie, which looks alive
+            process.wait()
     cache = FolderCache(tmp_path)
     for seed in range(n_done):
         assert count_passes(features_of, make_backbone(), make_store(16, seed), cache)[1] == 0

@@ -1,0 +1,81 @@
+"""A cache of bounded size."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+
+class BoundedCache:
+    """A mapping that forgets what was least recently used once it holds too much. Safe between threads.
+
+    Parameters
+    ----------
+    limit : float
+        What all entries together may weigh: bytes, or a number of entries that weigh 1 each.
+    """
+
+    def __init__(self, limit: float):
+        self.limit = limit
+        self.size: float = 0
+        self._entries: OrderedDict[Hashable, tuple[Any, float]] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, keys: Iterable[Hashable]) -> list[Any]:
+        """Return the value of each key, or None, in one turn at the lock."""
+        with self._lock:
+            return [self._touch(key) for key in keys]
+
+    def put(self, entries: Iterable[tuple[Hashable, Any, float]]) -> None:
+        """Keep some ``(key, value, weight)``, and forget the least recently used ones beyond the limit.
+
+        What alone weighs more than the limit is not kept.
+        """
+        with self._lock:
+            for key, value, weight in entries:
+                self._forget(key)
+                if weight <= self.limit:
+                    self._entries[key] = value, weight
+                    self.size += weight
+            self._shrink()
+
+    def find_or_make(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return the value of a key, made and kept with a weight of 1 where there is none; threads make it once."""
+        with self._lock:
+            value = self._touch(key)
+            if value is None:
+                value = make()
+                self.put([(key, value, 1)])
+            return value
+
+    def resize(self, limit: float) -> None:
+        """Set the limit."""
+        with self._lock:
+            self.limit = limit
+            self._shrink()
+
+    def clear(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._entries.clear()
+            self.size = 0
+
+    def _touch(self, key):
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
+
+    def _forget(self, key):
+        _, weight = self._entries.pop(key, (None, 0))
+        self.size -= weight
+
+    def _shrink(self):
+        while self.size > self.limit and self._entries:
+            self._forget(next(iter(self._entries)))

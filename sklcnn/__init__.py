@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from sklcnn.regressor import CNNRegressor
 
 __version__ = "0.1.0"
-__all__ = ["CNNClassifier", "CNNFeatures", "CNNRegressor"]
+__all__ = ["TRUSTED_TYPES", "CNNClassifier", "CNNFeatures", "CNNRegressor"]
+
+# What `skops.io.load(file, trusted=TRUSTED_TYPES)` is told to trust: no other type of this package is in a saved file.
+TRUSTED_TYPES = ("sklcnn.classifier.CNNClassifier", "sklcnn.features.CNNFeatures", "sklcnn.regressor.CNNRegressor")
 
 _ROOMS = {"CNNClassifier": "classifier", "CNNFeatures": "features", "CNNRegressor": "regressor"}
 

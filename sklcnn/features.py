@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from contextlib import nullcontext
-from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -14,13 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklcnn.constraints import Checked
 from sklcnn.data.reading import read_again, read_inputs
-from sklcnn.data.schema import InputSchema, InputSpec
+from sklcnn.data.schema import InputSpec
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.declarations import parameter
 from sklcnn.donors import check_donor, find_donor, lend_backbone
-from sklcnn.fitting.fitted import Columns
+from sklcnn.fitting.fitted import Columns, FittedFeatures
 from sklcnn.fitting.guards import FittedAttribute
+from sklcnn.fitting.recipes import BackboneRecipe
 from sklcnn.fitting.specs import find_image_size, loads_weights, resolve_device
+from sklcnn.fitting.state import PlainStateMixin
 from sklcnn.network.backbones import backbone_batch_size, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters
@@ -49,29 +50,8 @@ def check_feature_backbone(backbone: Any) -> None:
         check_donor(donor)
 
 
-@dataclass(frozen=True)
-class FittedFeatures:
-    """What `CNNFeatures.fit` leaves behind.
-
-    Attributes
-    ----------
-    backbone : nn.Module
-    schema : InputSchema
-        How X is read.
-    columns : Columns
-    precision : str
-    n_features : int
-        Of a row that is given back.
-    """
-
-    backbone: Any
-    schema: InputSchema
-    columns: Columns
-    precision: str
-    n_features: int
-
-
 class CNNFeatures(
+    PlainStateMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     InputParameters,
@@ -202,7 +182,8 @@ class CNNFeatures(
                     self.backbone, self.backbone_weights, schema.sample_shape, scale=scale, frozen=True
                 )
         n_features = _count_features(backbone, schema.sample_shape, TORCH_FLOATS[precision])
-        return FittedFeatures(backbone, schema, Columns.of(X, schema), precision, n_features), store
+        recipe = BackboneRecipe.of(backbone, self.backbone, schema.sample_shape)
+        return FittedFeatures(backbone, recipe, schema, Columns.of(X, schema), precision, n_features), store
 
     def _seeded(self):
         """Seed what the backbone draws; where its weights are loaded it draws nothing."""

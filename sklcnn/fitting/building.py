@@ -13,6 +13,7 @@ from sklcnn.donors import find_donor, lend_backbone
 from sklcnn.fitting.continuing import built_from, check_unchanged
 from sklcnn.fitting.data import FitData
 from sklcnn.fitting.fitted import Fitted
+from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
 from sklcnn.fitting.specs import loads_weights, network_spec
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
@@ -37,10 +38,10 @@ def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -
     from sklcnn.training.net import make_net
 
     if cnn.backbone is None:
-        network = _build_blocks(cnn, data, spec)
+        network, recipe = _build_blocks(cnn, data, spec)
     else:
         spec = with_backbone_defaults(cnn, spec)
-        network = _build_on_backbone(cnn, data, spec)
+        network, recipe = _build_on_backbone(cnn, data, spec)
     name = type(cnn).__name__
     net = make_net(
         network.to(TORCH_FLOATS[cnn.precision]),
@@ -49,23 +50,24 @@ def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -
         user_callbacks(cnn.callbacks, name, refit),
     )
     made = built_from(cnn, data.schema.sample_shape)
-    return Fitted(net, data.task, data.schema, data.columns, made, _as_tuple(cnn.callbacks), name)
+    return Fitted(net, recipe, data.task, data.schema, data.columns, made, _as_tuple(cnn.callbacks), name)
 
 
 def _as_tuple(callbacks):
     return tuple(callbacks) if callbacks is not None else ()
 
 
-def _build_blocks(cnn, data, spec) -> Network:
+def _build_blocks(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
     statistics, shape, n_outputs = None, data.schema.sample_shape, data.task.n_outputs
     network = network_spec(cnn, shape)
     check_fits(need_of_network(network, spec, shape, n_outputs, len(data.train)), spec)
     if cnn.standardize:
         statistics = channel_statistics(data.train.store, data.train.rows, data.train.weights)
-    return build_network(network, shape, n_outputs, statistics)
+    recipe = NetworkRecipe(network, shape, n_outputs, bool(cnn.standardize))
+    return build_network(network, shape, n_outputs, statistics), recipe
 
 
-def _build_on_backbone(cnn, data, spec) -> Network:
+def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
     from sklcnn.network.backbones import load_backbone
     from sklcnn.network.cnn import build_on_backbone
 
@@ -77,7 +79,8 @@ def _build_on_backbone(cnn, data, spec) -> Network:
         backbone = load_backbone(cnn.backbone, cnn.backbone_weights, shape, scale=scale, frozen=frozen)
     network, n_outputs = network_spec(cnn, shape), data.task.n_outputs
     check_fits(need_on_backbone(network, spec, backbone, n_outputs, len(data.train)), spec)
-    return build_on_backbone(network, backbone, n_outputs)
+    recipe = NetworkRecipe(network, shape, n_outputs, False, BackboneRecipe.of(backbone, cnn.backbone, shape))
+    return build_on_backbone(network, backbone, n_outputs), recipe
 
 
 def with_backbone_defaults(cnn: Any, spec: TrainingSpec) -> TrainingSpec:
@@ -124,4 +127,4 @@ def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> 
     spec = with_backbone_defaults(cnn, spec)
     net = net.continued(spec, cnn._make_loss(data.task), user_callbacks(cnn.callbacks, name) if changed else None)
     set_backbone_rate(net.optimizer_, spec.backbone_lr_factor)
-    return replace(previous, net=net, task=data.task, columns=data.columns, callbacks=callbacks)
+    return replace(previous, source=net, task=data.task, columns=data.columns, callbacks=callbacks)

@@ -153,7 +153,7 @@ def _watch(cnn, fitted: Fitted, data: FitData) -> Watch:
     if valid is not None:
         watch.valid_score = RunningScore(score, valid.targets, valid.score_weights).of_all
     if cnn.scoring != "loss":
-        scorer = find_scorer(cnn.scoring, type(cnn).__name__)
+        scorer = find_scorer(cnn.scoring, cnn)
         watch.train_score = None  # the scorer's own units: not to be compared with accuracy or R2 beside it
         if data.scored is not None:
             watch.valid_score = _scorer_of_epochs(cnn, fitted, data, scorer)

@@ -18,6 +18,8 @@ from sklcnn.data.schema import InputSchema
 from sklcnn.data.stores import FeatureStore, Store
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.fitting.guards import memory_errors_explained
+from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
+from sklcnn.fitting.saved_net import SavedNet
 from sklcnn.tasks.task import Task
 from sklcnn.training.run import Outcome, TrainingSpec
 
@@ -86,8 +88,10 @@ class Fitted:
 
     Attributes
     ----------
-    net : TrainingNet
-        With the network, and the spec by which it was trained.
+    source : TrainingNet or SavedNet
+        The skorch net; or what was read from a file, of which one is made when it is asked for.
+    recipe : NetworkRecipe
+        How the layers of the network are made.
     task : Task
         The kind of target.
     schema : InputSchema
@@ -104,7 +108,8 @@ class Fitted:
         The epoch, from 1, whose weights the network has.
     """
 
-    net: Any
+    source: Any
+    recipe: NetworkRecipe
     task: Task
     schema: InputSchema
     columns: Columns
@@ -115,14 +120,21 @@ class Fitted:
     best_epoch: int = 0
 
     @property
+    def net(self) -> Any:
+        """The skorch net."""
+        if isinstance(self.source, SavedNet):
+            object.__setattr__(self, "source", self.source.restore())
+        return self.source
+
+    @property
     def network(self) -> Any:
         """The trained network."""
-        return self.net.module_
+        return self.source.module_
 
     @property
     def spec(self) -> TrainingSpec:
         """The hyper-parameters by which it was trained."""
-        return self.net.spec
+        return self.source.spec
 
     @property
     def dtype(self) -> torch.dtype:
@@ -132,7 +144,7 @@ class Fitted:
     @property
     def device(self) -> torch.device:
         """Where the network is."""
-        return self.net.torch_device_
+        return self.source.torch_device_
 
     def after(self, outcome: Outcome) -> Fitted:
         """Return what is left behind once a run has ended."""
@@ -142,6 +154,12 @@ class Fitted:
         names = dict.fromkeys([*HISTORY_COLUMNS, *recorded_names(rows)])
         history = [{name: row.get(name, np.nan) for name in names} for row in rows]
         return replace(self, history=history, best_epoch=outcome.best_epoch)
+
+    def without_training_state(self) -> Fitted:
+        """Return the same without optimiser and callbacks."""
+        net = self.source
+        epochs = net.epochs if isinstance(net, SavedNet) else list(net.history)
+        return replace(self, source=SavedNet(net.module_, net.spec, net.criterion_, None, epochs, []))
 
     def outputs_of(self, X: Any, *, n_jobs: Any = None, feature_cache: Any = None) -> np.ndarray:
         """Compute the network's raw outputs, (n, n_outputs).
@@ -218,3 +236,28 @@ class Scored(Fitted):
     def outputs_of(self, X: Any, **options: Any) -> np.ndarray:
         """Return the outputs that are known already; compute those of another X."""
         return self.known[0].cpu().numpy() if X is self.X and self.known else super().outputs_of(X, **options)
+
+
+@dataclass(frozen=True)
+class FittedFeatures:
+    """What `CNNFeatures.fit` leaves behind.
+
+    Attributes
+    ----------
+    backbone : nn.Module
+    recipe : BackboneRecipe
+        How the layers of the backbone are made.
+    schema : InputSchema
+        How X is read.
+    columns : Columns
+    precision : str
+    n_features : int
+        Of a row that is given back.
+    """
+
+    backbone: Any
+    recipe: BackboneRecipe
+    schema: InputSchema
+    columns: Columns
+    precision: str
+    n_features: int

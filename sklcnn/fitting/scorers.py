@@ -7,32 +7,42 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
 from sklcnn.suggestions import did_you_mean
-from sklcnn.wording import shown
+from sklcnn.wording import short_cause, shortened, shown
 
 
-def find_scorer(scoring: Any, owner: str) -> Callable:
-    """Give the scorer that a hyper-parameter names, or is.
+def find_scorer(scoring: Any, cnn: Any) -> Callable:
+    """Return the scorer that a hyper-parameter names, or is.
 
     Raises
     ------
     ValueError
-        If there is no scorer of that name.
+        If there is no scorer of that name, or it calls methods that the estimator does not have.
     """
-    if not isinstance(scoring, str):
-        return scoring
-    try:
-        return get_scorer(scoring)
-    except ValueError:
+    scorer, name = scoring, type(cnn).__name__
+    if isinstance(scoring, str):
+        try:
+            scorer = get_scorer(scoring)
+        except ValueError:
+            raise ValueError(
+                f'{name}: scoring must be "loss", a scorer\'s name or a callable; got {shown(scoring)}. '
+                "sklearn.metrics.get_scorer_names() lists the names."
+                f"{did_you_mean(scoring, ['loss', *get_scorer_names()])}"
+            ) from None
+    methods = getattr(scorer, "_response_method", ())
+    methods = (methods,) if isinstance(methods, str) else methods
+    if methods and not any(hasattr(cnn, method) for method in methods):
         raise ValueError(
-            f'{owner}: scoring must be "loss", a scorer\'s name or a callable; got {shown(scoring)}. '
-            f"sklearn.metrics.get_scorer_names() lists the names.{did_you_mean(scoring, ['loss', *get_scorer_names()])}"
-        ) from None
+            f"{name}: scoring={shown(scoring)} needs {' or '.join(methods)}, which {name} does not have. Pass a scorer "
+            "of predictions" + (', such as "r2" or "neg_mean_absolute_error".' if is_regressor(cnn) else ".")
+        )
+    return scorer
 
 
 def is_scikit_learns(scorer: Callable) -> bool:
@@ -50,8 +60,8 @@ def takes_weights(scorer: Callable) -> bool:
         return False
 
 
-def scored_data(X: Any, y: Any, rows: np.ndarray, places: np.ndarray | slice) -> Callable:
-    """Give a function that makes the X (its `rows`) and y (its `places`) a scorer is called with.
+def scored_data(X: Any, y: Any, rows: np.ndarray, positions: np.ndarray | slice) -> Callable:
+    """Return a function that makes the X (its `rows`) and y (at its `positions`) a scorer is called with.
 
     scikit-learn's own scorers only hand X on to `predict`, which knows the outputs already: for them X is a stand-in,
     so that no row of it is copied.
@@ -62,7 +72,7 @@ def scored_data(X: Any, y: Any, rows: np.ndarray, places: np.ndarray | slice) ->
             given = np.empty((len(rows), 0))
         else:
             given = X if len(rows) == _num_samples(X) else _safe_indexing(X, rows)
-        return given, _safe_indexing(y, places)
+        return given, _safe_indexing(y, positions)
 
     return data
 
@@ -75,16 +85,21 @@ def checked_score(scorer: Callable, cnn: Any, X: Any, y: Any, arguments: dict, s
     TypeError, ValueError
         If it fails, or its score is not finite.
     """
-    owner = type(cnn).__name__
-    remedy = "Hold out more rows, or watch another score."
+    where = f"{type(cnn).__name__}: scoring={shown(scoring)}"
+    rows = f"the {_num_samples(y)} validation rows"
     try:
         value = float(scorer(cnn, X, y, **arguments))
     except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"{owner}: scoring={shown(scoring)} failed on the {_num_samples(y)} validation rows: {error} {remedy}"
-        ) from error
+        text = shortened(error).rstrip(".")
+        raise type(error)(f"{where} failed on {rows}: {text}. {_remedy(cnn, y)}") from short_cause(error)
     if not np.isfinite(value):
-        raise ValueError(
-            f"{owner}: scoring={shown(scoring)} gave {value} on the {_num_samples(y)} validation rows. {remedy}"
-        )
+        raise ValueError(f"{where} gave {value} on {rows}. {_remedy(cnn, y)}")
     return value
+
+
+def _remedy(cnn, y):
+    """Say what to do about a scorer that failed on validation rows."""
+    classes = getattr(cnn, "classes_", ())
+    if len(y) < 2 or (np.ndim(y) == 1 and len(classes) and len(np.unique(y)) < len(classes)):
+        return "Hold out more rows, or watch another score."
+    return "Check that it suits the estimator and y, or watch another score."

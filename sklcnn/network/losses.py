@@ -68,7 +68,7 @@ class RowLoss(nn.Module):
     def __init__(self, loss: Any, task: Any, label_smoothing: float = 0.0, owner: str = ""):
         super().__init__()
         self.task, self.label_smoothing, self.owner = task, label_smoothing, owner
-        self.given = callable(loss)
+        self.loss, self.given = loss, callable(loss)
         self.function = loss if self.given else task.losses[loss]
         self.options = {"label_smoothing": label_smoothing} if label_smoothing and not self.given else {}
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, log_loss, make_scorer
 from skorch.callbacks import Callback
 from torch.nn import functional
 
@@ -470,3 +470,23 @@ def test_validation_rows_of_classes_without_weight_are_an_error():
     net = CNNClassifier(**QUICK, class_weight={"a": 0})
     with pytest.raises(ValueError, match="validation row"):
         net.fit(X, LABELS, X_val=X[:5], y_val=["a"] * 5)
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc", "neg_log_loss", make_scorer(log_loss, response_method="predict_proba")])
+def test_a_scorer_of_methods_that_a_regressor_lacks_is_refused_before_it_trains(scoring):
+    epochs = []
+
+    class Note(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            epochs.append(net)
+
+    net = CNNRegressor(filters=2, early_stopping=True, scoring=scoring, callbacks=[Note], random_state=0)
+    with pytest.raises(ValueError, match=r"CNNRegressor: scoring=.* needs .*predict_proba, which CNNRegressor does not"):
+        net.fit(np.random.RandomState(0).rand(40, 8), np.arange(40.0))
+    assert not epochs
+
+
+def test_a_scorer_that_does_not_suit_y_is_not_said_to_lack_rows():
+    net = CNNClassifier(filters=2, early_stopping=True, scoring="f1", max_epochs=1, random_state=0)
+    with pytest.raises(ValueError, match=r"scoring='f1' failed on .* rows: Target is multiclass.*\. Check that it"):
+        net.fit(np.random.RandomState(0).rand(60, 8), np.arange(60) % 3)

@@ -1,0 +1,115 @@
+"""How the layers of a network are made, without their weights: so that a saved network is built again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from sklcnn.donors import find_donor
+from sklcnn.network.cnn import build_network
+from sklcnn.network.network import Network
+from sklcnn.network.plan import NetworkSpec
+
+
+@dataclass(frozen=True)
+class BackboneRecipe:
+    """How a backbone is made.
+
+    Attributes
+    ----------
+    source : str, nn.Module, callable or NetworkRecipe
+        A name, the user's own module or factory, or the network of an estimator that lent its layers.
+    sample_shape : tuple of int
+    name : str or None
+        What its features are known by, with the version of the library that made it.
+    scale : float
+        What raw values are multiplied by.
+    loaded : bool
+        Whether its weights were read, or learnt by another estimator.
+    """
+
+    source: Any
+    sample_shape: tuple[int, ...]
+    name: str | None
+    scale: float
+    loaded: bool
+
+    @classmethod
+    def of(cls, backbone: Any, given: Any, sample_shape: tuple[int, ...]) -> BackboneRecipe:
+        """Return the recipe of a backbone that was made from a hyper-parameter."""
+        donor = find_donor(given)
+        if donor is not None:
+            source = donor._fitted.recipe
+            if source.backbone is not None:
+                return source.backbone
+        else:
+            source = given
+        return cls(source, tuple(sample_shape), backbone.name, backbone.scale, backbone.loaded)
+
+    def build(self) -> Any:
+        """Make the backbone, with weights that are to be replaced; it trains."""
+        from sklcnn.network.backbones import adopt_network, load_backbone
+
+        if isinstance(self.source, NetworkRecipe):
+            network = self.source.build()
+            names = [name for name, _ in network.named_children()]
+            return adopt_network(network[: names.index("features") + 1], self.sample_shape)
+        made = load_backbone(self.source, None, self.sample_shape, scale=self.scale)
+        made.name, made.loaded = self.name, self.loaded
+        return made
+
+
+@dataclass(frozen=True)
+class NetworkRecipe:
+    """How a network is made.
+
+    Attributes
+    ----------
+    spec : NetworkSpec
+    sample_shape : tuple of int
+        Channels first.
+    n_outputs : int
+    standardizes : bool
+        Whether the first layer standardises.
+    backbone : BackboneRecipe or None
+    """
+
+    spec: NetworkSpec
+    sample_shape: tuple[int, ...]
+    n_outputs: int
+    standardizes: bool
+    backbone: BackboneRecipe | None = None
+
+    def build(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Network:
+        """Make the network, with weights that are to be replaced.
+
+        Parameters
+        ----------
+        shapes : mapping of str to tuple of int, or None
+            Of the weights that are to come. They are compared with the recipe before any memory is taken.
+
+        Raises
+        ------
+        ValueError
+            If they are not those of the recipe.
+        """
+        if self.backbone is not None:
+            from sklcnn.network.cnn import build_on_backbone
+
+            with torch.random.fork_rng(devices=[]):
+                return build_on_backbone(self.spec, self.backbone.build(), self.n_outputs)
+        with torch.device("meta"):  # where tensors have shapes, and nothing else
+            n_channels = self.sample_shape[0]
+            statistics = (torch.zeros(n_channels), torch.ones(n_channels)) if self.standardizes else None
+            network = build_network(self.spec, self.sample_shape, self.n_outputs, statistics)
+        found = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        if shapes is not None and found != shapes:
+            differing = next(name for name in {**found, **shapes} if found.get(name) != shapes.get(name))
+            raise ValueError(
+                f"the weights of {differing} have shape {shapes.get(differing)}, where the network has "
+                f"{found.get(differing)}"
+            )
+        return network.to_empty(device="cpu")

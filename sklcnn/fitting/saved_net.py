@@ -1,0 +1,65 @@
+"""A network that was saved, before anybody asks for the skorch net around it: `predict` needs no skorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def to_tensors(value: Any) -> Any:
+    """Turn arrays back into tensors, within tuples, lists and dicts too."""
+    if isinstance(value, dict):
+        if value.get("type") == "bfloat16":
+            return torch.from_numpy(np.array(value["bits"])).view(torch.bfloat16)
+        return {key: to_tensors(entry) for key, entry in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(to_tensors(entry) for entry in value)
+    return torch.from_numpy(np.array(value)) if isinstance(value, np.ndarray) else value
+
+
+class SavedNet:
+    """A network that was read from a state, and what the skorch net around it is made from when it is asked for.
+
+    Attributes
+    ----------
+    module_ : Network
+    spec : TrainingSpec
+    criterion_ : RowLoss
+    optimizer_state : dict or None
+    epochs : list of dict
+        The rows of skorch's history.
+    callbacks : list
+        skorch's, initialised.
+    """
+
+    def __init__(self, module, spec, criterion, optimizer_state, epochs, callbacks):
+        self.module_, self.spec, self.criterion_ = module, spec, criterion
+        self.optimizer_state, self.epochs, self.callbacks = optimizer_state, epochs, callbacks
+
+    @property
+    def torch_device_(self) -> torch.device:
+        """Where the network is."""
+        return torch.device(self.spec.device)
+
+    def restore(self) -> Any:
+        """Make the skorch net."""
+        from sklcnn.training.net import make_net
+
+        net = make_net(self.module_, self.spec, self.criterion_, [])
+        net.callbacks_ = list(self.callbacks)
+        net.history.extend({"batches": [{}], **row} for row in self.epochs)
+        if self.optimizer_state is not None:
+            net.optimizer_.load_state_dict(to_tensors(self.optimizer_state))
+            for parameter, entries in net.optimizer_.state.items():
+                for name, value in entries.items():
+                    entries[name] = _laid_out_like(parameter, value)
+        return net
+
+
+def _laid_out_like(parameter, value):
+    """Lay out a moment in memory as its weights are: fused optimisers go through both side by side."""
+    if not isinstance(value, torch.Tensor) or value.shape != parameter.shape or value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

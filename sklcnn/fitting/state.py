@@ -1,0 +1,61 @@
+"""The state of estimators: plain values, for pickle, joblib, cloudpickle, copies and skops."""
+
+from __future__ import annotations
+
+import copyreg
+from typing import Any
+
+from torch import nn
+
+from sklcnn import __version__
+from sklcnn.training.modes import own_modes
+
+
+class PlainStateMixin:
+    """Give an estimator a state of plain Python and NumPy values, but for what the user's hyper-parameters hold.
+
+    What a fit left behind is in its attribute `_fitted`.
+    """
+
+    _fitted: Any
+
+    def __copy__(self):
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self))
+        return copied
+
+    def __getstate__(self):
+        state = super().__getstate__() | {"_sklcnn_version": __version__}  # type: ignore[operator]
+        if self._fitted is not None:
+            from sklcnn.fitting.saving import to_state
+
+            state["_fitted"] = to_state(self._fitted)
+        return state
+
+    def __setstate__(self, state):
+        state = dict(state)
+        version = state.pop("_sklcnn_version", None)
+        if version != __version__:
+            from sklcnn.fitting.saving import warn_of_version
+
+            warn_of_version(type(self).__name__, version, __version__)
+        if state.get("_fitted") is not None:
+            from sklcnn.fitting.saving import from_state
+
+            with own_modes():
+                state["_fitted"] = from_state(state["_fitted"])
+        super().__setstate__(state)  # type: ignore[misc]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
+
+    def __reduce__(self) -> Any:
+        """Do as `__reduce_ex__`, for skops, which asks this: it stores no modules."""
+        for name, value in self.get_params(deep=False).items():  # type: ignore[attr-defined]
+            if isinstance(value, nn.Module):
+                raise TypeError(
+                    f"{type(self).__name__}: {name} is an nn.Module ({type(value).__name__}), which skops does not "
+                    f"store: its code would have to run to load it. Pass a function or class of a module of yours "
+                    f"that makes it as {name}, or save the estimator by pickle or joblib."
+                )
+        return self.__reduce_ex__(2)

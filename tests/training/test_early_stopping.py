@@ -481,7 +481,9 @@ def test_a_scorer_of_methods_that_a_regressor_lacks_is_refused_before_it_trains(
             epochs.append(net)
 
     net = CNNRegressor(filters=2, early_stopping=True, scoring=scoring, callbacks=[Note], random_state=0)
-    with pytest.raises(ValueError, match=r"CNNRegressor: scoring=.* needs .*predict_proba, which CNNRegressor does not"):
+    with pytest.raises(
+        ValueError, match=r"CNNRegressor: scoring=.* needs .*predict_proba, which CNNRegressor does not"
+    ):
         net.fit(np.random.RandomState(0).rand(40, 8), np.arange(40.0))
     assert not epochs
 

@@ -92,7 +92,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return known
 
     def _make_loss(self, task):
-        return task.make_loss(self.loss, self._name, float(self.label_smoothing))
+        smoothing = {"label_smoothing": float(self.label_smoothing)} if self.label_smoothing else {}
+        return task.make_loss(self.loss, self._name, **smoothing)
 
     @OneEpochAtATime
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> CNNClassifier:

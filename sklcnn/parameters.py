@@ -223,7 +223,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         "auto",
         OneOf(STRENGTH, Choice(("auto",))),
         """Strength of the penalty `l2 * sum(w**2)`, over the same weights: Keras's `kernel_regularizer`, not weight
-        decay, which is `optimizer_params={"weight_decay": ...}` with "adamw". "auto": 0.01 while a backbone is frozen,
+        decay, which is `weight_decay`. "auto": 0.01 while a backbone is frozen,
         since a head on its many features is overconfident without a penalty; else 0.""",
     )
     augmentation: Any = parameter(
@@ -268,13 +268,25 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
             Choice(("adam", "adamw", "sgd", "rmsprop")),
             InstanceOf(_optimizer_class, "a torch.optim.Optimizer class", subclass=True),
         ),
-        """"sgd" has Nesterov momentum 0.9.""",
+        """"sgd" has Nesterov momentum, as much as `momentum` says.""",
     )
     learning_rate: float = parameter(2e-3, Number(0, above=True), 'Step size; the peak of it with "one_cycle".')
+    weight_decay: float = parameter(
+        0.0,
+        STRENGTH,
+        """The optimizer's own weight decay. Unlike `l2`, which is a part of the loss, "adamw" takes this share of each
+        parameter off in every update, whatever its gradient, times the learning rate; biases too. 0 leaves the
+        optimizer what it does by itself: 0.01 for "adamw", nothing for the others.""",
+    )
+    momentum: float = parameter(
+        0.9,
+        Number(0, 1, below=True),
+        'Nesterov momentum of "sgd": the share of the last step that is taken again. Others have moments of their own.',
+    )
     optimizer_params: dict | None = parameter(
         None,
         OneOf(Nothing(), Dictionary()),
-        """Further arguments of the optimizer, such as `{"weight_decay": 0.05}`.""",
+        """Further arguments of the optimizer, such as `{"betas": (0.9, 0.95)}`.""",
     )
     lr_schedule: str | None = parameter(
         "auto",

@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.base import RegressorMixin
 
 from sklcnn.base import BaseCNN
-from sklcnn.constraints import Choice, OneOf
+from sklcnn.constraints import Choice, Number, OneOf
 from sklcnn.declarations import parameter
 from sklcnn.network.losses import REGRESSION_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
@@ -55,9 +55,19 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     loss: Any = parameter(
         "squared_error",
         OneOf(Choice(tuple(REGRESSION_LOSSES)), CALLABLE_LOSS),
-        """"squared_error", "absolute_error", "huber" (quadratic up to one standard deviation of y), or a callable that
-        is given raw outputs and standardised targets, both (n, k), and returns one loss a row, (n,).""",
+        """"squared_error", "absolute_error", "huber" (quadratic up to one standard deviation of y), "quantile" (the
+        pinball loss, least where `quantile` is predicted), or a callable that is given raw outputs and standardised
+        targets, both (n, k), and returns one loss a row, (n,).""",
     )
+    quantile: float = parameter(
+        0.5,
+        Number(0, 1, above=True, below=True),
+        'The quantile of y that `loss="quantile"` predicts: 0.05 and 0.95 bound nine tenths of the values.',
+    )
+
+    def _make_loss(self, task):
+        options = {"quantile": float(self.quantile)} if self.loss == "quantile" else {}
+        return task.make_loss(self.loss, self._name, **options)
 
     def _learn_task(self, y):
         return learn_values(y, self._name)

@@ -50,6 +50,8 @@ DEFAULTS = {
     "standardize": True,
     "optimizer": "adam",
     "learning_rate": 2e-3,
+    "weight_decay": 0.0,
+    "momentum": 0.9,
     "optimizer_params": None,
     "lr_schedule": "auto",
     "batch_size": 64,
@@ -69,7 +71,7 @@ DEFAULTS = {
 }
 OWN_DEFAULTS = {
     CNNClassifier: {"loss": "cross_entropy", "label_smoothing": 0.0, "class_weight": None},
-    CNNRegressor: {"loss": "squared_error"},
+    CNNRegressor: {"loss": "squared_error", "quantile": 0.5},
 }
 X = np.random.RandomState(0).randn(12, 6)
 Y = {CNNClassifier: np.arange(12) % 2, CNNRegressor: X[:, 0]}

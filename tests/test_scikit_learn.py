@@ -94,7 +94,9 @@ GRIDS = {
     "class_weight": [None, "balanced", {0: 2.0}],
     "optimizer": ["adam", "adamw", "sgd", "rmsprop", torch.optim.NAdam],
     "learning_rate": np.array([1e-3, 1e-2], dtype=np.float32),
-    "optimizer_params": [None, {"weight_decay": 0.01}],
+    "weight_decay": [0, 0.01],
+    "momentum": [0, 0.9],
+    "optimizer_params": [None, {"eps": 1e-7}],
     "lr_schedule": [None, "auto", "one_cycle", "cosine", "reduce_on_plateau"],
     "batch_size": np.array([16, 32]),
     "max_epochs": range(1, 3),
@@ -123,7 +125,8 @@ COMPANIONS = {
 OWN_GRIDS = {
     CNNClassifier: {"loss": ["cross_entropy", sum_of_squares], "scoring": ["loss", "accuracy", "neg_log_loss"]},
     CNNRegressor: {
-        "loss": ["squared_error", "absolute_error", "huber", sum_of_squares],
+        "loss": ["squared_error", "absolute_error", "huber", "quantile", sum_of_squares],
+        "quantile": [0.1, 0.5],
         "scoring": ["loss", "r2", "neg_mean_absolute_error"],
     },
 }

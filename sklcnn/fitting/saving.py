@@ -120,7 +120,7 @@ def _state_of_net(source):
     return {
         "training": to_plain(source.spec),
         "loss": source.criterion_.loss,
-        "label_smoothing": source.criterion_.label_smoothing,
+        "loss_options": source.criterion_.options,
         "optimizer": optimizer_state,
         "epochs": [{name: to_plain(value) for name, value in row.items() if name != "batches"} for row in rows],
         "net_callbacks": callbacks,
@@ -180,7 +180,7 @@ def _build(state, name):
     for parameter_name, parameter in network.named_parameters():
         parameter.requires_grad_(parameter_name in trained)
     network = network.to(spec.device).eval()
-    criterion = RowLoss(state["loss"], task, state["label_smoothing"], name).to(spec.device)
+    criterion = RowLoss(state["loss"], task, state["loss_options"], name).to(spec.device)
     source = SavedNet(network, spec, criterion, state["optimizer"], state["epochs"], state["net_callbacks"])
     return Fitted(
         source,

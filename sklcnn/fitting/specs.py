@@ -40,7 +40,6 @@ NETWORK_PARAMETERS = (
 TRAINING_PARAMETERS = (
     "optimizer",
     "learning_rate",
-    "optimizer_params",
     "batch_size",
     "l1",
     "l2",
@@ -178,6 +177,28 @@ def network_spec(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> NetworkSp
     )
 
 
+def optimizer_arguments(cnn: CNNParameters) -> dict[str, Any]:
+    """Return the arguments of the optimiser: those that are hyper-parameters of their own, and all others.
+
+    Raises
+    ------
+    ValueError
+        If one is given both ways.
+    """
+    given = dict(plain_numbers(cnn.optimizer_params or {}))
+    own = {"weight_decay": 0.0, "momentum": 0.9}
+    for name, default in own.items():
+        if name in given and getattr(cnn, name) != default:
+            raise ValueError(
+                f"{type(cnn).__name__}: {name}={getattr(cnn, name)!r} and optimizer_params={shown(given)} both set "
+                f"{name}. Leave it out of optimizer_params."
+            )
+    arguments = {"weight_decay": float(cnn.weight_decay)} if cnn.weight_decay else {}
+    if cnn.optimizer == "sgd":
+        arguments["momentum"] = float(cnn.momentum)
+    return arguments | given
+
+
 def training_spec(cnn: CNNParameters, n_rows: int) -> TrainingSpec:
     """Say how the network is to be trained on so many rows."""
     schedule = cnn.lr_schedule
@@ -188,6 +209,7 @@ def training_spec(cnn: CNNParameters, n_rows: int) -> TrainingSpec:
     return TrainingSpec(
         owner=owner,
         schedule=schedule,
+        optimizer_params=optimizer_arguments(cnn),
         max_epochs=auto_epochs(n_rows, cnn.batch_size) if cnn.max_epochs == "auto" else int(cnn.max_epochs),
         patience=find_patience(cnn.patience) if cnn.early_stopping else None,
         device=resolve_device(cnn.device, cnn.precision, owner),

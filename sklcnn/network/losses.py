@@ -42,11 +42,18 @@ def huber(outputs, targets, reduction="none"):
     return _mean_over_outputs(functional.huber_loss(outputs, targets, reduction="none"), reduction)
 
 
+def pinball(outputs, targets, quantile=0.5, reduction="none"):
+    """Mean over the outputs of a row of the pinball loss, which is least where a quantile is predicted."""
+    errors = targets - outputs
+    return _mean_over_outputs(torch.maximum(quantile * errors, (quantile - 1) * errors), reduction)
+
+
 CLASSIFICATION_LOSSES: dict[str, Callable] = {"cross_entropy": cross_entropy}
 REGRESSION_LOSSES: dict[str, Callable] = {
     "squared_error": squared_error,
     "absolute_error": absolute_error,
     "huber": huber,
+    "quantile": pinball,
 }
 
 
@@ -59,30 +66,32 @@ class RowLoss(nn.Module):
         A name, or a function of raw outputs and targets, both (n, k).
     task : Task
         The kind of target.
-    label_smoothing : float
-        Share of a target's probability that is spread over all classes (of an indicator: over 0 and 1).
+    options : dict
+        ``label_smoothing``: share of a target's probability that is spread over all classes (of an indicator: over 0
+        and 1). ``quantile``: which one the loss of that name is least for.
     owner : str
         For messages.
     """
 
-    def __init__(self, loss: Any, task: Any, label_smoothing: float = 0.0, owner: str = ""):
+    def __init__(self, loss: Any, task: Any, options: dict[str, float] | None = None, owner: str = ""):
         super().__init__()
-        self.task, self.label_smoothing, self.owner = task, label_smoothing, owner
+        self.task, self.options, self.owner = task, {} if options is None else options, owner
+        self.label_smoothing = self.options.get("label_smoothing", 0.0)
         self.loss, self.given = loss, callable(loss)
         self.function = loss if self.given else task.losses[loss]
-        self.options = {"label_smoothing": label_smoothing} if label_smoothing and not self.given else {}
+        self.arguments = {} if self.given else self.options
 
     def average(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """Return the mean over rows of weight times loss, a scalar."""
         if weights is None and not self.given:
-            return self.function(outputs, targets, reduction="mean", **self.options)
+            return self.function(outputs, targets, reduction="mean", **self.arguments)
         losses = self(outputs, targets)
         return losses.mean() if weights is None else (losses * weights).mean()
 
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row, (n,)."""
         if not self.given:
-            return self.function(outputs, targets, **self.options)
+            return self.function(outputs, targets, **self.arguments)
         targets = self.task.soft_targets(targets, outputs.dtype)
         if self.label_smoothing:
             targets = self.task.smooth(targets, self.label_smoothing)

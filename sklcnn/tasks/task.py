@@ -116,9 +116,9 @@ class Task(ABC):
 
     # The network's outputs.
 
-    def make_loss(self, loss: Any, estimator_name: str, label_smoothing: float = 0.0) -> RowLoss:
+    def make_loss(self, loss: Any, estimator_name: str, **options: float) -> RowLoss:
         """Build the loss that a hyper-parameter names, or is."""
-        return RowLoss(loss, self, label_smoothing, estimator_name)
+        return RowLoss(loss, self, options, estimator_name)
 
     @abstractmethod
     def activate(self, outputs: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from sklearn.linear_model import HuberRegressor
 from torch.nn import functional
 
 from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.network.losses import pinball
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(12, 10)
@@ -104,7 +105,29 @@ def test_huber_at_scikit_learns_threshold_is_its_huber_regressor():
 # Regression in the user's units.
 
 
-@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber"])
+@pytest.mark.parametrize("quantile", [0.1, 0.5, 0.75])
+def test_the_pinball_loss_is_least_where_the_quantile_is_predicted(quantile):
+    y = np.random.RandomState(0).exponential(size=201)
+    constants = np.sort(y)
+    outputs = torch.from_numpy(np.repeat(constants[:, None], 201, axis=1))
+    losses = pinball(outputs, torch.from_numpy(y)[None], quantile)
+    assert constants[int(losses.argmin())] == pytest.approx(np.quantile(y, quantile), abs=1e-12)
+    error = y - 1.0
+    expected = np.where(error > 0, quantile * error, (quantile - 1) * error)
+    found = pinball(torch.ones(201, 1), torch.from_numpy(y)[:, None], quantile)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_quantiles_bound_the_share_of_values_that_they_say():
+    random = np.random.RandomState(0)
+    X = random.rand(600, 8)
+    y = 100 * X.sum(1) + 50 * random.exponential(size=600)
+    for quantile in (0.1, 0.9):
+        net = CNNRegressor(loss="quantile", quantile=quantile, filters=8, max_epochs=60, random_state=0).fit(X, y)
+        assert np.mean(y <= net.predict(X)) == pytest.approx(quantile, abs=0.06)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber", "quantile"])
 @pytest.mark.parametrize(("factor", "shift"), [(1e-6, 0), (-3, 7), (1e6, 1e7)])
 @pytest.mark.parametrize("y", [VALUES, TABLE], ids=["one", "two"])
 def test_predictions_follow_an_affine_change_of_the_targets(y, factor, shift, loss):

@@ -6,6 +6,8 @@ import re
 import numpy as np
 import pytest
 import torch
+from scipy.stats import loguniform
+from sklearn.model_selection import RandomizedSearchCV
 from skorch.callbacks import Callback
 from torch.nn import functional
 
@@ -213,6 +215,52 @@ def test_the_training_loss_is_that_of_the_epoch_before_on_all_rows(estimator, y)
 def test_optimizer_params_reach_the_optimizer(optimizer):
     net = CNNClassifier(**QUICK, optimizer=optimizer, optimizer_params={"weight_decay": 0.125}).fit(X, LABELS)
     assert {group["weight_decay"] for group in net.net_.optimizer_.param_groups} == {0.125}
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", torch.optim.NAdam])
+def test_weight_decay_is_the_optimizers_own(optimizer):
+    flat = CNNClassifier(**QUICK, optimizer=optimizer, weight_decay=0.125).fit(X, LABELS)
+    named = CNNClassifier(**QUICK, optimizer=optimizer, optimizer_params={"weight_decay": 0.125}).fit(X, LABELS)
+    assert {group["weight_decay"] for group in flat.net_.optimizer_.param_groups} == {0.125}
+    assert same_state(state(flat), state(named))
+
+
+@pytest.mark.parametrize("momentum", [0, 0.5])
+def test_momentum_is_that_of_sgd_alone(momentum):
+    for optimizer in ("sgd", "adam", "rmsprop"):
+        net = CNNClassifier(**QUICK, optimizer=optimizer, momentum=momentum).fit(X, LABELS)
+        group = net.net_.optimizer_.param_groups[0]
+        assert group.get("momentum", 0) == (momentum if optimizer == "sgd" else 0)
+    assert net.net_.optimizer_.param_groups[0].get("nesterov", False) is False
+    sgd = CNNClassifier(**QUICK, optimizer="sgd", momentum=momentum).fit(X, LABELS).net_.optimizer_
+    assert sgd.param_groups[0]["nesterov"] is bool(momentum)
+
+
+@pytest.mark.parametrize("name", ["weight_decay", "momentum"])
+def test_an_argument_that_is_given_twice_is_refused(name):
+    net = CNNClassifier(**QUICK, optimizer="sgd", **{name: 0.25}, optimizer_params={name: 0.5})
+    with pytest.raises(ValueError, match=f"{name}=0.25 and optimizer_params=.*both set {name}"):
+        net.fit(X, LABELS)
+
+
+def test_weight_decay_can_be_drawn_by_a_search():
+    search = RandomizedSearchCV(
+        CNNClassifier(**QUICK, optimizer="adamw"), {"weight_decay": loguniform(1e-4, 1e-1)}, n_iter=2, cv=2,
+        random_state=0,
+    ).fit(X, LABELS)  # fmt: skip
+    best = search.best_estimator_
+    assert best.net_.optimizer_.param_groups[0]["weight_decay"] == search.best_params_["weight_decay"]
+
+
+def test_an_optimizer_without_weight_decay_says_so():
+    with pytest.raises(TypeError, match=r"LBFGS refuses weight_decay=0.125"):
+        CNNClassifier(**QUICK, optimizer=torch.optim.LBFGS, weight_decay=0.125).fit(X, LABELS)
+
+
+def test_a_warm_start_heeds_a_new_weight_decay():
+    net = CNNClassifier(**QUICK, warm_start=True).fit(X, LABELS)
+    net.set_params(weight_decay=0.25).fit(X, LABELS)
+    assert net.net_.optimizer_.param_groups[0]["weight_decay"] == 0.25
 
 
 @pytest.mark.parametrize("optimizer", ["adam", torch.optim.SGD])

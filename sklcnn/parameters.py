@@ -36,6 +36,12 @@ def _module_class():
     return torch.nn.Module
 
 
+def _callable_class():
+    from collections.abc import Callable
+
+    return Callable
+
+
 def _callback_class():
     from sklcnn.training.callbacks import Callback
 
@@ -73,6 +79,7 @@ SIZE = OneOf(
     text=f"{MANY}, or a tuple with such a number, or a tuple of one to three, for each block",
 )
 UNITS = OneOf(MANY, SequenceOf(MANY), text=f"{MANY} or a tuple of such numbers")
+CONVS = OneOf(Whole(1, 100), SequenceOf(Whole(1, 100)), text=f"{Whole(1, 100)}, or a tuple of one a block")
 SIDE = Whole(1, 2**16)  # of an image, in pixels
 SHARE = Number(0, 1, below=True)
 STRENGTH = Number(0, 1e30)  # larger numbers would be infinite in single precision
@@ -168,6 +175,27 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         """Side of the convolution kernels: an int, or one entry a block; a block's entry may be a tuple with one number
         an axis, as in `((1, 7), (3, 3))`. A flat tuple whose entries are all equal is that number. "auto": 3; 7 for
         signals of 64 values and more.""",
+    )
+    block: Any = parameter(
+        "plain",
+        OneOf(
+            Choice(("plain", "residual", "inception")),
+            InstanceOf(_callable_class, "a factory (in_channels, out_channels, kernel_size, spatial_dims)"),
+        ),
+        """What a block is made of: "plain", convolutions in a row; "residual", with a shortcut around them, which a 1x1
+        convolution fits where channels or positions differ, and the activation after the sum; "inception", modules of
+        kernels of `kernel_size`, a half and a quarter of it side by side on a 1x1 bottleneck, beside one on the maxima
+        of three, with a shortcut around all modules; or a factory
+        `(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module` of your own, which makes maps of
+        `out_channels`, and to which `stride`, `padding`, `batch_norm` and `activation` mean what it makes of them.
+        Pooling and `conv_dropout` come after the block.""",
+    )
+    convs_per_block: Any = parameter(
+        "auto",
+        OneOf(CONVS, Choice(("auto",)), text=f'{CONVS}, or "auto"'),
+        """Convolutions of a block, or inception modules: an int, or one a block. Each but the last has its own
+        normalisation and activation; the first has the stride. "auto": 1 of "plain", 2 of "residual", 3 of "inception";
+        2 or 3 plain ones are VGG.""",
     )
     stride: int | tuple = parameter(1, SIZE, "Step of the convolution kernels, given like `kernel_size`.")
     padding: str = parameter(

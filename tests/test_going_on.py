@@ -23,6 +23,8 @@ class Corner(nn.Module):
 
 # What the network of old is made of: a value that it has, one that it cannot take up, and what it needs beside it.
 FIXED = {
+    "block": ("plain", "residual", {}),
+    "convs_per_block": (1, 2, {}),
     "filters": ((2,), (3,), {}),
     "kernel_size": (3, (5,), {}),
     "stride": (1, 2, {}),

@@ -25,6 +25,8 @@ BAD_VALUES = [
 DEFAULTS = {
     "filters": "auto",
     "kernel_size": "auto",
+    "block": "plain",
+    "convs_per_block": "auto",
     "stride": 1,
     "padding": "same",
     "pooling": "max",

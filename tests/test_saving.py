@@ -41,6 +41,8 @@ CASES = {
     "uneven kernel": lambda: CNNClassifier(**QUICK | {"filters": (2, 3)}, kernel_size=((2, 3), 4), stride=2).fit(
         IMAGES, CLASSES
     ),
+    "residual": lambda: CNNClassifier(**QUICK, block="residual", batch_norm=True).fit(IMAGES, CLASSES),
+    "inception": lambda: CNNClassifier(**QUICK | {"filters": (4, 5)}, block="inception", stride=2).fit(IMAGES, CLASSES),
     "label sets": lambda: CNNClassifier(**QUICK).fit(IMAGES, RANDOM.rand(24, 3) > 0.5),
     "values": lambda: CNNRegressor(**QUICK, loss="huber", standardize=False).fit(IMAGES, VALUES),
     "several values": lambda: CNNRegressor(**QUICK, precision="float64").fit(SIGNALS, SIGNALS[:, :2]),

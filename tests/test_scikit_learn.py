@@ -67,6 +67,8 @@ def sum_of_squares(outputs, targets):
 GRIDS = {
     "filters": [4, (4,), [3, 5], np.array([2, 2, 2]), ()],
     "kernel_size": [2, (5,), ((1, 3),)],
+    "block": ["plain", "residual", "inception"],
+    "convs_per_block": ["auto", 2, (1,)],
     "stride": [1, (2,), ((1, 2),)],
     "padding": ["same", "valid"],
     "pooling": ["max", "avg", None],

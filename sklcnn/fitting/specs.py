@@ -26,6 +26,8 @@ AUTO_UPDATES, AUTO_MIN_EPOCHS, AUTO_MAX_EPOCHS = 1000, 10, 200
 LONG_SIGNAL, SIGNAL_KERNEL, POSITIONS_LEFT, MAX_BLOCKS = 64, 7, 10, 8
 DEVICES = ("auto", "cpu", "cuda", "cuda:0", "mps")  # those that a wrong name may have meant
 NETWORK_PARAMETERS = (
+    "block",
+    "convs_per_block",
     "kernel_size",
     "stride",
     "padding",
@@ -156,7 +158,9 @@ def find_filters(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> tuple[int
     if not isinstance(cnn.filters, str):
         return as_tuple(cnn.filters)
     n_blocks = 2
-    given: list[Any] = [size for size in (cnn.kernel_size, cnn.stride, cnn.pool_size) if is_sequence(size)]
+    given: list[Any] = [
+        size for size in (cnn.kernel_size, cnn.convs_per_block, cnn.stride, cnn.pool_size) if is_sequence(size)
+    ]
     by_block = [len(size) for size in given if any(is_sequence(entry) or entry != size[0] for entry in size)]
     if by_block:
         n_blocks = by_block[0]

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from sklcnn.base import BaseCNN
-from sklcnn.network.cnn import ConvBlock
+from sklcnn.network.blocks import Block
 from sklcnn.training.evaluation import autocast
 from sklcnn.wording import shown
 
@@ -50,7 +50,7 @@ class OpenNetwork:
         self._precision, self._device = cnn.net_.spec.precision, cnn.net_.torch_device_
         self.max_rows = min(max(VALUES // math.prod(cnn.sample_shape_), 1), MAX_ROWS)
         for layer in self.module.modules():
-            if isinstance(layer, ConvBlock):
+            if isinstance(layer, Block):
                 layer.pool_first = False
 
     def outputs(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -65,7 +65,7 @@ class OpenNetwork:
 
     def map_layers(self) -> list[str]:
         """List the layers that integers count: the blocks, or the convolutions of a network without blocks."""
-        for kind in (ConvBlock, _ConvNd):
+        for kind in (Block, _ConvNd):
             names = [name for name, layer in self.module.named_modules() if isinstance(layer, kind)]
             if names:
                 return names
@@ -120,9 +120,8 @@ class OpenNetwork:
             If `after_activation` is given for a layer that is not a block of the package.
         """
         layer = self.module.get_submodule(name)
-        if isinstance(layer, ConvBlock):
-            convolved = layer.conv if layer.norm is None else layer.norm
-            return convolved if after_activation is False else layer.activation
+        if isinstance(layer, Block):
+            return layer.maps_layer if after_activation is False or layer.activation is None else layer.activation
         if after_activation is not None:
             raise ValueError(
                 f"after_activation={after_activation} chooses between the two maps of a convolution block, but layer "
@@ -177,7 +176,7 @@ class OpenNetwork:
             If the network has no convolution.
         """
         names = self.map_layers()
-        if names and isinstance(self.module.get_submodule(names[-1]), ConvBlock):
+        if names and isinstance(self.module.get_submodule(names[-1]), Block):
             return names[-1]
         finished = []  # name, number of positions a axis, whether a convolution; in the order in which they end
         paths = {layer: name for name, layer in self.module.named_modules() if name}

@@ -29,7 +29,7 @@ from sklcnn.inspection._drawing import (
 from sklcnn.inspection._network import OpenNetwork, as_numpy
 from sklcnn.inspection._positions import label_positions, position_names
 from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read_store
-from sklcnn.network.cnn import ConvBlock
+from sklcnn.network.blocks import Block, ConvBlock
 from sklcnn.training.modes import own_modes
 from sklcnn.wording import shown
 
@@ -157,14 +157,14 @@ class FeatureMapDisplay:
         chosen = read_samples(cnn, store, choose_rows(samples, len(store), N_SAMPLES))
         maps = network.feature_maps(chosen.inputs, name, after_activation)
         module = network.module.get_submodule(name)
-        is_block = isinstance(module, ConvBlock)
+        is_block = isinstance(module, Block)
         display = cls(
             maps=as_numpy(maps),
             pictures=chosen.pictures,
             names=chosen.names,
             layer=name,
             after_activation=after_activation is not False if is_block else None,
-            filters=_own_filters(module.conv if is_block else module),
+            filters=_own_filters(module.conv if isinstance(module, ConvBlock) else module),
             position_names=columns,
         )
         if not draw:

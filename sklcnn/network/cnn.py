@@ -10,28 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklcnn.network.convolutions import CONVOLUTION_LAYERS, make_convolution
+from sklcnn.network.blocks import POOLING_LAYERS, make_activation, make_block
+from sklcnn.network.convolutions import CONVOLUTION_LAYERS
+from sklcnn.network.memory import widest_block
 from sklcnn.network.network import Layers, Network
 from sklcnn.network.plan import NetworkSpec, plan_blocks
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "tanh": nn.Tanh,
-    "sigmoid": nn.Sigmoid,
-    "gelu": nn.GELU,
-    "silu": nn.SiLU,
-    "leaky_relu": nn.LeakyReLU,
-    "elu": nn.ELU,
-}
-# A maximum passes through these: max(f(x)) is f(max(x)), so that f need only be computed for the maxima.
-MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}
-NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-POOLINGS: dict[str, dict[int, Any]] = {
-    "max": {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d},
-    "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},
-}
-POOLING_LAYERS = tuple(layer for layers in POOLINGS.values() for layer in layers.values())
-FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
 class Standardize(nn.Module):
@@ -55,39 +38,6 @@ class Standardize(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map raw samples (n, c, *spatial) to standardised ones."""
         return (inputs - self.mean).div_(self.deviation)
-
-
-class ConvBlock(Layers):
-    """Convolution, normalisation, activation, pooling and dropout of whole feature maps.
-
-    Where pooling takes the maximum and the activation is monotone, they change places: the result is the same, and
-    the activation sees fewer values.
-    """
-
-    def __init__(
-        self,
-        conv: nn.Module,
-        norm: nn.Module | None,
-        activation: nn.Module,
-        pool: nn.Module | None,
-        dropout: nn.Module | None,
-        *,
-        pad: nn.Module | None = None,
-        pool_first: bool = False,
-    ):
-        super().__init__()
-        self.pad = pad  # uneven zeros, which convolutions cannot add themselves
-        self.conv, self.norm, self.activation, self.pool, self.dropout = conv, norm, activation, pool, dropout
-        self.pool_first = pool_first
-
-    def convolving(self) -> list[nn.Module]:
-        """List the layers before activation and pooling."""
-        return [step for step in (self.pad, self.conv, self.norm) if step is not None]
-
-    def steps(self) -> list[nn.Module]:
-        """List the layers in the order in which they run."""
-        order = (self.pool, self.activation) if self.pool_first else (self.activation, self.pool)
-        return self.convolving() + [step for step in (*order, self.dropout) if step is not None]
 
 
 class Flatten(nn.Module):
@@ -130,11 +80,6 @@ class DenseLayer(Layers):
         return [step for step in (self.linear, self.norm, self.activation, self.dropout) if step is not None]
 
 
-def make_activation(activation: str | type[nn.Module]) -> nn.Module:
-    """Build an activation from its name or class."""
-    return ACTIVATIONS[activation]() if isinstance(activation, str) else activation()
-
-
 def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[OrderedDict, int]:
     """Build the convolution blocks and the layer that turns maps into features.
 
@@ -148,22 +93,8 @@ def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[Order
     ValueError
         If a "valid" kernel does not fit into what is left of a sample.
     """
-    n_axes = len(sample_shape) - 1
     plans, n_features = plan_blocks(spec, sample_shape)
-    layers: OrderedDict[str, nn.Module] = OrderedDict()
-    for plan in plans:
-        pad, conv = make_convolution(
-            plan.channels, plan.filters, plan.size, plan.kernel, plan.stride, plan.pads, bfloat16=spec.bfloat16
-        )
-        layers[plan.name] = ConvBlock(
-            conv,
-            NORMS[n_axes](plan.filters) if spec.batch_norm else None,
-            make_activation(spec.activation),
-            POOLINGS[spec.pooling][n_axes](plan.window) if spec.pooling and plan.window else None,
-            FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
-            pad=pad,
-            pool_first=spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
-        )
+    layers: OrderedDict[str, nn.Module] = OrderedDict((plan.name, make_block(plan, spec)) for plan in plans)
     layers["features"] = GlobalPool(spec.global_pooling) if spec.global_pooling else Flatten()
     return layers, n_features
 
@@ -210,7 +141,9 @@ def build_network(
     blocks, n_features = conv_layers(spec, sample_shape)
     layers |= blocks
     layers |= head_layers(spec, n_features, n_outputs)
-    return channels_last(Network(layers))
+    network = channels_last(Network(layers))
+    network.widest = widest_block(spec, sample_shape)
+    return network
 
 
 def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> Network:

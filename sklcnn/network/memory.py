@@ -28,7 +28,11 @@ def count_weights(spec: NetworkSpec, sample_shape: tuple[int, ...], n_outputs: i
     n_outputs : int
     """
     plans, n_features = plan_blocks(spec, sample_shape)
-    counts = {plan.name: plan.filters * (plan.channels * math.prod(plan.kernel) + 1) for plan in plans}
+    counts = {
+        plan.name: plan.n_own_weights
+        + sum(conv.filters * (conv.channels * math.prod(conv.kernel) + 1) for conv in plan.each_conv())
+        for plan in plans
+    }
     return counts | count_head_weights(spec, n_features, n_outputs)
 
 
@@ -57,14 +61,31 @@ def sample_bytes(spec: NetworkSpec, sample_shape: tuple[int, ...], value_bytes: 
     kept = most = 2 * math.prod(sample_shape) * value_bytes  # as it comes, and standardised
     before = 0
     for plan in plans:
+        values = [conv.filters * math.prod(conv.convolved) for conv in plan.each_conv()]
         convolved, pooled = (plan.filters * math.prod(size) for size in (plan.convolved, plan.pooled))
-        kept += convolved * value_bytes * (2 if spec.batch_norm else 1)
-        most = max(most, kept + (convolved + before) * value_bytes)
-        before = convolved
+        for n_values in values or [convolved]:
+            kept += n_values * value_bytes * (2 if spec.batch_norm else 1)
+            most = max(most, kept + (n_values + before) * value_bytes)
+            before = n_values
         if plan.window is not None:
             kept += pooled * (value_bytes + (INDEX_BYTES if spec.pooling == "max" else 0))
             most = max(most, kept + (convolved + pooled) * value_bytes)
             before = pooled
+    return most
+
+
+def widest_block(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> int | None:
+    """Count the values of one sample before and after a layer, where they are most; None for layers in a row.
+
+    Those of parallel paths are there together.
+    """
+    if spec.block == "plain":
+        return None
+    plans, _ = plan_blocks(spec, sample_shape)
+    most = 2 * math.prod(sample_shape)
+    for plan in plans:
+        before, after = plan.channels * math.prod(plan.size), plan.filters * math.prod(plan.convolved)
+        most = max(most, before + 2 * after, 4 * after)
     return most
 
 

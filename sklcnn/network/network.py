@@ -30,6 +30,8 @@ class Network(nn.Sequential):
     raw batch (n, c, *spatial) to raw outputs (n, k).
     """
 
+    widest: int | None = None  # values of a sample around a layer, where they are most and layers are not in a row
+
     @property
     def has_backbone(self) -> bool:
         """Whether the convolutions are a backbone."""
@@ -76,7 +78,9 @@ class Network(nn.Sequential):
                 layers |= {f"{name}_{number}": step for number, step in enumerate(layer.steps(), start=1)}
             else:
                 layers[name] = layer
-        return Network(layers)
+        network = Network(layers)
+        network.widest = self.widest
+        return network
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:

@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from sklcnn.network.backbones import Backbone
-from sklcnn.network.cnn import ConvBlock, DenseLayer
+from sklcnn.network.blocks import InceptionPaths, Shortcut
+from sklcnn.network.network import Layers
 
-COMPOSITES = (ConvBlock, DenseLayer)
+OWN = (Layers, Shortcut, InceptionPaths)  # whose parts are listed
 COLUMNS = ["layer", "type", "output shape", "parameters", "trainable"]
 COUNTS = {"parameters", "trainable"}
 
@@ -21,7 +22,8 @@ def _listed(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     layers = []
     for name, child in module.named_children():
         path = f"{prefix}{name}"
-        layers += _listed(child, f"{path}.") if isinstance(child, COMPOSITES) else [(path, child)]
+        is_list = isinstance(module, OWN) and isinstance(child, nn.Sequential | nn.ModuleList)
+        layers += _listed(child, f"{path}.") if is_list or isinstance(child, OWN) else [(path, child)]
     return layers
 
 

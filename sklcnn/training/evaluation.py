@@ -39,7 +39,8 @@ def evaluation_batch_size(network: nn.Module, sample_shape: Sequence[int]) -> in
     """Choose how many rows go through a network at once without gradients."""
     if has_backbone(network):
         return backbone_batch_size(sample_shape)
-    return max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // widest_layer(network, sample_shape)))
+    widest = network.widest if isinstance(network, Network) else None
+    return max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // (widest or widest_layer(network, sample_shape))))
 
 
 @torch.inference_mode()

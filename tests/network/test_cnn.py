@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.network.cnn import ACTIVATIONS, widest_layer
+from sklcnn.network.blocks import ACTIVATIONS
+from sklcnn.network.cnn import widest_layer
 
 SHAPES = {1: (13, 3), 2: (9, 12, 3), 3: (5, 6, 7, 3)}  # channels last
 POOLS = {"max": np.max, "avg": np.mean}

@@ -1,0 +1,258 @@
+"""Blocks: what is between one pooling and the next.
+
+A plain block is convolutions in a row, as in VGG (Simonyan and Zisserman, 2015). A residual one has a shortcut around
+them (He et al., 2016; for signals Wang et al., 2017), one of inception modules parallel kernels of several sizes
+(Szegedy et al., 2015; for signals Fawaz et al., 2020). Or a factory of the user's makes what takes their place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from sklcnn.network.convolutions import make_convolution
+from sklcnn.network.network import Layers
+from sklcnn.network.plan import BlockPlan, ConvPlan, InceptionPlan, NetworkSpec, kernel_of_factory
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+}
+# A maximum passes through these: max(f(x)) is f(max(x)), so that f need only be computed for the maxima.
+MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}
+NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+MAX_POOLS: dict[int, Any] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+POOLINGS: dict[str, dict[int, Any]] = {
+    "max": MAX_POOLS,
+    "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},
+}
+POOLING_LAYERS = tuple(layer for layers in POOLINGS.values() for layer in layers.values())
+FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
+
+
+def make_activation(activation: str | type[nn.Module]) -> nn.Module:
+    """Build an activation from its name or class."""
+    return ACTIVATIONS[activation]() if isinstance(activation, str) else activation()
+
+
+class ConvUnit(Layers):
+    """A convolution, and the normalisation and activation after it, where there are any."""
+
+    def __init__(self, pad: nn.Module | None, conv: nn.Module, norm: nn.Module | None, activation: nn.Module | None):
+        super().__init__()
+        self.pad, self.conv, self.norm, self.activation = pad, conv, norm, activation
+
+    def steps(self) -> list[nn.Module]:
+        """List the layers in the order in which they run."""
+        return [step for step in (self.pad, self.conv, self.norm, self.activation) if step is not None]
+
+
+class InceptionUnit(Layers):
+    """An inception module: parallel paths that are joined, with normalisation and activation behind."""
+
+    def __init__(self, paths: nn.Module, norm: nn.Module | None, activation: nn.Module | None):
+        super().__init__()
+        self.paths, self.norm, self.activation = paths, norm, activation
+
+    def steps(self) -> list[nn.Module]:
+        """List the layers in the order in which they run."""
+        return [step for step in (self.paths, self.norm, self.activation) if step is not None]
+
+
+class InceptionPaths(nn.Module):
+    """Convolutions of several kernels on a bottleneck, and one on the maxima of each neighbourhood, joined."""
+
+    def __init__(
+        self, bottleneck: nn.Module | None, convs: Sequence[nn.Module], pool: nn.Module, pooled: nn.Module | None
+    ):
+        super().__init__()
+        self.bottleneck, self.convs = bottleneck, nn.ModuleList(convs)
+        self.pool, self.pooled = pool, pooled
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Map (n, c, *spatial) to (n, filters, *smaller)."""
+        narrow = maps if self.bottleneck is None else self.bottleneck(maps)
+        paths = [conv(narrow) for conv in self.convs]
+        if self.pooled is not None:
+            paths.append(self.pooled(self.pool(maps)))
+        return torch.cat(paths, dim=1)
+
+
+class Crop(nn.Module):
+    """The middle of maps, as large as an unpadded convolution leaves it."""
+
+    def __init__(self, starts: tuple[int, ...], lengths: tuple[int, ...]):
+        super().__init__()
+        self.starts, self.lengths = starts, lengths
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Cut maps (n, c, *spatial) along each axis."""
+        for axis, (start, length) in enumerate(zip(self.starts, self.lengths, strict=True), start=2):
+            maps = maps.narrow(axis, start, length)
+        return maps
+
+
+class Shortcut(nn.Module):
+    """The sum of what layers make of maps, and of the maps themselves or a 1x1 convolution of them."""
+
+    def __init__(self, body: nn.Sequential, around: nn.Module | None):
+        super().__init__()
+        self.body, self.around = body, around
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Map (n, c, *spatial) to (n, filters, *smaller)."""
+        return self.body(maps) + (maps if self.around is None else self.around(maps))
+
+
+class Block(Layers):
+    """Layers that make maps, then activation, pooling and dropout of whole feature maps.
+
+    Where pooling takes the maximum and the activation is monotone, they change places: the result is the same, and
+    the activation sees fewer values.
+    """
+
+    activation: nn.Module | None
+    pool_first: bool
+
+    def _finish(self, activation, pool, dropout, pool_first):
+        self.activation, self.pool, self.dropout = activation, pool, dropout
+        self.pool_first = pool_first
+
+    def convolving(self) -> list[nn.Module]:
+        """List the layers before the last activation and pooling."""
+        raise NotImplementedError
+
+    @property
+    def maps_layer(self) -> nn.Module:
+        """The layer whose output are the maps before the activation."""
+        return self.convolving()[-1]
+
+    def steps(self) -> list[nn.Module]:
+        """List the layers in the order in which they run."""
+        order = (self.pool, self.activation) if self.pool_first else (self.activation, self.pool)
+        return self.convolving() + [step for step in (*order, self.dropout) if step is not None]
+
+
+class ConvBlock(Block):
+    """A plain block: convolutions in a row.
+
+    Attributes
+    ----------
+    before : nn.ModuleList of ConvUnit, or None
+        All but the last.
+    pad, conv, norm : nn.Module or None
+        The last convolution, uneven zeros before it that it cannot add itself, normalisation after it.
+    """
+
+    def __init__(self, before: list[ConvUnit], last: ConvUnit, *finish: Any):
+        super().__init__()
+        self.before = nn.ModuleList(before) if before else None
+        self.pad, self.conv, self.norm = last.pad, last.conv, last.norm
+        self._finish(*finish)
+
+    def convolving(self) -> list[nn.Module]:
+        """List the layers before the last activation and pooling."""
+        before: Any = self.before or ()
+        steps = [step for unit in before for step in unit.steps()]
+        return steps + [step for step in (self.pad, self.conv, self.norm) if step is not None]
+
+
+class ShortcutBlock(Block):
+    """A residual block, or one of inception modules: a shortcut around all of them."""
+
+    def __init__(self, sum_: Shortcut, *finish: Any):
+        super().__init__()
+        self.sum = sum_
+        self._finish(*finish)
+
+    def convolving(self) -> list[nn.Module]:
+        """List the layers before the last activation and pooling."""
+        return [self.sum]
+
+
+class OwnBlock(Block):
+    """What a factory of the user's makes, with pooling and dropout behind."""
+
+    def __init__(self, body: nn.Module, *finish: Any):
+        super().__init__()
+        self.body = body
+        self._finish(*finish)
+
+    def convolving(self) -> list[nn.Module]:
+        """List the layers before pooling."""
+        return [self.body]
+
+
+def make_unit(plan: ConvPlan, spec: NetworkSpec, *, activate: bool, normalise: bool = True) -> ConvUnit:
+    """Build a convolution, and what comes after it."""
+    pad, conv = make_convolution(
+        plan.channels, plan.filters, plan.size, plan.kernel, plan.stride, plan.pads, bfloat16=spec.bfloat16
+    )
+    norm = NORMS[len(plan.size)](plan.filters) if spec.batch_norm and normalise else None
+    return ConvUnit(pad, conv, norm, make_activation(spec.activation) if activate else None)
+
+
+def _make_inception_unit(plan: InceptionPlan, spec, *, activate):
+    def plain(conv):
+        return None if conv is None else make_unit(conv, spec, activate=False, normalise=False)
+
+    n_axes = len(plan.convs[0].size)
+    bottleneck, convs = (
+        plain(plan.bottleneck),
+        [make_unit(c, spec, activate=False, normalise=False) for c in plan.convs],
+    )
+    paths = InceptionPaths(bottleneck, convs, MAX_POOLS[n_axes](3, 1, padding=1), plain(plan.pooled))
+    norm = NORMS[n_axes](plan.filters) if spec.batch_norm else None
+    return InceptionUnit(paths, norm, make_activation(spec.activation) if activate else None)
+
+
+def _make_plain(plan: BlockPlan, spec, finish):
+    units = [make_unit(conv, spec, activate=conv is not plan.convs[-1]) for conv in plan.convs]
+    return ConvBlock(units[:-1], units[-1], *finish)
+
+
+def _make_with_shortcut(plan: BlockPlan, spec, finish, make):
+    body = [make(conv, spec, activate=conv is not plan.convs[-1]) for conv in plan.convs]
+    around: list[nn.Module] = [] if plan.crop is None else [Crop(*plan.crop)]
+    if plan.around is not None:
+        around.append(make_unit(plan.around, spec, activate=False))
+    return ShortcutBlock(Shortcut(nn.Sequential(*body), nn.Sequential(*around) if around else None), *finish)
+
+
+def _make_own(plan: BlockPlan, spec, finish):
+    body = spec.block(plan.channels, plan.filters, kernel_of_factory(plan.kernel), len(plan.size))
+    return OwnBlock(body, None, *finish[1:3], False)
+
+
+MAKERS: dict[str, Callable] = {
+    "plain": _make_plain,
+    "residual": lambda plan, spec, finish: _make_with_shortcut(plan, spec, finish, make_unit),
+    "inception": lambda plan, spec, finish: _make_with_shortcut(plan, spec, finish, _make_inception_unit),
+}
+
+
+def make_block(plan: BlockPlan, spec: NetworkSpec) -> Block:
+    """Build a block, its weights drawn from torch's global generator.
+
+    Parameters
+    ----------
+    plan : BlockPlan
+    spec : NetworkSpec
+    """
+    n_axes = len(plan.size)
+    finish = (
+        make_activation(spec.activation),
+        POOLINGS[spec.pooling][n_axes](plan.window) if spec.pooling and plan.window else None,
+        FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
+        spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
+    )
+    maker = MAKERS[spec.block] if isinstance(spec.block, str) else _make_own
+    return maker(plan, spec, finish)

@@ -424,3 +424,10 @@ def test_fit_and_predict_copy_neither_an_array_of_bytes_nor_a_memory_map(mapped,
     tracemalloc.stop()
     # A batch, and the 8 MB of float64 in which the statistics are computed: not the 12 MB of X, let alone 49 as floats.
     assert peak < X.nbytes / 10 + 2**24
+
+
+def test_a_memory_map_of_any_order_is_not_copied(tmp_path):
+    from sklcnn.data.reading.numbers import numeric_array
+
+    X = np.memmap(tmp_path / "X", np.float32, "w+", shape=(50, 20), order="F")
+    assert np.shares_memory(numeric_array(X, "estimator"), X)

@@ -37,15 +37,7 @@ def numeric_array(X: Any, owner: str, rows: np.ndarray | None = None, precision:
     TypeError, ValueError
         If X holds no numbers, or too large ones, or too few axes of them.
     """
-    if isinstance(X, torch.Tensor):
-        X = tensor_to_array(X, owner)
-    elif hasattr(X, "to_numpy") and not hasattr(X, "columns"):
-        X = X.to_numpy()  # a Series
-    if isinstance(X, (list, tuple)):
-        _check_equal_lengths(X, owner)
-        X = [tensor_to_array(sample, owner) if isinstance(sample, torch.Tensor) else sample for sample in X]
-    elif any(hasattr(dtype, "numpy_dtype") for dtype in getattr(X, "dtypes", ())):
-        X = _without_extension_types(X)
+    X = _with_rows_together(_unwrapped(X, owner))
     # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
     array = X
     if not _in_order(X, rows, LARGEST[precision]):
@@ -53,13 +45,35 @@ def numeric_array(X: Any, owner: str, rows: np.ndarray | None = None, precision:
         _check_size(array, rows, precision, owner)
     if 0 in array.shape:
         raise ValueError(f"{owner}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
-    array = np.asarray(array)
-    memory_mapped = isinstance(X, np.memmap)
-    row = array[0]
-    if not row.flags.c_contiguous and row.size > 1 and not memory_mapped:
-        # A DataFrame's columns lie one after the other: gathering rows from there would miss the cache at every value.
-        array = np.ascontiguousarray(array)
-    return array
+    return np.asarray(_with_rows_together(array))
+
+
+def _unwrapped(X, owner):
+    """Return the array that X holds, where that is at hand; else X."""
+    if isinstance(X, torch.Tensor):
+        return tensor_to_array(X, owner)
+    if isinstance(X, (list, tuple)):
+        _check_equal_lengths(X, owner)
+        return [tensor_to_array(sample, owner) if isinstance(sample, torch.Tensor) else sample for sample in X]
+    if hasattr(X, "to_numpy") and not hasattr(X, "columns"):
+        return X.to_numpy()  # a Series
+    dtypes = set(getattr(X, "dtypes", ())) if hasattr(X, "columns") else set()
+    if any(hasattr(dtype, "numpy_dtype") for dtype in dtypes):
+        return _without_extension_types(X)
+    if len(dtypes) == 1 and all(isinstance(dtype, np.dtype) and dtype.kind in "iuf" for dtype in dtypes):
+        return X.to_numpy()
+    return X
+
+
+def _with_rows_together(X):
+    """Return an array with the values of each row side by side; anything else, a memory map too, as it is.
+
+    A DataFrame's columns lie one after the other: gathering rows from there would miss the cache at every value.
+    """
+    if type(X) is not np.ndarray or X.ndim < 2 or X.size == 0 or X.dtype.kind not in "biuf":
+        return X
+    row = X[0]
+    return X if row.flags.c_contiguous or row.size == 1 else np.ascontiguousarray(X)
 
 
 def tensor_to_array(tensor: torch.Tensor, owner: str) -> np.ndarray:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sklcnn.training.run import Watch
+    from sklcnn.training.run import Hooks
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -46,19 +46,19 @@ class FitTask:
         if self._context is not None:
             self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 
-    def follow(self, watch: Watch, fitted: Any) -> None:
+    def follow(self, hooks: Hooks, fitted: Any) -> None:
         """Tell callbacks of each epoch of a run, with the weights of the moment.
 
         Parameters
         ----------
-        watch : Watch
+        hooks : Hooks
             Of the run.
         fitted : Fitted
             With which a copy of the estimator predicts.
         """
         if self._context is not None:
-            watch.before_epoch = self.begin_epoch
-            watch.after_epoch = lambda row: self.end_epoch(lambda: {"_fitted": fitted})
+            hooks.before_epoch = self.begin_epoch
+            hooks.after_epoch = lambda row: self.end_epoch(lambda: {"_fitted": fitted})
 
     def begin_epoch(self) -> None:
         """Tell that an epoch begins."""

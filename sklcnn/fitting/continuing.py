@@ -20,7 +20,7 @@ WITH_BACKBONE = ("backbone", "backbone_weights", "dense_units", "activation", "b
 
 
 def built_from(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> dict[str, tuple[Any, Any]]:
-    """Give the hyper-parameters that a network is built from.
+    """Return the hyper-parameters that a network is built from.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ from sklcnn.fitting.fitted import Fitted, Scored
 from sklcnn.fitting.scorers import checked_score, find_scorer, is_scikit_learns, takes_weights
 from sklcnn.fitting.specs import training_spec
 from sklcnn.scikit_callbacks import FitTask
-from sklcnn.training.run import FrozenStage, Outcome, TrainingSpec, Watch
+from sklcnn.training.run import FrozenStage, Hooks, Outcome, TrainingSpec
 from sklcnn.training.scores import RunningScore
 from sklcnn.training.seeding import draw_seed, seeded
 
@@ -46,10 +46,10 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
     spec = training_spec(cnn, len(data.train))
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
-        watch = _watch(cnn, fitted, data)
+        hooks = _hooks(cnn, fitted, data)
         fit_task = FitTask(cnn, given.X, given.y, given.sample_weight, spec.max_epochs)
-        fit_task.follow(watch, fitted)
-        outcome = _train(cnn, fitted, data, watch, seed)
+        fit_task.follow(hooks, fitted)
+        outcome = _train(cnn, fitted, data, hooks, seed)
     fitted = fitted.after(outcome)
     _warn_of_death(cnn, outcome)
     if cnn.refit_full and cnn.early_stopping and outcome.interrupt is None and not outcome.stopped:
@@ -85,7 +85,7 @@ def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, Keyb
     spec = replace(training_spec(cnn, len(data.train)), schedule=None, patience=None, max_epochs=1)
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
-        outcome = _train(cnn, fitted, data, _watch(cnn, fitted, data), seed)
+        outcome = _train(cnn, fitted, data, _hooks(cnn, fitted, data), seed)
     return fitted.after(outcome), outcome.interrupt
 
 
@@ -98,7 +98,7 @@ def _refit(cnn, fitted, data, draft, spec: TrainingSpec, outcome: Outcome, seed)
     with _seeded(seed, None):
         refitted = build(cnn, data, replace(spec, patience=None, label="refit"), refit=True)
         again = _train(
-            cnn, refitted, data, _watch(cnn, refitted, data), seed, epochs=outcome.best_epoch,
+            cnn, refitted, data, _hooks(cnn, refitted, data), seed, epochs=outcome.best_epoch,
             horizon=spec.max_epochs, fall=outcome.fall,
             rates=outcome.rates if spec.schedule == "reduce_on_plateau" else None,
         )  # fmt: skip
@@ -114,19 +114,21 @@ def _seeded(seed, previous):
     return seeded((seed + (0 if previous is None else len(previous.net.history))) % 2**32)
 
 
-def _train(cnn, fitted: Fitted, data: FitData, watch: Watch, seed, **run) -> Outcome:
+def _train(cnn, fitted: Fitted, data: FitData, hooks: Hooks, seed, **run) -> Outcome:
     from sklcnn.training.loop import train_net
 
-    net = fitted.net
+    net, augment = fitted.net, _augmentation(cnn, data.schema)
     generator = torch.Generator().manual_seed(seed + len(net.history))
     frozen = None
     if fitted.network.has_backbone and net.spec.freeze_epochs > len(net.history):
         # Computed once for all epochs; an augmented image is never the same again.
         frozen = FrozenStage(
-            train=None if watch.augment is not None else fitted.features_of_rows(data.train, cnn.feature_cache),
+            train=None if augment is not None else fitted.features_of_rows(data.train, cnn.feature_cache),
             valid=None if data.valid is None else fitted.features_of_rows(data.valid, cnn.feature_cache),
         )
-    return train_net(net, data.train, data.valid, watch=watch, generator=generator, frozen=frozen, **run)
+    return train_net(
+        net, data.train, data.valid, hooks=hooks, augment=augment, generator=generator, frozen=frozen, **run
+    )
 
 
 def _warn_of_death(cnn, outcome):
@@ -139,25 +141,29 @@ def _warn_of_death(cnn, outcome):
         )
 
 
-def _watch(cnn, fitted: Fitted, data: FitData) -> Watch:
+def _augmentation(cnn, schema):
+    """Build what changes training batches; None if nothing does."""
+    if cnn.augmentation is None:
+        return None
+    from sklcnn.data.augmentation import build_augmentation
+
+    return build_augmentation(
+        cnn.augmentation, spatial_dims=schema.spatial_dims, sample_shape=schema.sample_shape, unit=schema.unit
+    )
+
+
+def _hooks(cnn, fitted: Fitted, data: FitData) -> Hooks:
     """Set up what is computed while the network trains."""
     score, train, valid = fitted.task.score, data.train, data.valid
-    watch = Watch(train_score=RunningScore(score, train.targets, train.score_weights))
-    if cnn.augmentation is not None:
-        from sklcnn.data.augmentation import build_augmentation
-
-        schema = data.schema
-        watch.augment = build_augmentation(
-            cnn.augmentation, spatial_dims=schema.spatial_dims, sample_shape=schema.sample_shape, unit=schema.unit
-        )
+    hooks = Hooks(train_score=RunningScore(score, train.targets, train.score_weights))
     if valid is not None:
-        watch.valid_score = RunningScore(score, valid.targets, valid.score_weights).of_all
+        hooks.valid_score = RunningScore(score, valid.targets, valid.score_weights).of_all
     if cnn.scoring != "loss":
         scorer = find_scorer(cnn.scoring, cnn)
-        watch.train_score = None  # the scorer's own units: not to be compared with accuracy or R2 beside it
+        hooks.train_score = None  # the scorer's own units: not to be compared with accuracy or R2 beside it
         if data.scored is not None:
-            watch.valid_score = _scorer_of_epochs(cnn, fitted, data, scorer)
-    return watch
+            hooks.valid_score = _scorer_of_epochs(cnn, fitted, data, scorer)
+    return hooks
 
 
 def _scorer_of_epochs(cnn, fitted, data, scorer):

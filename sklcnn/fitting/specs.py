@@ -58,7 +58,7 @@ def auto_epochs(n_rows: int, batch_size: int) -> int:
 
 
 def find_image_size(image_size: Any, backbone: Any) -> tuple[int, int] | None:
-    """Give the (height, width) that images are resized to: the user's, or what a named backbone was trained on."""
+    """Return the (height, width) that images are resized to: the user's, or what a named backbone was trained on."""
     if image_size is not None:
         height, width = image_size if is_sequence(image_size) else (image_size, image_size)
         return int(height), int(width)
@@ -102,12 +102,12 @@ def _is_device_name(text):
 
 
 def find_patience(patience: Any) -> int | str:
-    """Give a number of epochs, or "auto"."""
+    """Return a number of epochs, or "auto"."""
     return "auto" if patience == "auto" else int(patience)
 
 
 def input_spec(cnn: CNNParameters) -> InputSpec:
-    """Say how X is to be read."""
+    """Describe how X is to be read."""
     return InputSpec(
         type(cnn).__name__,
         None if cnn.input_shape is None else tuple(int(size) for size in cnn.input_shape),
@@ -130,7 +130,7 @@ def plain_numbers(value: Any) -> Any:
 
 
 def as_tuple(units: Any) -> tuple[int, ...]:
-    """Give one number, or several, as a tuple."""
+    """Return one number, or several, as a tuple."""
     return tuple(int(n) for n in units) if is_sequence(units) else (int(units),)
 
 
@@ -170,7 +170,7 @@ def find_filters(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> tuple[int
 
 
 def network_spec(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> NetworkSpec:
-    """Say what the network is made of, for samples of a shape (channels first)."""
+    """Describe what the network is made of, for samples of a shape (channels first)."""
     given = {name: plain_numbers(getattr(cnn, name)) for name in NETWORK_PARAMETERS}
     return NetworkSpec(
         owner=type(cnn).__name__,
@@ -204,7 +204,7 @@ def optimizer_arguments(cnn: CNNParameters) -> dict[str, Any]:
 
 
 def training_spec(cnn: CNNParameters, n_rows: int) -> TrainingSpec:
-    """Say how the network is to be trained on so many rows."""
+    """Describe how the network is to be trained on so many rows."""
     schedule = cnn.lr_schedule
     if schedule == "auto":
         # Who says how many epochs to wait may be waiting for fewer than a cycle has.

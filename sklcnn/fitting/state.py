@@ -12,7 +12,7 @@ from sklcnn.training.modes import own_modes
 
 
 class PlainStateMixin:
-    """Give an estimator a state of plain Python and NumPy values, but for what the user's hyper-parameters hold.
+    """Keep the state of an estimator in plain Python and NumPy values, but for what the user's hyper-parameters hold.
 
     What a fit left behind is in its attribute `_fitted`.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from sklcnn.training.health import Pulse, check_finite, total_norm
 from sklcnn.training.norms import YoungStatistics
 from sklcnn.training.progress import make_progress
 from sklcnn.training.rates import Rates
-from sklcnn.training.run import Fall, FrozenStage, Outcome, Watch
+from sklcnn.training.run import Fall, FrozenStage, Hooks, Outcome
 from sklcnn.training.stages import Stages, set_rate
 from sklcnn.training.step import Step, has_heavy_rows
 from sklcnn.training.stopping import Judge
@@ -32,7 +32,8 @@ def train_net(
     train: Rows,
     valid: Rows | None = None,
     *,
-    watch: Watch | None = None,
+    hooks: Hooks | None = None,
+    augment: Callable | None = None,
     generator: torch.Generator | None = None,
     frozen: FrozenStage | None = None,
     epochs: int | None = None,
@@ -46,7 +47,10 @@ def train_net(
     ----------
     net : TrainingNet
     train, valid : Rows, Rows or None
-    watch : Watch or None
+    hooks : Hooks or None
+        Called while the network trains.
+    augment : callable of (inputs, targets), or None
+        Changes a training batch.
     generator : torch.Generator or None
         Shuffles the rows.
     frozen : FrozenStage or None
@@ -73,15 +77,17 @@ def train_net(
     """
     epochs = epochs or net.spec.max_epochs
     with freed_memory_kept():
-        run = Run(net, train, valid, watch or Watch(), generator, frozen, epochs, horizon or epochs, rates, fall)
+        run = Run(
+            net, train, valid, hooks or Hooks(), augment, generator, frozen, epochs, horizon or epochs, rates, fall
+        )
         return run.train()
 
 
 class Run:
     """One run of the epoch loop, and where it stands."""
 
-    def __init__(self, net, train, valid, watch, generator, frozen, epochs, horizon, rates, fall):
-        self.net, self.spec, self.watch = net, net.spec, watch
+    def __init__(self, net, train, valid, hooks, augment, generator, frozen, epochs, horizon, rates, fall):
+        self.net, self.spec, self.hooks = net, net.spec, hooks
         self.device, self.dtype = net.torch_device_, TORCH_FLOATS[net.spec.precision]
         if self.device.type == "cuda":
             free_bytes = torch.cuda.mem_get_info(self.device)[0] // DEVICE_SHARE
@@ -104,9 +110,9 @@ class Run:
         self.progress = make_progress(self.spec.verbose, self.spec.label)
         self.callbacks = BatchCallbacks(net, self.stages)
         clips = self.n_updates > 1 and has_heavy_rows(train.weights)
-        step = Step(net, self.stages, watch.augment, clips, self.callbacks.tell_gradients)
+        step = Step(net, self.stages, augment, clips, self.callbacks.tell_gradients)
         self.training_pass = TrainingPass(
-            net, self.stages, step, self.callbacks, self.statistics, watch.train_score, self.progress, generator
+            net, self.stages, step, self.callbacks, self.statistics, hooks.train_score, self.progress, generator
         )
 
     def make_judge(self):
@@ -151,13 +157,13 @@ class Run:
         """Train and validate for an epoch, keep its weights, and see whether it is the last."""
         if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
             self.enter_stage(epoch)
-        if self.watch.before_epoch is not None:
-            self.watch.before_epoch()
+        if self.hooks.before_epoch is not None:
+            self.hooks.before_epoch()
         row = self.train_and_validate(epoch)
         self.outcome.rates.append(row["learning_rate"])
         self.rates.after_epoch(self.watched(row))
         self.progress.end_epoch(row)
-        told_to_stop = self.watch.after_epoch is not None and self.watch.after_epoch(row)
+        told_to_stop = self.hooks.after_epoch is not None and self.hooks.after_epoch(row)
         self.outcome.stopped = bool(told_to_stop or self.net.stop_training)
         self.stages.set_training_mode()  # after validation, so that the copies hold what training changes
         self.finished = epoch  # before copying: a copy that is interrupted leaves the network at the end of this epoch
@@ -204,7 +210,7 @@ class Run:
         )  # fmt: skip
         self.pulse.feel(outputs)
         loss = weighted_loss(self.net.criterion_, outputs, rows, self.device)
-        score = np.nan if self.watch.valid_score is None else self.watch.valid_score(outputs)
+        score = np.nan if self.hooks.valid_score is None else self.hooks.valid_score(outputs)
         return loss, score
 
     # Early stopping.

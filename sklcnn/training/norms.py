@@ -51,7 +51,7 @@ class YoungStatistics:
         self.young = [entry for entry in self.young if entry[0].momentum > entry[1]]
 
     def end(self) -> None:
-        """Give the layers their own momenta back."""
+        """Restore the momenta of the layers."""
         for norm, momentum, _ in self.young:
             norm.momentum = momentum
         self.young = []

@@ -57,7 +57,7 @@ class FrozenStage:
 
 
 @dataclass
-class Watch:
+class Hooks:
     """What the estimator computes while its network trains; each may be absent.
 
     Attributes
@@ -69,15 +69,12 @@ class Watch:
     before_epoch : callable of ()
     after_epoch : callable of (row) -> bool
         Whether to stop; `row` is the epoch's line of the history.
-    augment : Augmentation or None
-        Maps inputs and targets of a training batch to others.
     """
 
     train_score: RunningScore | None = None
     valid_score: Callable | None = None
     before_epoch: Callable | None = None
     after_epoch: Callable | None = None
-    augment: Callable | None = None
 
 
 @dataclass

@@ -22,7 +22,7 @@ def _cosine_between(start, end, share):
 
 
 def one_cycle(update: np.ndarray, n_updates: int) -> np.ndarray:
-    """Give torch's OneCycleLR with its default shape.
+    """Compute torch's OneCycleLR with its default shape.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def one_cycle(update: np.ndarray, n_updates: int) -> np.ndarray:
 
 
 def cosine(update: np.ndarray, n_updates: int) -> np.ndarray:
-    """Give torch's CosineAnnealingLR down to zero; its parameters are those of `one_cycle`.
+    """Compute torch's CosineAnnealingLR down to zero; its parameters are those of `one_cycle`.
 
     References
     ----------
@@ -55,12 +55,12 @@ def cosine(update: np.ndarray, n_updates: int) -> np.ndarray:
 
 
 def falling(update: np.ndarray, n_updates: int) -> np.ndarray:
-    """Give the second part of `one_cycle` alone, as long as is asked; its parameters are those of `one_cycle`."""
+    """Compute the second part of `one_cycle` alone, as long as is asked; its parameters are those of `one_cycle`."""
     return _cosine_between(1, 1 / END_DIVISOR, update / n_updates)
 
 
 def plateau_wait(n_updates: int) -> int:
-    """Give the epochs that a plateau may last before the rate falls.
+    """Return the epochs that a plateau may last before the rate falls.
 
     Parameters
     ----------

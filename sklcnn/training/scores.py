@@ -76,19 +76,19 @@ class RunningScore:
         self._sums: torch.Tensor | None = None
 
     @torch.inference_mode()
-    def add(self, outputs: torch.Tensor, places: torch.Tensor | slice) -> None:
-        """Take in the outputs of the rows at some places."""
+    def add(self, outputs: torch.Tensor, positions: torch.Tensor | slice) -> None:
+        """Take in the outputs of the rows at some positions."""
         outputs = outputs.cpu()  # where sums can be float64
-        weights = torch.ones(len(outputs)) if self._weights is None else self._weights[places]
-        sums = self._score.add(outputs, self._targets[places], weights.double())
+        weights = torch.ones(len(outputs)) if self._weights is None else self._weights[positions]
+        sums = self._score.add(outputs, self._targets[positions], weights.double())
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take(self) -> float:
-        """Give the score of all that was added, and begin anew."""
+        """Return the score of all that was added, and begin anew."""
         sums, self._sums = self._sums, None
         return float("nan") if sums is None else self._score.finish(sums)
 
     def of_all(self, outputs: torch.Tensor) -> float:
-        """Give the score of the outputs of all rows, in order."""
+        """Return the score of the outputs of all rows, in order."""
         self.add(outputs, slice(None))
         return self.take()

@@ -316,6 +316,14 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         OneOf(Nothing(), Dictionary()),
         """Further arguments of the optimizer, such as `{"betas": (0.9, 0.95)}`.""",
     )
+    weight_averaging: str | None = parameter(
+        None,
+        OneOf(Nothing(), Choice(("ema", "swa"))),
+        """What is validated, kept and used in the place of the latest weights: "ema", a moving average over some 100
+        updates, of fewer at the beginning; "swa", the mean over the last quarter of the epochs, until which the latest
+        count. Batch norms get the statistics of the averaged network, in a pass over the training rows an epoch. A
+        warm start goes on from the averages.""",
+    )
     lr_schedule: str | None = parameter(
         "auto",
         OneOf(Nothing(), Choice(("auto", "one_cycle", "cosine", "reduce_on_plateau"))),

@@ -49,7 +49,7 @@ FIXED = {
 }
 FOLLOWED = {
     "l1", "l2", "augmentation", "freeze_epochs", "backbone_lr_factor", "feature_cache", "optimizer", "learning_rate",
-    "weight_decay", "momentum",
+    "weight_decay", "momentum", "weight_averaging",
     "optimizer_params", "lr_schedule", "batch_size", "max_epochs", "early_stopping", "validation_fraction", "patience",
     "scoring", "refit_full", "warm_start", "random_state", "n_jobs", "verbose", "callbacks", "loss", "label_smoothing",
     "class_weight",

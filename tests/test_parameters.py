@@ -55,6 +55,7 @@ DEFAULTS = {
     "weight_decay": 0.0,
     "momentum": 0.9,
     "optimizer_params": None,
+    "weight_averaging": None,
     "lr_schedule": "auto",
     "batch_size": 64,
     "max_epochs": "auto",

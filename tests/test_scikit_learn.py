@@ -99,6 +99,7 @@ GRIDS = {
     "weight_decay": [0, 0.01],
     "momentum": [0, 0.9],
     "optimizer_params": [None, {"eps": 1e-7}],
+    "weight_averaging": [None, "ema", "swa"],
     "lr_schedule": [None, "auto", "one_cycle", "cosine", "reduce_on_plateau"],
     "batch_size": np.array([16, 32]),
     "max_epochs": range(1, 3),

@@ -42,6 +42,7 @@ NETWORK_PARAMETERS = (
 TRAINING_PARAMETERS = (
     "optimizer",
     "learning_rate",
+    "weight_averaging",
     "batch_size",
     "l1",
     "l2",

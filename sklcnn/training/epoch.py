@@ -10,6 +10,7 @@ import torch
 
 from sklcnn.data.batches import Batch, batch_sizes
 from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.training.averaging import Averaging
 from sklcnn.training.norms import YoungStatistics
 from sklcnn.training.progress import Progress
 from sklcnn.training.scores import RunningScore
@@ -51,6 +52,8 @@ class TrainingPass:
     progress : Progress
     generator : torch.Generator or None
         Shuffles the rows.
+    averaging : Averaging
+        Of the weights.
     """
 
     def __init__(
@@ -63,9 +66,11 @@ class TrainingPass:
         score: RunningScore | None,
         progress: Progress,
         generator: torch.Generator | None,
+        averaging: Averaging,
     ):
         self._net, self._stages, self._step, self._callbacks = net, stages, step, callbacks
         self._statistics, self._score, self._progress, self._generator = statistics, score, progress, generator
+        self._averaging = averaging
         self._dtype, self._device = TORCH_FLOATS[net.spec.precision], net.torch_device_
 
     def shuffle(self) -> torch.Tensor:
@@ -92,6 +97,7 @@ class TrainingPass:
             loss, output = self._step(batch)
             if first_output is None:
                 first_output = output
+            self._averaging.after_update()
             total.add_(loss, alpha=len(output))
             scored.add(output)
             self._progress.advance()

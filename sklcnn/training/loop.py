@@ -12,6 +12,7 @@ import torch
 from sklcnn.data.batches import Rows, batch_sizes
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.allocation import freed_memory_kept
+from sklcnn.training.averaging import make_averaging
 from sklcnn.training.copies import Copies
 from sklcnn.training.epoch import BatchCallbacks, TrainingPass
 from sklcnn.training.evaluation import forward_store, weighted_loss
@@ -111,9 +112,11 @@ class Run:
         self.callbacks = BatchCallbacks(net, self.stages)
         clips = self.n_updates > 1 and has_heavy_rows(train.weights)
         step = Step(net, self.stages, augment, clips, self.callbacks.tell_gradients)
+        self.averaging = make_averaging(self.spec.weight_averaging, net, self.stages, *span[1:])
         self.training_pass = TrainingPass(
-            net, self.stages, step, self.callbacks, self.statistics, hooks.train_score, self.progress, generator
-        )
+            net, self.stages, step, self.callbacks, self.statistics, hooks.train_score, self.progress, generator,
+            self.averaging,
+        )  # fmt: skip
 
     def make_judge(self):
         """Build what decides which epoch early stopping keeps; None without early stopping."""
@@ -135,6 +138,7 @@ class Run:
         finally:
             self.statistics.end()
             self.progress.close()
+            self.averaging.end()
         self.keep_best_epoch()
         return self.end()
 
@@ -155,6 +159,7 @@ class Run:
 
     def run_epoch(self, epoch):
         """Train and validate for an epoch, keep its weights, and see whether it is the last."""
+        self.averaging.take_back()
         if epoch == self.spec.freeze_epochs + 1 and epoch > self.first:
             self.enter_stage(epoch)
         if self.hooks.before_epoch is not None:
@@ -182,10 +187,12 @@ class Run:
         net, stages, began = self.net, self.stages, time.perf_counter()
         net.notify("on_epoch_begin", dataset_train=stages.train_rows, dataset_valid=stages.valid_rows)
         self.copies.extend(stages.look_again())
+        self.averaging.begin_epoch()
         row = dict.fromkeys(("train_loss", "penalty", "val_loss", "train_score", "val_score"), np.nan)
         row |= {"epoch": epoch, "learning_rate": np.nan}
         trained = self.training_pass.run(self.rates.of_epoch(epoch))
         row["train_loss"], row["train_score"] = trained.loss, trained.score
+        self.averaging.end_epoch(epoch)
         row["penalty"] = float(stages.penalty())
         row["learning_rate"] = float(net.optimizer_.param_groups[0]["lr"])
         check_finite(row["train_loss"], "training loss is", row, self.spec.owner)
@@ -268,6 +275,7 @@ class Run:
             self.copies.best.take(epoch)
         self.copies.last.take(epoch)
         self.finished = epoch
+        self.averaging.resume()
 
     def load_kept_epoch(self, epoch):
         """Copy the weights that early stopping had kept from the epoch's own file, if there is one."""

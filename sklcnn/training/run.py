@@ -31,6 +31,7 @@ class TrainingSpec:
     verbose: int
     freeze_epochs: float = math.inf
     backbone_lr_factor: float = 1.0
+    weight_averaging: str | None = None
     label: str = "epoch"  # what an epoch is called where progress is shown
 
 

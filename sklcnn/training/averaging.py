@@ -1,0 +1,172 @@
+"""Averages of the weights over a run, which are validated, kept and used in the place of the latest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim.swa_utils import get_ema_multi_avg_fn, get_swa_multi_avg_fn
+
+from sklcnn.data.batches import batch_sizes
+from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.training.copies import state_tensors
+from sklcnn.training.evaluation import autocast
+from sklcnn.training.stages import Stages
+
+# Of a moving average: its memory is some 100 updates, and a tenth of the updates so far at the beginning.
+DECAY, WARM_UP = 0.99, 10
+SWA_SHARE = 0.25  # of the epochs, at the end, whose weights "swa" averages
+
+
+class Averaging:
+    """No averages: the latest weights are used. This is also the interface of the others."""
+
+    def take_back(self) -> None:
+        """Put the latest weights back, to train on."""
+
+    def begin_epoch(self) -> None:
+        """Take note of the weights that begin to train."""
+
+    def after_update(self) -> None:
+        """Take in the weights after an update."""
+
+    def end_epoch(self, epoch: int) -> None:
+        """Put the averages into the network, until the next epoch trains on."""
+
+    def resume(self) -> None:
+        """Go on with the averages that are in the network, and the latest weights that a checkpoint holds."""
+
+    def end(self) -> None:
+        """Leave the network as it is."""
+
+
+class KeptWeights(nn.Module):
+    """The latest weights while the averages are in the network: beside the loss, with which checkpoints save them."""
+
+    def __init__(self, tensors: list[torch.Tensor], n_averaged: int):
+        super().__init__()
+        for number, tensor in enumerate(tensors):
+            self.register_buffer(f"latest{number}", tensor.clone())
+        self.register_buffer("n_averaged", torch.tensor(n_averaged))
+
+    def latest(self) -> list[torch.Tensor]:
+        """List the weights."""
+        return [getattr(self, f"latest{number}") for number in range(len(list(self.buffers())) - 1)]
+
+
+class WeightAverages(Averaging):
+    """The averages of the weights that train in a run.
+
+    Parameters
+    ----------
+    kind : {"ema", "swa"}
+        An exponential moving average over updates; or the mean over the last quarter's epochs.
+    net : TrainingNet
+    stages : Stages
+    first, last : int
+        Epochs of the run, as it is planned.
+    """
+
+    def __init__(self, kind: str, net: Any, stages: Stages, first: int, last: int):
+        self._kind, self._stages = kind, stages
+        self._network, self._criterion, self._spec, self._device = (
+            net.module_, net.criterion_, net.spec, net.torch_device_
+        )  # fmt: skip
+        self._start = last - max(1, round(SWA_SHARE * (last - first + 1))) + 1
+        self._averages: dict[nn.Parameter, torch.Tensor] = {}
+        self._n_averaged = 0
+        self._hook = self._criterion.register_load_state_dict_pre_hook(_make_room)
+
+    @torch.no_grad()
+    def _take_in(self, average):
+        parameters = self._stages.trained
+        for parameter in parameters:
+            if parameter not in self._averages:
+                self._averages[parameter] = parameter.detach().clone()
+        average([self._averages[parameter] for parameter in parameters], [p.detach() for p in parameters])
+        self._n_averaged += 1
+
+    @torch.no_grad()
+    def take_back(self) -> None:
+        """Put the latest weights back, to train on."""
+        kept = getattr(self._criterion, "kept", None)
+        if kept is not None:
+            self._stages.set_training_mode()
+            torch._foreach_copy_(state_tensors(self._network), kept.latest())
+            del self._criterion.kept
+
+    def begin_epoch(self) -> None:
+        """Begin a moving average with the weights that begin to train."""
+        if self._kind == "ema":
+            self._averages |= {p: p.detach().clone() for p in self._stages.trained if p not in self._averages}
+
+    def after_update(self) -> None:
+        """Take in the weights after an update."""
+        if self._kind == "ema":
+            n_before = self._n_averaged + 1
+            average = get_ema_multi_avg_fn(min(DECAY, (1 + n_before) / (WARM_UP + n_before)))
+            self._take_in(lambda means, latest: average(means, latest, n_before))
+
+    @torch.no_grad()
+    def end_epoch(self, epoch: int) -> None:
+        """Put the averages into the network, and the statistics of batch norms that belong to them."""
+        if self._kind == "swa" and epoch >= self._start:
+            average = get_swa_multi_avg_fn()
+            self._take_in(lambda means, latest: average(means, latest, self._n_averaged))
+        if not self._averages:
+            return
+        self._stages.set_training_mode()
+        kept = KeptWeights(state_tensors(self._network), self._n_averaged)
+        self._criterion.kept = kept.to(self._device)
+        for parameter, mean in self._averages.items():
+            parameter.copy_(mean)
+        self._find_statistics()
+
+    def _find_statistics(self):
+        """Compute the statistics of batch norms over the training rows, as ``torch.optim.swa_utils.update_bn`` does."""
+        norms: list[Any] = [m for m in self._network.modules() if isinstance(m, _BatchNorm) and m.training]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        self._network.eval()  # dropout is for training
+        for norm in norms:
+            norm.train().reset_running_stats()
+            norm.momentum = None  # the plain mean of the batches
+        rows = self._stages.train_rows
+        sizes = batch_sizes(len(rows), self._spec.batch_size, self._stages.joins_last_row)
+        order, dtype = torch.arange(len(rows)), TORCH_FLOATS[self._spec.precision]
+        for batch in rows.batches(order, sizes, dtype, self._device):
+            with autocast(self._spec.precision, self._device):
+                self._stages.forward(batch.inputs)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+    def resume(self) -> None:
+        """Go on with the averages that are in the network, and the latest weights that a checkpoint holds."""
+        kept = getattr(self._criterion, "kept", None)
+        if kept is not None:
+            self._averages = {parameter: parameter.detach().clone() for parameter in self._stages.trained}
+            self._n_averaged = int(kept.n_averaged)
+
+    def end(self) -> None:
+        """Leave the network as it is, and the loss as it was."""
+        if hasattr(self._criterion, "kept"):
+            del self._criterion.kept
+        self._hook.remove()
+
+
+def _make_room(criterion, state_dict, prefix, *_):
+    """Let a loss load the latest weights, where a checkpoint holds them."""
+    saved = {name.removeprefix("kept."): value for name, value in state_dict.items() if name.startswith("kept.")}
+    if saved:
+        latest = [saved[f"latest{number}"] for number in range(len(saved) - 1)]
+        criterion.kept = KeptWeights(latest, int(saved["n_averaged"]))
+    elif hasattr(criterion, "kept"):
+        del criterion.kept
+
+
+def make_averaging(kind: str | None, net: Any, stages: Stages, first: int, last: int) -> Averaging:
+    """Build what averages the weights as a hyper-parameter says; the arguments are those of `WeightAverages`."""
+    return Averaging() if kind is None else WeightAverages(kind, net, stages, first, last)

@@ -100,8 +100,8 @@ class Run:
         self.outcome = Outcome()
 
         network, optimizer = net.module_, net.optimizer_
-        self.stages = Stages(network, optimizer, self.spec, train, valid, frozen, self.last_epoch)
         self.copies = Copies(network, optimizer)
+        self.stages = Stages(network, optimizer, self.spec, train, valid, frozen, self.last_epoch)
         self.n_updates = len(batch_sizes(len(train), self.spec.batch_size, self.stages.joins_last_row))
         span = self.n_updates, self.first, self.first + horizon - 1
         self.rates = Rates(self.spec, optimizer, *span, self.watches_loss, given=rates, fall=fall)
@@ -216,9 +216,8 @@ class Run:
             tell=self.callbacks.tell_validation,
         )  # fmt: skip
         self.pulse.feel(outputs)
-        loss = weighted_loss(self.net.criterion_, outputs, rows, self.device)
         score = np.nan if self.hooks.valid_score is None else self.hooks.valid_score(outputs)
-        return loss, score
+        return weighted_loss(self.net.criterion_, outputs, rows, self.device), score
 
     # Early stopping.
 

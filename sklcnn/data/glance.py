@@ -61,6 +61,8 @@ class Glance:
 def some_of(rows: Sequence[int] | np.ndarray, n_values: int) -> list[int]:
     """Choose a few of some rows, evenly spaced, where a sample has so many values."""
     n = max(1, min(SAMPLES, len(rows), VALUES // n_values))
+    if n == 1:
+        return [int(rows[0])] if len(rows) else []
     return [int(rows[i]) for i in np.linspace(0, len(rows) - 1, n).astype(int)]
 
 

@@ -2,30 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ContextDecorator, ExitStack
+from typing import Any
 
 import torch
 
+FLOAT32, CPU = torch.float32, torch.device("cpu")
+# A mode is off where the first function says so; the second one switches it off, until the block ends.
+MODES: tuple[tuple[Callable[[], bool], Callable[[ExitStack], Any]], ...] = (
+    (lambda: not torch.is_inference_mode_enabled(), lambda stack: stack.enter_context(torch.inference_mode(False))),
+    (torch.is_grad_enabled, lambda stack: stack.enter_context(torch.enable_grad())),
+    (lambda: not torch.is_autocast_enabled("cpu"), lambda stack: stack.enter_context(_no_autocast("cpu"))),
+    (lambda: not torch.is_autocast_enabled("cuda"), lambda stack: stack.enter_context(_no_autocast("cuda"))),
+    (lambda: torch.get_default_device() == CPU, lambda stack: stack.enter_context(CPU)),
+    (lambda: torch.get_default_dtype() == FLOAT32, lambda stack: _default_to_float32(stack)),
+)
 
-@contextmanager
-def own_modes() -> Iterator[None]:
-    """Run a block as if nobody had changed torch's global modes.
+
+def _no_autocast(device_type):
+    return torch.autocast(device_type, enabled=False)
+
+
+def _default_to_float32(stack):
+    stack.callback(torch.set_default_dtype, torch.get_default_dtype())
+    torch.set_default_dtype(FLOAT32)
+
+
+class own_modes(ContextDecorator):  # noqa: N801 (called like a function)
+    """Run a block, or a function, as if nobody had changed torch's global modes.
 
     They are: gradients switched off, inference mode, autocast, another default device or default type of floats. What
-    has been left alone is not touched, so that the block costs nothing then.
+    has been left alone is not touched, so that the block costs next to nothing then.
     """
-    with ExitStack() as stack:
-        if torch.is_inference_mode_enabled():
-            stack.enter_context(torch.inference_mode(False))
-        if not torch.is_grad_enabled():
-            stack.enter_context(torch.enable_grad())
-        for device_type in ("cpu", "cuda"):
-            if torch.is_autocast_enabled(device_type):
-                stack.enter_context(torch.autocast(device_type, enabled=False))
-        if torch.get_default_device().type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        if torch.get_default_dtype() != torch.float32:
-            stack.callback(torch.set_default_dtype, torch.get_default_dtype())
-            torch.set_default_dtype(torch.float32)
-        yield
+
+    def __enter__(self):
+        self._stack = None
+        for is_off, switch_off in MODES:
+            if not is_off():
+                self._stack = self._stack or ExitStack()
+                switch_off(self._stack)
+        return self
+
+    def __exit__(self, *error):
+        if self._stack is not None:
+            self._stack.close()
+        return False
+
+    def _recreate_cm(self):
+        return type(self)()  # each call of a decorated function has its own

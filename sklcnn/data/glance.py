@@ -109,12 +109,12 @@ def glance_at_pictures(picture: Callable[[int], np.ndarray], rows: list[int], wh
     return glance_at(seen)
 
 
-def warn_of_plain_pictures(glance: Glance, n_rows: int, owner: str) -> None:
+def warn_of_plain_pictures(glance: Glance, n_rows: int, estimator: str) -> None:
     """Warn where every picture looked at is of a single colour."""
     if glance.plain:
         looked_at = f"all {glance.n}" if glance.n == n_rows else f"{glance.n} of {n_rows:,}"
         warnings.warn(
-            f"{owner}: every picture of X that was looked at ({looked_at}) is of a single colour, so that there is "
+            f"{estimator}: every picture of X that was looked at ({looked_at}) is of a single colour, so that there is "
             f"nothing to tell them apart by but that (values from {glance.low:g} to {glance.high:g}). See whether "
             "what they show was lost before, as in a conversion to integers.",
             UserWarning,
@@ -122,11 +122,11 @@ def warn_of_plain_pictures(glance: Glance, n_rows: int, owner: str) -> None:
         )
 
 
-def warn_of_dark_pictures(glance: Glance, white: float, owner: str) -> None:
+def warn_of_dark_pictures(glance: Glance, white: float, estimator: str) -> None:
     """Warn where a backbone would see nothing but black."""
     if not glance.plain and glance.high <= DARK * white:
         warnings.warn(
-            f"{owner}: a backbone takes {white:,} for white, but the brightest value of X that was looked at is "
+            f"{estimator}: a backbone takes {white:,} for white, but the brightest value of X that was looked at is "
             f"{glance.high:g}: it sees black pictures. Scale X to 0..255 (uint8) or to 0..1 (float), such as "
             f"X / {glance.high:g}.",
             UserWarning,
@@ -134,11 +134,12 @@ def warn_of_dark_pictures(glance: Glance, white: float, owner: str) -> None:
         )
 
 
-def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, owner: str, name: str) -> None:
+def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, estimator: str, name: str) -> None:
     """Warn where X is scaled in another way than in `fit`."""
     if _scales_differ(fitted, now, spatial_dims):
         warnings.warn(
-            f"{owner}: {name} holds values from {now.low:g} to {now.high:g}, but the network was fitted on values from "
+            f"{estimator}: {name} holds values from {now.low:g} to {now.high:g}, but the network was "
+            "fitted on values from "
             f"{fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale the one as the other "
             "(was only one of them divided by 255, or standardised?).",
             UserWarning,

@@ -45,14 +45,14 @@ class KeptRows:
         return len(self.rows)
 
 
-def without_weightless(X: Any, sample_weight: Any, owner: str) -> tuple[Any, np.ndarray | None]:
+def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any, np.ndarray | None]:
     """Replace what is in rows of zero weight, which are to be as if absent.
 
     Parameters
     ----------
     X : array-like
     sample_weight : array-like of shape (n,) or None
-    owner : str
+    estimator : str
 
     Returns
     -------
@@ -69,7 +69,7 @@ def without_weightless(X: Any, sample_weight: Any, owner: str) -> tuple[Any, np.
     """
     if not hasattr(X, "__len__"):  # reading says what is wrong with such an X
         return X, None
-    weights = check_weights(sample_weight, _num_samples(X), owner)
+    weights = check_weights(sample_weight, _num_samples(X), estimator)
     if weights is None or np.all(weights > 0):
         return X, None
     counts = weights > 0
@@ -84,14 +84,14 @@ def _is_array_of_numbers(X):
     return (isinstance(X, torch.Tensor) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf")) and X.ndim > 1
 
 
-def check_rows_first(X: Any, y: Any, owner: str) -> None:
+def check_rows_first(X: Any, y: Any, estimator: str) -> None:
     """Check that rows lie along the first axis of X, where another has the length of y.
 
     Parameters
     ----------
     X, y : object
         What the user passed.
-    owner : str
+    estimator : str
 
     Raises
     ------
@@ -109,12 +109,13 @@ def check_rows_first(X: Any, y: Any, owner: str) -> None:
     elif axis < len(shape) - 1:
         name, remedy = f"axis {axis}", f"np.moveaxis(X, {axis}, 0)"
     raise ValueError(
-        f"Found input variables with inconsistent numbers of samples: {owner} got {shape[0]} rows in X but {n_targets} "
+        f"Found input variables with inconsistent numbers of samples: {estimator} got {shape[0]} rows in "
+        f"X but {n_targets} "
         f"in y, as many as {name} of X is long. Rows come first: pass {remedy}."
     )
 
 
-def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str) -> KeptRows:
+def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: str) -> KeptRows:
     """Check targets, weights and groups against X, and drop the rows of zero weight.
 
     Parameters
@@ -122,7 +123,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
     store : Store
     y : array-like of shape (n,) or (n, k)
     sample_weight, groups : array-like of shape (n,) or None
-    owner : str
+    estimator : str
 
     Raises
     ------
@@ -130,20 +131,20 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
         If y is missing, or lengths differ, or a weight is not usable.
     """
     if y is None:
-        raise ValueError(f"{owner}: requires y to be passed, but the target y is None. Pass one target a row.")
-    weights = check_weights(sample_weight, len(store), owner)
+        raise ValueError(f"{estimator}: requires y to be passed, but the target y is None. Pass one target a row.")
+    weights = check_weights(sample_weight, len(store), estimator)
     y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
     y = y if hasattr(y, "shape") or isinstance(y, (list, tuple)) else np.asarray(y)
     if getattr(y, "shape", None) == ():
-        raise TypeError(f"{owner}: y must hold one target a row; got the one value {shown(y.tolist())}.")
+        raise TypeError(f"{estimator}: y must hold one target a row; got the one value {shown(y.tolist())}.")
     if len(store) != (n_targets := _num_samples(y)):
         raise ValueError(
-            f"Found input variables with inconsistent numbers of samples: {owner} got {len(store)} rows in X "
+            f"Found input variables with inconsistent numbers of samples: {estimator} got {len(store)} rows in X "
             f"but {n_targets} in y. Pass one target a row."
         )
     if groups is not None:
         if not hasattr(groups, "__len__"):
-            raise TypeError(f"{owner}: groups must be array-like, of one label a row; got {shown(groups)}.")
+            raise TypeError(f"{estimator}: groups must be array-like, of one label a row; got {shown(groups)}.")
         check_consistent_length(y, groups)
     if weights is None:
         rows, weights = np.arange(len(store)), np.broadcast_to(1.0, len(store))
@@ -153,27 +154,28 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, owner: str)
     if len(rows) < len(store):
         y = _safe_indexing(y, rows)
         groups = None if groups is None else _safe_indexing(groups, rows)
-    return KeptRows(store, rows, y, weights, None if groups is None else _number_groups(groups, owner))
+    return KeptRows(store, rows, y, weights, None if groups is None else _number_groups(groups, estimator))
 
 
-def _number_groups(groups, owner):
+def _number_groups(groups, estimator):
     """Return the number of each row's group: sorted here, once."""
     given = groups.detach().cpu().numpy() if isinstance(groups, torch.Tensor) else groups
     values = given if hasattr(given, "dtype") else np.array([*given, None], dtype=object)[:-1]
     kinds = {_kind_of(value) for value in values} if str(getattr(values, "dtype", "")) == "object" else set()
     if len(kinds) > 1:
         raise TypeError(
-            f"{owner}: groups must hold labels of one type, but mixes {shown(sorted(kinds))}. Pass a number or a "
+            f"{estimator}: groups must hold labels of one type, but mixes {shown(sorted(kinds))}. Pass a number or a "
             "string a row, all of one type and none missing."
         )
     groups = check_array(given, ensure_2d=False, dtype=None, allow_nd=True, input_name="groups")
     if groups.ndim != 1 and groups.size != len(groups):
-        raise ValueError(f"{owner}: groups has shape {groups.shape}. Pass one label a row, of shape (n_samples,).")
+        raise ValueError(f"{estimator}: groups has shape {groups.shape}. Pass one label a row, of shape (n_samples,).")
     try:
         return np.unique(groups, return_inverse=True)[1].ravel()
     except TypeError as error:
         raise TypeError(
-            f"{owner}: groups holds values that cannot be told apart by sorting ({error}). Pass a number or a string a "
+            f"{estimator}: groups holds values that cannot be told apart by sorting ({error}). Pass a "
+            "number or a string a "
             "row, all of one type and none missing."
         ) from error
 
@@ -187,7 +189,7 @@ def _kind_of(value):
     return "str" if isinstance(value, str) else "None" if value is None else type(value).__name__
 
 
-def weight_unit(train_weights: np.ndarray, owner: str) -> float:
+def weight_unit(train_weights: np.ndarray, estimator: str) -> float:
     """Return what weights are divided by: their mean over the training rows.
 
     Raises
@@ -196,11 +198,12 @@ def weight_unit(train_weights: np.ndarray, owner: str) -> float:
         If all of them are zero.
     """
     if not np.any(train_weights > 0):
-        raise ValueError(f"{owner}: class_weight leaves every training row with weight 0. Raise a weight.")
+        raise ValueError(f"{estimator}: class_weight leaves every training row with weight 0. Raise a weight.")
     low, high = train_weights.min(), train_weights.max()
     if low != high and high > MAX_WEIGHT:
         raise ValueError(
-            f"{owner}: the weights of rows, sample_weight times class_weight, reach {high:.3g}, too large to be added "
+            f"{estimator}: the weights of rows, sample_weight times class_weight, reach {high:.3g}, too "
+            "large to be added "
             "up. Scale them: only their ratios count."
         )
     return low if low == high else train_weights.mean()  # equal weights become exactly 1

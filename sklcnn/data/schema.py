@@ -13,7 +13,7 @@ DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}
 class InputSpec:
     """What the estimator's hyper-parameters say of X."""
 
-    owner: str
+    estimator: str  # its name, for messages
     input_shape: tuple[int, ...] | None = None
     spatial_dims: int | None = None
     data_format: str = "auto"

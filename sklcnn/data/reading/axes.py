@@ -21,7 +21,7 @@ def understand_axes(array, spec, rows=None):
     if flat and spec.input_shape is None:
         if spec.spatial_dims not in (None, 1):
             raise ValueError(
-                f"{spec.owner}: X is a table with {array.shape[1]} features a row, and spatial_dims="
+                f"{spec.estimator}: X is a table with {array.shape[1]} features a row, and spatial_dims="
                 f"{spec.spatial_dims}. Pass the shape of one sample as input_shape, such as (28, 28, 1)."
             )
         _warn_if_pixels(array, spec, rows)
@@ -37,7 +37,7 @@ def understand_axes(array, spec, rows=None):
         shape = array.shape[1:]
         if spec.input_shape not in (None, shape) and not _are_one_sample(shape, spec.input_shape, spec):
             raise ValueError(
-                f"{spec.owner}: a sample of X has shape {shape}, but input_shape={tuple(spec.input_shape)}. "
+                f"{spec.estimator}: a sample of X has shape {shape}, but input_shape={tuple(spec.input_shape)}. "
                 "input_shape is only needed where X is a table of flat rows."
             )
     channel_axis = find_channels(shape, spec)
@@ -47,12 +47,13 @@ def understand_axes(array, spec, rows=None):
     if spec.image_size is not None:
         if len(sample_shape) != 3 and spec.pixels:
             raise ValueError(
-                f"{spec.owner}: a backbone takes images, but X was read as {DIMENSION_NAMES[len(sample_shape) - 1]}. "
+                f"{spec.estimator}: a backbone takes images, but X was read as "
+                f"{DIMENSION_NAMES[len(sample_shape) - 1]}. "
                 "Where X is a table of pixels, pass the shape of one image as input_shape, such as (28, 28, 1)."
             )
         if len(sample_shape) != 3:
             raise ValueError(
-                f"{spec.owner}: image_size={spec.image_size} resizes images, but X was read as "
+                f"{spec.estimator}: image_size={spec.image_size} resizes images, but X was read as "
                 f"{DIMENSION_NAMES[len(sample_shape) - 1]}. Leave image_size out."
             )
         sample_shape = (sample_shape[0], *spec.image_size)
@@ -105,7 +106,7 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
     dims = spec.spatial_dims
     if n_axes > 4:
         raise ValueError(
-            f"{spec.owner}: X has {n_axes + 1} axes; at most 5 can be read, (n_samples, depth, height, width, "
+            f"{spec.estimator}: X has {n_axes + 1} axes; at most 5 can be read, (n_samples, depth, height, width, "
             "channels)."
         )
     if n_axes == 2 and dims is None:
@@ -114,7 +115,8 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
         if min(shape) > 4 and max(shape) < 8 * min(shape):
             return None
         raise ValueError(
-            f"{spec.owner}: samples of shape {tuple(shape)} could be grey images or signals of several channels. Set "
+            f"{spec.estimator}: samples of shape {tuple(shape)} could be grey images or signals of "
+            "several channels. Set "
             f"spatial_dims=2 for images; for signals {_readings_as_signals(shape)}."
         )
     dims = dims or {1: 1, 2: 2, 3: 2, 4: 3}[n_axes]
@@ -122,7 +124,8 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
         return None
     if n_axes != dims + 1:
         raise ValueError(
-            f"{spec.owner}: samples of shape {tuple(shape)} do not fit spatial_dims={dims}, which needs {dims} axes, "
+            f"{spec.estimator}: samples of shape {tuple(shape)} do not fit spatial_dims={dims}, which "
+            f"needs {dims} axes, "
             "or one more for channels."
         )
     if spec.data_format != "auto":
@@ -138,7 +141,7 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
         if shape[-2] in CHANNEL_COUNTS and not first and n_axes > 2:
             remedy += "; if rows lie along the last axis, pass np.moveaxis(X, -1, 0)"
         raise ValueError(
-            f"{spec.owner}: of samples of shape {tuple(shape)}, {candidates} could be the channels (1, 3 or 4 of "
+            f"{spec.estimator}: of samples of shape {tuple(shape)}, {candidates} could be the channels (1, 3 or 4 of "
             f"them). Set {remedy}."
         )
     return 0 if first else -1
@@ -158,7 +161,8 @@ def _warn_if_panel(array, shape, spec):
     said_images = spec.spatial_dims is not None or spec.image_size is not None or spec.input_shape is not None
     if not said_images and array.dtype != np.uint8 and max(shape) >= PANEL_RATIO * min(shape):
         warnings.warn(
-            f"{spec.owner}: samples of shape {tuple(shape)} were read as grey images, of an unusual shape. If they are "
+            f"{spec.estimator}: samples of shape {tuple(shape)} were read as grey images, of an unusual "
+            "shape. If they are "
             f"signals of several channels, set {_readings_as_signals(shape)}: that is more apt and faster. "
             "spatial_dims=2 says that they are images.",
             UserWarning,
@@ -175,7 +179,7 @@ def _warn_if_pixels(array, spec, rows):
     if sample.min() < 0 or sample.max() > 255 or (sample.dtype.kind == "f" and np.any(sample % 1)):
         return
     warnings.warn(
-        f"{spec.owner}: X was read as signals of length {array.shape[1]}, but its whole numbers from 0 to 255 look "
+        f"{spec.estimator}: X was read as signals of length {array.shape[1]}, but its whole numbers from 0 to 255 look "
         f"like pixels. For images pass input_shape={shape}.",
         UserWarning,
         stacklevel=2,
@@ -190,41 +194,44 @@ def schema_of(array, schema):
         if flat_shape is None:
             if array.shape == schema.array_shape:
                 raise ValueError(
-                    f"{spec.owner}: X is one sample, of shape {array.shape}. Pass several, or X[None] for one."
+                    f"{spec.estimator}: X is one sample, of shape {array.shape}. Pass several, or X[None] for one."
                 )
             expected = ", ".join(map(str, schema.array_shape or (*schema.sample_shape[1:], schema.sample_shape[0])))
             raise ValueError(
-                f"{spec.owner}: X has shape {array.shape}, but was fitted on samples of shape ({expected}). "
+                f"{spec.estimator}: X has shape {array.shape}, but was fitted on samples of shape ({expected}). "
                 f"Pass X of shape (n_samples, {expected})."
             )
         if shape[0] != math.prod(flat_shape):
             raise ValueError(
-                f"X has {shape[0]} features, but {spec.owner} is expecting {math.prod(flat_shape)} features as input."
+                f"X has {shape[0]} features, but {spec.estimator} is expecting {math.prod(flat_shape)} "
+                "features as input."
             )
         if schema.flat:
             return schema
     elif shape == schema.array_shape:
         return schema
     elif array.shape == schema.array_shape:
-        raise ValueError(f"{spec.owner}: X is one sample, of shape {array.shape}. Pass several, or X[None] for one.")
+        raise ValueError(
+            f"{spec.estimator}: X is one sample, of shape {array.shape}. Pass several, or X[None] for one."
+        )
     elif len(shape) - schema.spatial_dims not in (0, 1):
         raise ValueError(
-            f"{spec.owner}: a sample of X has shape {shape}, but the network was fitted on "
+            f"{spec.estimator}: a sample of X has shape {shape}, but the network was fitted on "
             f"{DIMENSION_NAMES[schema.spatial_dims]} of shape {schema.sample_shape} (channels first). Pass samples "
             "of that shape."
         )
     else:
         spec = replace(spec, input_shape=None, spatial_dims=schema.spatial_dims)
     other = understand_axes(array, spec)
-    check_same_sample(other.sample_shape, schema.sample_shape, spec.owner, other.channel_axis)
+    check_same_sample(other.sample_shape, schema.sample_shape, spec.estimator, other.channel_axis)
     return other
 
 
-def check_same_sample(shape, expected, owner, channel_axis=-1):
+def check_same_sample(shape, expected, estimator, channel_axis=-1):
     """Check that samples have the shape (channels first) of those in `fit`."""
     if tuple(shape) != tuple(expected):
         raise ValueError(
-            f"{owner}: a sample of X has shape {tuple(shape)} (channels first), but the network was fitted on "
+            f"{estimator}: a sample of X has shape {tuple(shape)} (channels first), but the network was fitted on "
             f"samples of shape {tuple(expected)}. {_remedy_for_shape(shape, expected, channel_axis)}"
         )
 

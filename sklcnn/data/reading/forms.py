@@ -21,14 +21,14 @@ from sklcnn.wording import shown
 FIRST_ROWS = 64  # in which what X holds shows
 
 
-def plain_form(X: Any, owner: str) -> Any:
+def plain_form(X: Any, estimator: str) -> Any:
     """Return X as a list of samples where it is a column of them, as pandas' where it is Arrow's, else as it is.
 
     Parameters
     ----------
     X : object
         What the user passed.
-    owner : str
+    estimator : str
 
     Returns
     -------
@@ -42,22 +42,22 @@ def plain_form(X: Any, owner: str) -> Any:
     """
     if isinstance(X, torch.Tensor) or (isinstance(X, np.ndarray) and X.dtype.kind not in "OUT"):
         return X
-    check_kind(X, owner)
+    check_kind(X, estimator)
     X = from_arrow(X)
     if isinstance(X, (Sequence, ValuesView)) and not isinstance(X, (list, tuple, str, bytes, bytearray, memoryview)):
         X = list(X)
     cells = cells_of(X)
     if cells is None:
-        check_one_column(X, owner)
+        check_one_column(X, estimator)
         return X
     first = next((cell for cell in cells if not is_missing(cell)), None)
     if isinstance(first, list) and len(first) == 1 and isinstance(first[0], Mapping):
         cells, first = [cell[0] if isinstance(cell, list) and cell else cell for cell in cells], first[0]
     if isinstance(first, Mapping) and first.keys() & {"bytes", "path"}:
         return [encoded_image(cell, row) for row, cell in enumerate(cells)]
-    check_cells(cells, first, owner)
+    check_cells(cells, first, estimator)
     if isinstance(first, (str, bytes)):
-        check_text(first, owner)
+        check_text(first, estimator)
     if is_nested(first) and not (isinstance(X, (list, tuple)) and is_plain_sample(first)):
         return [nested_sample(cell, row) for row, cell in enumerate(cells)]
     return X
@@ -202,7 +202,7 @@ def encoded_image(cell: Any, row: int) -> Any:
     return content
 
 
-def check_one_column(X: Any, owner: str) -> None:
+def check_one_column(X: Any, estimator: str) -> None:
     """Refuse a table whose samples lie across several columns of arrays, as in sktime's nested tables.
 
     Raises
@@ -216,16 +216,17 @@ def check_one_column(X: Any, owner: str) -> None:
             continue
         cell = next(iter(column))
         if isinstance(cell, (str, bytes)):
-            check_text(cell, owner, f"column {shown(column.name)} of X")
+            check_text(cell, estimator, f"column {shown(column.name)} of X")
         if isinstance(cell, Mapping):
             raise ValueError(
-                f"{owner}: X holds dicts in column {shown(column.name)}, beside {X.shape[1] - 1} other column(s), but "
+                f"{estimator}: X holds dicts in column {shown(column.name)}, beside {X.shape[1] - 1} "
+                "other column(s), but "
                 "images are read from a single column. Pass that column alone, or use a ColumnTransformer that gives "
                 "it to CNNFeatures."
             )
         if is_nested(cell):
             raise ValueError(
-                f"{owner}: X holds arrays or lists in column {shown(column.name)}, beside {X.shape[1] - 1} other "
+                f"{estimator}: X holds arrays or lists in column {shown(column.name)}, beside {X.shape[1] - 1} other "
                 "column(s). Pass one column; or, where columns are the channels of signals of one length, "
                 "np.stack([np.stack([np.asarray(cell) for cell in X[name]]) for name in X.columns], axis=1) with "
                 'spatial_dims=1 and data_format="channels_first".'

@@ -11,7 +11,7 @@ import torch
 from sklcnn.wording import shown
 
 
-def check_kind(X: Any, owner: str) -> None:
+def check_kind(X: Any, estimator: str) -> None:
     """Refuse what holds no samples at hand, and say how to get them out.
 
     Raises
@@ -20,27 +20,29 @@ def check_kind(X: Any, owner: str) -> None:
     """
     kind = type(X).__name__
     if hasattr(X, "read"):
-        refuse(owner, f"an open file ({kind})", "its path, or what is in it, in a list: [X.read()]")
+        refuse(estimator, f"an open file ({kind})", "its path, or what is in it, in a list: [X.read()]")
     if isinstance(X, torch.utils.data.Dataset):
-        refuse(owner, f"a torch data set ({kind})", _samples_of_dataset(X))
+        refuse(estimator, f"a torch data set ({kind})", _samples_of_dataset(X))
     if isinstance(X, torch.utils.data.DataLoader):
-        refuse(owner, f"a torch data loader ({kind})", "its samples: X, y = map(torch.cat, zip(*loader))")
+        refuse(estimator, f"a torch data loader ({kind})", "its samples: X, y = map(torch.cat, zip(*loader))")
     if hasattr(X, "as_numpy_iterator"):
-        refuse(owner, f"a TensorFlow data set ({kind})", "its samples: X, y = map(list, zip(*X.as_numpy_iterator()))")
+        refuse(
+            estimator, f"a TensorFlow data set ({kind})", "its samples: X, y = map(list, zip(*X.as_numpy_iterator()))"
+        )
     if hasattr(X, "column_names") and hasattr(X, "features"):
         name = next(iter(X.column_names), "image")
-        refuse(owner, "a data set of Hugging Face", f'one of its columns, such as X["{name}"]')
+        refuse(estimator, "a data set of Hugging Face", f'one of its columns, such as X["{name}"]')
     if (hasattr(X, "collect") and hasattr(X, "collect_schema")) or (hasattr(X, "compute") and hasattr(X, "dask")):
         method = "collect" if hasattr(X, "collect") else "compute"  # polars' and dask's
-        refuse(owner, f"not computed yet ({kind})", f"X.{method}()")
+        refuse(estimator, f"not computed yet ({kind})", f"X.{method}()")
     if isinstance(X, Mapping):
         keys = [f"the value of one key, such as X[{shown(key)}]" for key in X]
         remedy = "[X]" if X.keys() & {"bytes", "path"} else keys[0] if keys else "an array"
-        refuse(owner, f"a mapping ({kind})", remedy)
+        refuse(estimator, f"a mapping ({kind})", remedy)
     if isinstance(X, Iterator):
-        refuse(owner, f"an iterator ({kind}), which can be read only once", "list(X)")
+        refuse(estimator, f"an iterator ({kind}), which can be read only once", "list(X)")
     if isinstance(X, (set, frozenset)):
-        refuse(owner, f"a {kind}, whose samples have no order", "a list")
+        refuse(estimator, f"a {kind}, whose samples have no order", "a list")
 
 
 def _samples_of_dataset(dataset):
@@ -62,17 +64,17 @@ def _samples_of_dataset(dataset):
     return f"its samples: X, y = map(list, zip(*{each}))"
 
 
-def refuse(owner: str, kind: str, remedy: str) -> NoReturn:
+def refuse(estimator: str, kind: str, remedy: str) -> NoReturn:
     """Say what X is, and what to pass.
 
     Raises
     ------
     TypeError
     """
-    raise TypeError(f"{owner}: X is {kind}. Pass {remedy}.")
+    raise TypeError(f"{estimator}: X is {kind}. Pass {remedy}.")
 
 
-def check_cells(cells: list, first: Any, owner: str) -> None:
+def check_cells(cells: list, first: Any, estimator: str) -> None:
     """Refuse a list or column of what is no sample, by the first cell that is not missing.
 
     Raises
@@ -81,22 +83,23 @@ def check_cells(cells: list, first: Any, owner: str) -> None:
     """
     if hasattr(first, "read"):
         raise TypeError(
-            f"{owner}: X holds open files ({type(first).__name__}). Pass their paths, or what is in them: "
+            f"{estimator}: X holds open files ({type(first).__name__}). Pass their paths, or what is in them: "
             "[file.read() for file in X]."
         )
     if isinstance(first, Mapping):
         key = shown(next((key for key in first if key not in ("label", "labels", "target")), "image"))
         raise TypeError(
-            f"{owner}: X holds dicts with the keys {shown(list(first))}. Pass what they hold under one key, such as "
+            f"{estimator}: X holds dicts with the keys {shown(list(first))}. Pass what they hold under "
+            "one key, such as "
             f"[cell[{key}] for cell in X]."
         )
     if len(cells) == 2 and all(isinstance(cell, np.ndarray) for cell in cells):
         X, y = cells
         if X.ndim > 1 and y.ndim == 1 and len(X) == len(y):
-            raise TypeError(f"{owner}: X is a pair of samples and their targets. Pass them apart: X, y = X.")
+            raise TypeError(f"{estimator}: X is a pair of samples and their targets. Pass them apart: X, y = X.")
     if is_pair(first) and all(map(is_pair, cells)):
         raise TypeError(
-            f"{owner}: X holds pairs of a sample and its label. Pass them apart: X, y = map(list, zip(*X))."
+            f"{estimator}: X holds pairs of a sample and its label. Pass them apart: X, y = map(list, zip(*X))."
         )
 
 

@@ -20,13 +20,13 @@ LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
 SMALLEST = {"float32": 1e-37, "bfloat16": 1e-37, "float64": 1e-150}
 
 
-def numeric_array(X: Any, owner: str, rows: np.ndarray | None = None, precision: str = "float32") -> np.ndarray:
+def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precision: str = "float32") -> np.ndarray:
     """Return X as a NumPy array of numbers, without a copy where there is one already.
 
     Parameters
     ----------
     X : array-like, DataFrame, Series or torch.Tensor
-    owner : str
+    estimator : str
     rows : ndarray of int or None
         Those that must be finite; None: all.
     precision : str
@@ -37,24 +37,24 @@ def numeric_array(X: Any, owner: str, rows: np.ndarray | None = None, precision:
     TypeError, ValueError
         If X holds no numbers, or too large ones, or too few axes of them.
     """
-    X = _with_rows_together(_unwrapped(X, owner))
+    X = _with_rows_together(_unwrapped(X, estimator))
     # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
     array = X
     if not _in_order(X, rows, LARGEST[precision]):
-        array = np.asarray(X if _is_finite_at(X, rows) else _checked_array(X, owner))
-        _check_size(array, rows, precision, owner)
+        array = np.asarray(X if _is_finite_at(X, rows) else _checked_array(X, estimator))
+        _check_size(array, rows, precision, estimator)
     if 0 in array.shape:
-        raise ValueError(f"{owner}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
+        raise ValueError(f"{estimator}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
     return np.asarray(_with_rows_together(array))
 
 
-def _unwrapped(X, owner):
+def _unwrapped(X, estimator):
     """Return the array that X holds, where that is at hand; else X."""
     if isinstance(X, torch.Tensor):
-        return tensor_to_array(X, owner)
+        return tensor_to_array(X, estimator)
     if isinstance(X, (list, tuple)):
-        _check_equal_lengths(X, owner)
-        return [tensor_to_array(sample, owner) if isinstance(sample, torch.Tensor) else sample for sample in X]
+        _check_equal_lengths(X, estimator)
+        return [tensor_to_array(sample, estimator) if isinstance(sample, torch.Tensor) else sample for sample in X]
     if hasattr(X, "to_numpy") and not hasattr(X, "columns"):
         return X.to_numpy()  # a Series
     dtypes = set(getattr(X, "dtypes", ())) if hasattr(X, "columns") else set()
@@ -76,7 +76,7 @@ def _with_rows_together(X):
     return X if row.flags.c_contiguous or row.size == 1 else np.ascontiguousarray(X)
 
 
-def tensor_to_array(tensor: torch.Tensor, owner: str) -> np.ndarray:
+def tensor_to_array(tensor: torch.Tensor, estimator: str) -> np.ndarray:
     """Return a tensor's values as a NumPy array.
 
     Raises
@@ -90,34 +90,36 @@ def tensor_to_array(tensor: torch.Tensor, owner: str) -> np.ndarray:
     except (TypeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise TypeError(
-            f"{owner}: X is a torch tensor that is no array of numbers ({reason}). Pass an ordinary tensor, such as "
+            f"{estimator}: X is a torch tensor that is no array of numbers ({reason}). Pass an ordinary "
+            "tensor, such as "
             "X.to_dense() or X.dequantize()."
         ) from short_cause(error)
 
 
-def _checked_array(X, owner):
+def _checked_array(X, estimator):
     """Return X as an array of finite numbers, with scikit-learn's checks and conversions."""
-    _check_dtypes(X, owner)
+    _check_dtypes(X, estimator)
     if hasattr(X, "columns") and X.shape[1] == 0:
         raise ValueError(
-            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required by {owner}."
+            f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required by {estimator}."
         )
     try:
         if isinstance(X, list) and (array := np.asarray(X)).ndim > 1:
             X = array  # in which Python's numbers of any kind are converted
-        _check_axes(X, owner)
+        _check_axes(X, estimator)
         with np.errstate(all="ignore"):  # sums that overflow
-            return check_array(X, dtype="numeric", allow_nd=True, estimator=owner, input_name="X")
+            return check_array(X, dtype="numeric", allow_nd=True, estimator=estimator, input_name="X")
     except OverflowError as error:
-        raise ValueError(f"{owner}: Input X contains a value too large for float64: {error}.") from error
+        raise ValueError(f"{estimator}: Input X contains a value too large for float64: {error}.") from error
     except (TypeError, ValueError) as error:
         if "inhomogeneous" in str(error):
             raise ValueError(
-                f"{owner}: X is no array of numbers: lists within it have different lengths. Pad or cut them to one."
+                f"{estimator}: X is no array of numbers: lists within it have different lengths. Pad or "
+                "cut them to one."
             ) from None
         if str(error).startswith("Input X contains"):
             raise ValueError(
-                f"{owner}: {str(error).splitlines()[0]} Leave those samples out, or fill the values in, as "
+                f"{estimator}: {str(error).splitlines()[0]} Leave those samples out, or fill the values in, as "
                 "sklearn.impute.SimpleImputer does in a table."
             ) from None
         if len(str(error)) <= PARAGRAPH:
@@ -125,13 +127,13 @@ def _checked_array(X, owner):
         raise type(error)(shortened(error)) from None  # whose cause would be printed too
 
 
-def _check_dtypes(X, owner):
+def _check_dtypes(X, estimator):
     """Refuse number formats that are none, or that hide values."""
     dtypes = set(X.dtypes) if hasattr(X, "columns") else {getattr(X, "dtype", "")}
     for name in map(str, dtypes):
         if name.lower().startswith(("date", "time", "duration")):
             raise TypeError(
-                f"{owner}: X must hold numbers, but has dtype {name}. Convert dates to numbers, or leave them out."
+                f"{estimator}: X must hold numbers, but has dtype {name}. Convert dates to numbers, or leave them out."
             )
         if name.startswith("Sparse"):
             raise TypeError(
@@ -139,26 +141,26 @@ def _check_dtypes(X, owner):
             )
         if name.startswith("complex"):
             raise ValueError(
-                f"Complex data not supported: {owner}: X has dtype {name}. Pass its parts as channels, such as "
+                f"Complex data not supported: {estimator}: X has dtype {name}. Pass its parts as channels, such as "
                 "np.stack([X.real, X.imag], axis=-1)."
             )
     if np.ma.is_masked(X):
         raise ValueError(
-            f"{owner}: X is a masked array, whose hidden values would be read. Fill them in: X.filled(value)."
+            f"{estimator}: X is a masked array, whose hidden values would be read. Fill them in: X.filled(value)."
         )
 
 
-def _check_axes(X, owner):
+def _check_axes(X, estimator):
     """Refuse what has no axis of samples and one of values."""
     array = X if hasattr(X, "shape") else np.asarray(X)
     if len(array.shape) == 0:
         raise ValueError(
-            f"{owner}: Expected 2D array, got scalar array instead: X is {shown(X)}. Pass an array, a table, or a "
+            f"{estimator}: Expected 2D array, got scalar array instead: X is {shown(X)}. Pass an array, a table, or a "
             "list of samples."
         )
     if len(array.shape) > 1 or len(array) == 0:
         return
-    what = f"{owner}: Expected 2D array, got 1D array instead: X has shape {array.shape}"
+    what = f"{estimator}: Expected 2D array, got 1D array instead: X has shape {array.shape}"
     if array.dtype.names:
         raise ValueError(f"{what}, of records. Pass numpy.lib.recfunctions.structured_to_unstructured(X).")
     if array.dtype.kind not in "biuf":
@@ -172,7 +174,7 @@ def _check_axes(X, owner):
     )
 
 
-def _check_size(array, rows, precision, owner):
+def _check_size(array, rows, precision, estimator):
     """Refuse values that are finite, but too large to be standardised."""
     if array.dtype.kind != "f" or array.size == 0 or _are_within(array, rows, LARGEST[precision]):
         return
@@ -181,7 +183,7 @@ def _check_size(array, rows, precision, owner):
     if precision != "float64" and peak <= LARGEST["float64"]:
         remedy += ', or set precision="float64"'
     raise ValueError(
-        f"{owner}: X holds values up to {peak:.3g}, too large for a network that computes in {precision}. {remedy}."
+        f"{estimator}: X holds values up to {peak:.3g}, too large for a network that computes in {precision}. {remedy}."
     )
 
 
@@ -227,10 +229,10 @@ def parts_of(array: np.ndarray, rows: np.ndarray | None = None) -> Iterator[np.n
         yield array[slice(start, start + step) if rows is None else rows[start : start + step]]
 
 
-def _check_equal_lengths(X, owner):
+def _check_equal_lengths(X, estimator):
     lengths = {len(sample) for sample in X if hasattr(sample, "__len__")}
     if len(lengths) > 1:
         raise ValueError(
-            f"{owner}: the samples of X have different lengths, from {min(lengths)} to {max(lengths)}. Pad or cut "
+            f"{estimator}: the samples of X have different lengths, from {min(lengths)} to {max(lengths)}. Pad or cut "
             "them to one length."
         )

@@ -19,13 +19,13 @@ def are_integers_of_pixels(array, spec, rows):
     if array.dtype.kind in "ui":
         if spec.pixels and (low < 0 or high > 255):
             raise ValueError(
-                f"{spec.owner}: a backbone takes integers from 0 to 255, but X holds {low} to {high}. "
+                f"{spec.estimator}: a backbone takes integers from 0 to 255, but X holds {low} to {high}. "
                 "Scale X to 0..255 (uint8) or to 0..1 (float)."
             )
         return bool(low >= 0 and high <= 255)
     if spec.pixels and (low < -0.5 or high > 1.5):
         raise ValueError(
-            f"{spec.owner}: a backbone takes floats from 0 to 1, but X holds {low:g} to {high:g}. "
+            f"{spec.estimator}: a backbone takes floats from 0 to 1, but X holds {low:g} to {high:g}. "
             f"{_remedy_for_floats(low, high)}"
         )
     return False
@@ -50,7 +50,7 @@ def check_same_kind(unit, schema):
     """Check that a backbone is given the kind of numbers that `fit` was given."""
     if schema.spec.pixels and unit != schema.unit:
         raise ValueError(
-            f"{schema.spec.owner}: X holds {KINDS_OF_PIXELS[unit]}, but the network was fitted on "
+            f"{schema.spec.estimator}: X holds {KINDS_OF_PIXELS[unit]}, but the network was fitted on "
             f"{KINDS_OF_PIXELS[schema.unit]}, which are scaled differently for a backbone. Pass the kind of numbers "
             "that fit was given."
         )

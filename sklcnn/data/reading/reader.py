@@ -40,7 +40,7 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
     TypeError, ValueError
         If X cannot be read, or can be read in two ways.
     """
-    X = plain_form(X, spec.owner)
+    X = plain_form(X, spec.estimator)
     sources = image_sources(X)
     store: Store
     if sources is not None:
@@ -49,7 +49,7 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
         _check_input_shape(store, spec)
         schema = InputSchema(spec, store.sample_shape, integer=store.integer, unit=store.unit, mode=store.mode)
         return store, _at_first_glance(store, schema, rows)
-    array = numeric_array(X, spec.owner, rows, spec.precision)
+    array = numeric_array(X, spec.estimator, rows, spec.precision)
     schema = understand_axes(array, spec, rows)
     if (spec.pixels or schema.spatial_dims == 2) and are_integers_of_pixels(array, spec, rows):
         schema = replace(schema, integer=True, unit=WHITE_8)
@@ -63,14 +63,15 @@ def _at_first_glance(store, schema, rows):
     glance = store.glance(rows)
     if 0 < glance.peak < SMALLEST[spec.precision]:
         raise ValueError(
-            f"{spec.owner}: X holds no values further from zero than {glance.peak:.3g}, of which nothing is left in a "
+            f"{spec.estimator}: X holds no values further from zero than {glance.peak:.3g}, of which "
+            "nothing is left in a "
             f"network that computes in {spec.precision}. Scale X, such as X / np.abs(X).max()."
         )
     # Shares 0..1 that were converted to integers are black too.
     if schema.mode is not None or (schema.integer and glance.peak == 0 and glance.n == SAMPLES):
-        warn_of_plain_pictures(glance, len(store), spec.owner)
+        warn_of_plain_pictures(glance, len(store), spec.estimator)
     if spec.pixels:
-        warn_of_dark_pictures(glance, schema.unit, spec.owner)
+        warn_of_dark_pictures(glance, schema.unit, spec.estimator)
     return replace(schema, glance=glance)
 
 
@@ -81,7 +82,7 @@ def _check_are_images(sources, spec):
     shapes = list(dict.fromkeys(tuple(source.shape) for source in sources))
     if len(shapes) > 1:
         raise ValueError(
-            f"{spec.owner}: {DIMENSION_NAMES[spec.spatial_dims]} must be of one size, but X holds samples of shape "
+            f"{spec.estimator}: {DIMENSION_NAMES[spec.spatial_dims]} must be of one size, but X holds samples of shape "
             f"{shapes[0]} and {shapes[1]}. Pad or cut them to one size."
         )
 
@@ -94,7 +95,8 @@ def _check_input_shape(store, spec):
     if shape != store.sample_shape and spec.image_size is None:
         channels, *size = store.sample_shape
         raise ValueError(
-            f"{spec.owner}: input_shape={spec.input_shape} is the shape of one sample in a table of flat rows, but X "
+            f"{spec.estimator}: input_shape={spec.input_shape} is the shape of one sample in a table of "
+            "flat rows, but X "
             f"holds pictures of shape {tuple(size) if channels == 1 else (*size, channels)}. Leave it out, and resize "
             f"with image_size={spec.input_shape[:2]}."
         )
@@ -123,7 +125,7 @@ def read_again(
         If a sample of X differs from those of `fit`.
     """
     spec = schema.spec
-    X = plain_form(X, spec.owner)
+    X = plain_form(X, spec.estimator)
     sources = image_sources(X, stack=schema.mode is None)
     store: Store
     if sources is not None:
@@ -137,10 +139,10 @@ def read_again(
             rows=rows,
             white=schema.unit if schema.unit > 1 else None,
         )
-        check_same_sample(store.sample_shape, (schema.sample_shape[0], *(size or ())), spec.owner)
+        check_same_sample(store.sample_shape, (schema.sample_shape[0], *(size or ())), spec.estimator)
         check_same_kind(store.unit, schema)
     else:
-        array = numeric_array(X, spec.owner, rows, spec.precision)
+        array = numeric_array(X, spec.estimator, rows, spec.precision)
         is_deep = array.dtype == np.uint16 and schema.unit == WHITE_16
         check_same_kind(WHITE_16 if is_deep else WHITE_8 if array.dtype.kind in "ui" else 1, schema)
         schema = replace(schema_of(array, schema), integer=schema.integer, glance=schema.glance)
@@ -148,5 +150,5 @@ def read_again(
             schema = replace(schema, integer=are_integers_of_pixels(array, spec, rows))
         store = ArrayStore(array, schema)
     if schema.glance is not None:
-        warn_of_another_scale(schema.glance, store.glance(rows), schema.spatial_dims, spec.owner, name)
+        warn_of_another_scale(schema.glance, store.glance(rows), schema.spatial_dims, spec.estimator, name)
     return store

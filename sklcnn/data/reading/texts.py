@@ -17,14 +17,14 @@ PREFIX = 200  # characters in which numbers show
 BASE64 = re.compile(r"(?:data:image/\w+;base64,)?(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|SUkqA|TU0AK)[A-Za-z0-9+/=\s]{40,}")
 
 
-def check_text(text: str | bytes, owner: str, where: str = "X") -> None:
+def check_text(text: str | bytes, estimator: str, where: str = "X") -> None:
     """Refuse text that holds what it would be taken for the name of.
 
     Parameters
     ----------
     text : str or bytes
         One cell.
-    owner : str
+    estimator : str
     where : str
         What holds it, for the message.
 
@@ -41,20 +41,23 @@ def check_text(text: str | bytes, owner: str, where: str = "X") -> None:
     if BASE64.match(text[:PREFIX]):
         coded = '.split(",")[-1]' if text.startswith("data:") else ""
         raise ValueError(
-            f"{owner}: {where} holds images encoded in base64, which are no names of files. Pass "
+            f"{estimator}: {where} holds images encoded in base64, which are no names of files. Pass "
             f"[base64.b64decode(text{coded}) for text in X], where X is that column."
         )
     beginning = text if len(text) <= PREFIX else re.sub(r"[^\s,;|]*$", "", text[:PREFIX])  # whole numbers of it
     has_suffix = len(text) > PREFIX and re.search(r"\.[A-Za-z]\w{2,3}$", text)
     if NUMBERS.fullmatch(beginning) and not has_suffix:
-        _refuse_numbers(text, one, owner, where)
+        _refuse_numbers(text, one, estimator, where)
 
 
-def _refuse_numbers(text, one, owner, where):
+def _refuse_numbers(text, one, estimator, where):
     values, *type_name = text.split("dtype")  # as NumPy and torch print it
     one += '.split("dtype")[0]' if type_name else ""
     numbers = re.findall(NUMBER, values)
-    what = f"{owner}: {where} holds texts of {len(numbers):,} numbers ({shown(text[:40])}...), which are values and no "
+    what = (
+        f"{estimator}: {where} holds texts of {len(numbers):,} numbers ({shown(text[:40])}...), which are "
+        "values and no "
+    )
     if "..." in text:
         raise ValueError(
             f"{what}names of files. They are cut short by '...', as NumPy prints long arrays: keep the numbers "

@@ -44,12 +44,12 @@ class Constraint:
         """List the names that the rule allows, and None where it does."""
         return []
 
-    def check(self, owner: str, name: str, value: Any) -> None:
-        """Raise a TypeError or ValueError that names owner, rule and value, if the value is not allowed.
+    def check(self, estimator_name: str, name: str, value: Any) -> None:
+        """Raise a TypeError or ValueError that names estimator_name, rule and value, if the value is not allowed.
 
         Parameters
         ----------
-        owner, name : str
+        estimator_name, name : str
             The estimator and its hyper-parameter.
         value : object
             What the user passed.
@@ -57,7 +57,7 @@ class Constraint:
         if self.accepts(value):
             return
         error = ValueError if self.accepts_kind(value) else TypeError
-        raise error(f"{owner}: {name} must be {self}; got {shown(value)}.{did_you_mean(value, self.names())}")
+        raise error(f"{estimator_name}: {name} must be {self}; got {shown(value)}.{did_you_mean(value, self.names())}")
 
 
 def _is_number(value, kind=Real):
@@ -306,11 +306,11 @@ class Checked(Constraint):
     text: str
     bad: tuple = (7.5,)
 
-    def check(self, owner, name, value):
+    def check(self, estimator_name, name, value):
         try:
             self.function(value)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"{owner}: {error}") from None
+            raise type(error)(f"{estimator_name}: {error}") from None
 
     def accepts(self, value):
         try:

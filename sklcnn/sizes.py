@@ -17,7 +17,7 @@ def is_sequence(value: Any) -> bool:
     )
 
 
-def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> list[tuple[int, ...]]:
+def per_block(value: Any, n_blocks: int, n_axes: int, name: str, estimator_name: str) -> list[tuple[int, ...]]:
     """Spread a size over blocks and axes.
 
     Parameters
@@ -26,7 +26,7 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> 
         An int for all; or one entry a block, each an int or one number an axis; or a flat sequence of equal entries,
         which is that number.
     n_blocks, n_axes : int
-    name, owner : str
+    name, estimator_name : str
         For the message.
 
     Returns
@@ -42,7 +42,7 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> 
         entries = [value] * n_blocks
     if len(entries) != n_blocks:
         raise ValueError(
-            f"{owner}: {name}={shown(value)} has {len(entries)} entries for {n_blocks} convolution block"
+            f"{estimator_name}: {name}={shown(value)} has {len(entries)} entries for {n_blocks} convolution block"
             f"{'s' * (n_blocks != 1)}. Pass one number, or one entry a block"
             f"{f', such as ({tuple(entries)},) for one block with a number an axis' if n_blocks == 1 else ''}."
         )
@@ -50,7 +50,8 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, owner: str) -> 
     for size in sizes:
         if len(size) != n_axes:
             raise ValueError(
-                f"{owner}: {name}={shown(value)} gives a block {len(size)} numbers, but the samples have {n_axes} "
+                f"{estimator_name}: {name}={shown(value)} gives a block {len(size)} numbers, but the samples have "
+                f"{n_axes} "
                 f"spatial ax{'is' if n_axes == 1 else 'es'}. Pass one number an axis."
             )
     return sizes

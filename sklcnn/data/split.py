@@ -21,7 +21,7 @@ def split_rows(
     groups: Any = None,
     labels: np.ndarray | None = None,
     seed: int,
-    owner: str,
+    estimator_name: str,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Hold out a share of the rows for validation.
 
@@ -39,7 +39,7 @@ def split_rows(
     labels : ndarray or None
         The names of classes or labels, for the warning.
     seed : int
-    owner : str
+    estimator_name : str
 
     Returns
     -------
@@ -55,7 +55,8 @@ def split_rows(
     n = len(rows)
     if n == 1:
         raise ValueError(
-            f"{owner}: early_stopping holds out rows to validate on, which 1 sample does not allow. Pass more rows, "
+            f"{estimator_name}: early_stopping holds out rows to validate on, which 1 sample does not allow. Pass "
+            "more rows, "
             "X_val and y_val, or early_stopping=False."
         )
     n_held_out = max(1, math.ceil(fraction * n - 1e-9))
@@ -70,14 +71,15 @@ def split_rows(
     if not held_out.any():
         remedy = "more groups" if groups is not None else "more rows"
         raise ValueError(
-            f"{owner}: early_stopping needs rows to validate on, but none of the {n} can be held out without leaving "
+            f"{estimator_name}: early_stopping needs rows to validate on, but none of the {n} can be held out "
+            "without leaving "
             f"a class without training rows. Pass {remedy}, X_val and y_val, or early_stopping=False."
         )
     if codes is not None:
         lone = np.flatnonzero(n_parts[: None if codes.ndim == 1 else codes.shape[1]] == 1)
         who = "classes" if codes.ndim == 1 else "labels"
         where = "have one row each" if groups is None else "are in one group each"
-        _warn_of_lone(lone if labels is None else labels[lone], who, where, owner)
+        _warn_of_lone(lone if labels is None else labels[lone], who, where, estimator_name)
     return rows[~held_out], rows[held_out]
 
 
@@ -227,10 +229,11 @@ class _Parts:
             self.take(row)
 
 
-def _warn_of_lone(names, who, where, owner):
+def _warn_of_lone(names, who, where, estimator_name):
     if len(names):
         warnings.warn(
-            f"{owner}: the {who} {names.tolist()[:10]} {where}, which trains; the validation rows hold none of them.",
+            f"{estimator_name}: the {who} {names.tolist()[:10]} {where}, which trains; the validation rows hold "
+            "none of them.",
             UserWarning,
             stacklevel=2,
         )

@@ -21,7 +21,7 @@ TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": 
 MAX_VALUE = 1e300  # of which a few can be added up, multiplied by a few and still be finite
 
 
-def check_labels(y: Any, owner: str, warn: bool = False) -> np.ndarray:
+def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
     """Check labels and return them as an array of shape (n,).
 
     Raises
@@ -30,37 +30,40 @@ def check_labels(y: Any, owner: str, warn: bool = False) -> np.ndarray:
         If there are none, or they are an indicator matrix, or not finite.
     """
     if y is None:
-        raise ValueError(f"{owner} requires y to be passed, but the target y is None. Pass one label a row.")
+        raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None. Pass one label a row.")
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
     if is_indicator(y):
-        raise ValueError(f"{owner}: y is an indicator matrix of shape {np.shape(y)}; one label a row is expected.")
+        raise ValueError(
+            f"{estimator_name}: y is an indicator matrix of shape {np.shape(y)}; one label a row is expected."
+        )
     if str(getattr(y, "dtype", "")).startswith("complex"):
-        raise ValueError(f"Complex data not supported: {owner}: y has dtype {y.dtype}. Pass real labels.")
+        raise ValueError(f"Complex data not supported: {estimator_name}: y has dtype {y.dtype}. Pass real labels.")
     y = column_or_1d(y, warn=warn)
     if getattr(y, "dtype", None) is not None and y.dtype.kind == "f" and not np.all(np.isfinite(y)):
-        raise ValueError(f"{owner}: Input y contains NaN or infinity. Drop those rows.")
+        raise ValueError(f"{estimator_name}: Input y contains NaN or infinity. Drop those rows.")
     return y
 
 
-def _check_one_type(y, owner):
+def _check_one_type(y, estimator_name):
     """Refuse a list of texts and numbers, of which NumPy makes texts."""
     if isinstance(y, (list, tuple)) and any(isinstance(label, str) for label in y):
         others = [label for label in y if not isinstance(label, str)]
         if others and np.asarray(others[:1]).ndim == 1:
             raise TypeError(
-                f"{owner}: the labels in y cannot be sorted: they mix {sorted({type(label).__name__ for label in y})}. "
+                f"{estimator_name}: the labels in y cannot be sorted: they mix "
+                f"{sorted({type(label).__name__ for label in y})}. "
                 "Pass labels of one type."
             )
 
 
-def _refuse_measurements(y, owner):
+def _refuse_measurements(y, estimator_name):
     """Refuse measurements and nested labels, in scikit-learn's words; any other objects are labels if they sort."""
     if y.dtype.kind == "O" and len(y) and isinstance(y[0], Real):
         numbers = np.asarray(y.tolist())
         if numbers.dtype.kind == "O":  # fractions, or integers too large for NumPy
             return
-        y = check_labels(numbers, owner)
+        y = check_labels(numbers, estimator_name)
     elif y.dtype.kind == "T" or (y.dtype.kind == "O" and len(y) and not isinstance(y[0], (Sequence, np.ndarray))):
         return
     check_classification_targets(y)
@@ -80,7 +83,7 @@ def is_indicator(y: Any) -> bool:
     )
 
 
-def check_indicators(y: Any, owner: str) -> np.ndarray:
+def check_indicators(y: Any, estimator_name: str) -> np.ndarray:
     """Check an indicator matrix and return it as float32 of shape (n, k).
 
     Raises
@@ -91,10 +94,11 @@ def check_indicators(y: Any, owner: str) -> np.ndarray:
     y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
     if y.ndim == 2:
-        check_array(y, estimator=owner, input_name="y")
+        check_array(y, estimator=estimator_name, input_name="y")
     if y.ndim != 2 or not np.isin(y, (0, 1)).all():
         raise ValueError(
-            f"{owner}: y must be an indicator matrix of zeros and ones here, one column a label; got shape {y.shape} "
+            f"{estimator_name}: y must be an indicator matrix of zeros and ones here, one column a label; got "
+            f"shape {y.shape} "
             f"and dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on."
         )
     return y.astype(np.float32)
@@ -110,7 +114,7 @@ def column_names(y: Any) -> np.ndarray | None:
     return names
 
 
-def warn_if_one_hot(y: Any, indicators: np.ndarray, owner: str) -> None:
+def warn_if_one_hot(y: Any, indicators: np.ndarray, estimator_name: str) -> None:
     """Warn where an indicator matrix looks like the one-hot codes that Keras takes for one class a row."""
     if not np.all(indicators.sum(1) == 1):
         return
@@ -119,20 +123,21 @@ def warn_if_one_hot(y: Any, indicators: np.ndarray, owner: str) -> None:
     else:
         remedy = "y.argmax(1)" if hasattr(y, "argmax") else "np.asarray(y).argmax(1)"
     warnings.warn(
-        f"{owner}: y is an indicator matrix with just one 1 in every row. It is learnt as {indicators.shape[1]} labels "
+        f"{estimator_name}: y is an indicator matrix with just one 1 in every row. It is learnt as "
+        f"{indicators.shape[1]} labels "
         f"of which a row may have any number, none too. If a row is of one class, pass {remedy}.",
         UserWarning,
         stacklevel=2,
     )
 
 
-def find_classes(y: Any, owner: str, classes: Any = None) -> np.ndarray:
+def find_classes(y: Any, estimator_name: str, classes: Any = None) -> np.ndarray:
     """Return the sorted classes of labels, (k,).
 
     Parameters
     ----------
     y : array-like of shape (n,)
-    owner : str
+    estimator_name : str
         Whose targets they are, for messages.
     classes : array-like or None
         The classes, where they are known already.
@@ -142,49 +147,57 @@ def find_classes(y: Any, owner: str, classes: Any = None) -> np.ndarray:
     TypeError, ValueError
         If there are fewer than two classes, or y holds continuous values, or labels that do not sort.
     """
-    _check_one_type(y, owner)
-    y = check_labels(y, owner, warn=True)
+    _check_one_type(y, estimator_name)
+    y = check_labels(y, estimator_name, warn=True)
     if y.dtype.kind == "S" or (y.dtype.kind == "O" and len(y) and isinstance(y[0], bytes)):
         raise TypeError(
-            f"{owner}: y holds bytes, which scikit-learn's metrics do not take as labels. Pass texts, such as "
+            f"{estimator_name}: y holds bytes, which scikit-learn's metrics do not take as labels. Pass texts, such as "
             "[label.decode() for label in y]."
         )
     try:
-        _refuse_measurements(y, owner)
+        _refuse_measurements(y, estimator_name)
         classes = np.unique(y if classes is None else np.asarray(classes))
     except TypeError:
         raise TypeError(
-            f"{owner}: the labels in y cannot be sorted: they mix {sorted({type(v).__name__ for v in y})}. "
+            f"{estimator_name}: the labels in y cannot be sorted: they mix {sorted({type(v).__name__ for v in y})}. "
             "Pass labels of one type."
         ) from None
     if len(classes) < 2:
         raise ValueError(
-            f"{owner}: y holds {len(classes)} class, {shown(classes.tolist())}; classification needs at least 2 "
+            f"{estimator_name}: y holds {len(classes)} class, {shown(classes.tolist())}; classification needs at "
+            "least 2 "
             "classes. Check how the rows were chosen."
         )
     return classes
 
 
-def check_values(y: Any, owner: str) -> np.ndarray:
+def check_values(y: Any, estimator_name: str) -> np.ndarray:
     """Check regression targets and return them as float64 of shape (n,) or (n, k)."""
     if y is None:
-        raise ValueError(f"{owner} requires y to be passed, but the target y is None. Pass one value a row.")
+        raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None. Pass one value a row.")
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
     values = check_array(
-        y, dtype=np.float64, ensure_2d=False, allow_nd=True, ensure_min_samples=0, estimator=owner, input_name="y"
+        y,
+        dtype=np.float64,
+        ensure_2d=False,
+        allow_nd=True,
+        ensure_min_samples=0,
+        estimator=estimator_name,
+        input_name="y",
     )
     if values.size and max(values.max(), -values.min()) > MAX_VALUE:
         raise ValueError(
-            f"{owner}: y holds values up to {np.abs(values).max():.3g}, too large to compute with. Scale y, such as "
+            f"{estimator_name}: y holds values up to {np.abs(values).max():.3g}, too large to compute with. Scale "
+            "y, such as "
             "y / np.abs(y).max()."
         )
     if values.ndim > 2:
-        raise ValueError(f"{owner}: y has shape {values.shape}; pass (n_samples,) or (n_samples, n_outputs).")
+        raise ValueError(f"{estimator_name}: y has shape {values.shape}; pass (n_samples,) or (n_samples, n_outputs).")
     return values
 
 
-def check_weights(sample_weight: Any, X_length: int, owner: str) -> np.ndarray | None:
+def check_weights(sample_weight: Any, X_length: int, estimator_name: str) -> np.ndarray | None:
     """Check sample weights and return them as float64 of shape (n,); None stays None.
 
     Raises
@@ -197,18 +210,19 @@ def check_weights(sample_weight: Any, X_length: int, owner: str) -> np.ndarray |
     placeholder = np.empty((X_length, 1))
     weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)
     if np.any(weights < 0):
-        raise ValueError(f"{owner}: sample_weight must not be negative; got {weights.min():g}.")
+        raise ValueError(f"{estimator_name}: sample_weight must not be negative; got {weights.min():g}.")
     if weights.max(initial=0) > MAX_VALUE:
         raise ValueError(
-            f"{owner}: sample_weight reaches {weights.max():.3g}, too large to add up. Scale it: only ratios count."
+            f"{estimator_name}: sample_weight reaches {weights.max():.3g}, too large to add up. Scale it: only "
+            "ratios count."
         )
     if not np.any(weights > 0):
-        raise ValueError(f"{owner}: sample_weight is zero for every row, which leaves nothing to train on.")
+        raise ValueError(f"{estimator_name}: sample_weight is zero for every row, which leaves nothing to train on.")
     return weights
 
 
 def class_weights(
-    class_weight: Any, classes: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray, owner: str
+    class_weight: Any, classes: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray, estimator_name: str
 ) -> np.ndarray:
     """Return the weight of each class by scikit-learn's rules, (k,).
 
@@ -221,7 +235,7 @@ def class_weights(
         The training rows' classes.
     sample_weight : ndarray of shape (n,)
         Their weights: "balanced" counts a row of weight 2 as two.
-    owner : str
+    estimator_name : str
 
     Raises
     ------
@@ -232,8 +246,9 @@ def class_weights(
         weights = compute_class_weight(class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{owner}: class_weight={shown(class_weight)} does not fit the classes {shown(classes.tolist())}: {error}."
+            f"{estimator_name}: class_weight={shown(class_weight)} does not fit the classes "
+            f"{shown(classes.tolist())}: {error}."
         ) from error
     if np.any(weights < 0) or not np.all(np.isfinite(weights)):
-        raise ValueError(f"{owner}: class_weight must not be negative or infinite; got {shown(class_weight)}.")
+        raise ValueError(f"{estimator_name}: class_weight must not be negative or infinite; got {shown(class_weight)}.")
     return weights

@@ -152,7 +152,7 @@ def _hold_out(cnn, given, kept, draft, seed):
     strata = draft.strata(kept.y, name)
     return split_rows(
         np.arange(len(kept)), fraction=cnn.validation_fraction, codes=strata, groups=kept.groups,
-        labels=None if strata is None else draft.output_names, seed=seed, owner=name,
+        labels=None if strata is None else draft.output_names, seed=seed, estimator_name=name,
     )  # fmt: skip
 
 

@@ -70,7 +70,7 @@ def find_image_size(image_size: Any, backbone: Any) -> tuple[int, int] | None:
     return default_image_size(backbone)
 
 
-def resolve_device(device: str, precision: str, owner: str) -> str:
+def resolve_device(device: str, precision: str, estimator_name: str) -> str:
     """Find the device to run on.
 
     Raises
@@ -89,7 +89,8 @@ def resolve_device(device: str, precision: str, owner: str) -> str:
         reason = str(error).splitlines()[0]
         meant = "" if _is_device_name(device) else did_you_mean(device, DEVICES)
         raise ValueError(
-            f'{owner}: device={shown(device)} is not available here: {cut(reason, LINE)}. Use device="auto".{meant}'
+            f"{estimator_name}: device={shown(device)} is not available here: {cut(reason, LINE)}. Use "
+            f'device="auto".{meant}'
         ) from None
     return device
 
@@ -174,7 +175,7 @@ def network_spec(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> NetworkSp
     """Describe what the network is made of, for samples of a shape (channels first)."""
     given = {name: plain_numbers(getattr(cnn, name)) for name in NETWORK_PARAMETERS}
     return NetworkSpec(
-        owner=type(cnn).__name__,
+        estimator_name=type(cnn).__name__,
         filters=find_filters(cnn, sample_shape),
         dense_units=as_tuple(cnn.dense_units),
         bfloat16=cnn.precision == "bfloat16",
@@ -210,14 +211,14 @@ def training_spec(cnn: CNNParameters, n_rows: int) -> TrainingSpec:
     if schedule == "auto":
         # Who says how many epochs to wait may be waiting for fewer than a cycle has.
         schedule = "reduce_on_plateau" if cnn.early_stopping and cnn.patience != "auto" else "one_cycle"
-    owner = type(cnn).__name__
+    estimator_name = type(cnn).__name__
     return TrainingSpec(
-        owner=owner,
+        estimator_name=estimator_name,
         schedule=schedule,
         optimizer_params=optimizer_arguments(cnn),
         max_epochs=auto_epochs(n_rows, cnn.batch_size) if cnn.max_epochs == "auto" else int(cnn.max_epochs),
         patience=find_patience(cnn.patience) if cnn.early_stopping else None,
-        device=resolve_device(cnn.device, cnn.precision, owner),
+        device=resolve_device(cnn.device, cnn.precision, estimator_name),
         backbone_lr_factor=1.0 if isinstance(cnn.backbone_lr_factor, str) else float(cnn.backbone_lr_factor),
         freeze_epochs=math.inf if cnn.freeze_epochs is None else int(cnn.freeze_epochs),
         **{name: plain_numbers(getattr(cnn, name)) for name in TRAINING_PARAMETERS},

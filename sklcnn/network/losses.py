@@ -69,13 +69,13 @@ class RowLoss(nn.Module):
     options : dict
         ``label_smoothing``: share of a target's probability that is spread over all classes (of an indicator: over 0
         and 1). ``quantile``: which one the loss of that name is least for.
-    owner : str
+    estimator_name : str
         For messages.
     """
 
-    def __init__(self, loss: Any, task: Any, options: dict[str, float] | None = None, owner: str = ""):
+    def __init__(self, loss: Any, task: Any, options: dict[str, float] | None = None, estimator_name: str = ""):
         super().__init__()
-        self.task, self.options, self.owner = task, {} if options is None else options, owner
+        self.task, self.options, self.estimator_name = task, {} if options is None else options, estimator_name
         self.label_smoothing = self.options.get("label_smoothing", 0.0)
         self.loss, self.given = loss, callable(loss)
         self.function = loss if self.given else task.losses[loss]
@@ -104,11 +104,13 @@ class RowLoss(nn.Module):
         if not isinstance(losses, torch.Tensor) or losses.shape != outputs.shape[:1]:
             shape = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(
-                f"{self.owner}: loss must return one loss a row, a tensor of shape ({len(outputs)},) here; got "
+                f"{self.estimator_name}: loss must return one loss a row, a tensor of shape ({len(outputs)},) "
+                "here; got "
                 f"{shape}. Average over the outputs, not over the rows."
             )
         if outputs.requires_grad and not losses.requires_grad:
             raise ValueError(
-                f"{self.owner}: loss must be computed by torch from the outputs it is given, so that it can be "
+                f"{self.estimator_name}: loss must be computed by torch from the outputs it is given, so that it "
+                "can be "
                 "differentiated. Do not detach them or convert them to NumPy."
             )

@@ -15,7 +15,7 @@ from sklcnn.wording import shown
 class NetworkSpec:
     """What the network is made of: the estimator's hyper-parameters of the groups layers and regularisation."""
 
-    owner: str
+    estimator_name: str
     filters: tuple[int, ...]
     kernel_size: Any
     stride: Any
@@ -159,7 +159,7 @@ def _try_factory(spec, channels, filters, size, kernel):
     import torch
 
     name = getattr(spec.block, "__name__", type(spec.block).__name__)
-    where = f"{spec.owner}: block={name}"
+    where = f"{spec.estimator_name}: block={name}"
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         module = spec.block(channels, filters, kernel_of_factory(kernel), len(size))
         if not isinstance(module, torch.nn.Module):
@@ -196,7 +196,8 @@ def _plan_body(spec, number, n_convs, channels, filters, size, kernel, stride):
             n_in, left = filters, convs[-1].convolved
     except ValueError as error:
         raise ValueError(
-            f'{spec.owner}: block {number} has {error} there. Use padding="same", smaller kernels or fewer blocks.'
+            f'{spec.estimator_name}: block {number} has {error} there. Use padding="same", smaller kernels or '
+            "fewer blocks."
         ) from None
     around, crop = (None, None) if spec.block == "plain" else _plan_shortcut(channels, filters, size, stride, left)
     return {"convs": convs, "convolved": left, "around": around, "crop": crop}
@@ -224,12 +225,12 @@ def plan_blocks(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[list[
     channels, *rest = sample_shape
     size, n_axes, n_blocks = tuple(rest), len(rest), len(spec.filters)
     kernels, strides, pools = (
-        per_block(getattr(spec, name), n_blocks, n_axes, name, spec.owner) if n_blocks else []
+        per_block(getattr(spec, name), n_blocks, n_axes, name, spec.estimator_name) if n_blocks else []
         for name in ("kernel_size", "stride", "pool_size")
     )
     counts: list[tuple[int, ...]] = [(CONVS_PER_BLOCK[spec.block] if isinstance(spec.block, str) else 1,)] * n_blocks
     if spec.convs_per_block != "auto" and n_blocks:
-        counts = per_block(spec.convs_per_block, n_blocks, 1, "convs_per_block", spec.owner)
+        counts = per_block(spec.convs_per_block, n_blocks, 1, "convs_per_block", spec.estimator_name)
     plans = []
     for number, (filters, kernel, stride, window, (n_convs,)) in enumerate(
         zip(spec.filters, kernels, strides, pools, counts, strict=True), start=1

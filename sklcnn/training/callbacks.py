@@ -15,13 +15,13 @@ REFIT_PREFIX = "refit_"
 ALIASES = ("batches", "valid_loss", "dur")
 
 
-def user_callbacks(callbacks: Any, owner: str, refit: bool = False) -> list:
+def user_callbacks(callbacks: Any, estimator_name: str, refit: bool = False) -> list:
     """Clone the user's callbacks, so that each fit has its own.
 
     Parameters
     ----------
     callbacks : sequence of skorch callbacks, classes of them, or (name, callback) pairs; or None
-    owner : str
+    estimator_name : str
     refit : bool
         Whether they are for the second training of `refit_full`, whose checkpoints have names of their own.
 
@@ -38,11 +38,12 @@ def user_callbacks(callbacks: Any, owner: str, refit: bool = False) -> list:
         is_callback = isinstance(callback, Callback) or (isinstance(callback, type) and issubclass(callback, Callback))
         if not is_callback or not isinstance(name, (str, type(None))):
             raise TypeError(
-                f"{owner}: callbacks must hold skorch callbacks or (name, callback) pairs; got {shown(item)}."
+                f"{estimator_name}: callbacks must hold skorch callbacks or (name, callback) pairs; got {shown(item)}."
             )
         if isinstance(callback, EarlyStopping) or callback is EarlyStopping:
             raise ValueError(
-                f"{owner}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt and does not "
+                f"{estimator_name}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt "
+                "and does not "
                 "keep the best weights. Set early_stopping=True and patience instead."
             )
         fresh = callback if isinstance(callback, type) else clone(callback, safe=False)

@@ -195,13 +195,13 @@ class Run:
         self.averaging.end_epoch(epoch)
         row["penalty"] = float(stages.penalty())
         row["learning_rate"] = float(net.optimizer_.param_groups[0]["lr"])
-        check_finite(row["train_loss"], "training loss is", row, self.spec.owner)
+        check_finite(row["train_loss"], "training loss is", row, self.spec.estimator_name)
         if stages.valid_rows is not None:
             row["val_loss"], row["val_score"] = self.validate()
-            check_finite(row["val_loss"], "validation loss is", row, self.spec.owner)
+            check_finite(row["val_loss"], "validation loss is", row, self.spec.estimator_name)
         else:  # the last update's outcome, which no loss has seen yet
             self.pulse.feel(trained.first_output)
-            check_finite(total_norm(stages.trained), "weights are", row, self.spec.owner)
+            check_finite(total_norm(stages.trained), "weights are", row, self.spec.estimator_name)
         row["duration"] = time.perf_counter() - began
         net.record_epoch(row)
         net.notify("on_epoch_end", dataset_train=stages.train_rows, dataset_valid=stages.valid_rows)

@@ -93,7 +93,8 @@ def check_fits(need: Need, spec: TrainingSpec) -> None:
         return
     largest = max(need.weights, key=lambda name: need.weights[name])
     raise MemoryError(
-        f"{spec.owner}: the network and its batches take more memory than there is ({free / GB:,.1f} GB are free): "
+        f"{spec.estimator_name}: the network and its batches take more memory than there is ({free / GB:,.1f} GB "
+        "are free): "
         f"{need.network / GB:,.1f} GB for {need.n_copies} copies of {sum(need.weights.values()):,} weights, most of "
         f"them in {largest} (gradients, the optimizer's state and what a fit goes back to are copies), and "
         f"{need.batch / GB:,.1f} GB for a batch of {need.n_batch} row{'s' * (need.n_batch != 1)}. Lower batch_size, "

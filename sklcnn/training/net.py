@@ -89,7 +89,7 @@ class TrainingNet(NeuralNet):
     def _make_optimizer(self, groups):
         spec = self.spec
         return make_optimizer(
-            spec.optimizer, groups, spec.learning_rate, spec.optimizer_params, self.torch_device_, spec.owner
+            spec.optimizer, groups, spec.learning_rate, spec.optimizer_params, self.torch_device_, spec.estimator_name
         )
 
     @property

@@ -20,7 +20,12 @@ FUSED_DEVICES = {"cpu", "cuda"}
 
 
 def make_optimizer(
-    optimizer: Any, groups: list[dict], learning_rate: float, params: dict | None, device: torch.device, owner: str
+    optimizer: Any,
+    groups: list[dict],
+    learning_rate: float,
+    params: dict | None,
+    device: torch.device,
+    estimator_name: str,
 ) -> torch.optim.Optimizer:
     """Build an optimiser.
 
@@ -34,7 +39,7 @@ def make_optimizer(
     params : dict or None
         Further arguments; they override those that a name stands for.
     device : torch.device
-    owner : str
+    estimator_name : str
 
     Raises
     ------
@@ -43,7 +48,7 @@ def make_optimizer(
     """
     if "lr" in (params or {}):
         raise ValueError(
-            f"{owner}: optimizer_params={shown(params)} sets lr, which is learning_rate. Set that instead."
+            f"{estimator_name}: optimizer_params={shown(params)} sets lr, which is learning_rate. Set that instead."
         )
     cls: Any
     cls, defaults = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else (optimizer, {})
@@ -57,7 +62,7 @@ def make_optimizer(
     except (TypeError, ValueError) as error:
         known = inspect.signature(cls).parameters
         meant = "".join(did_you_mean(name, known) for name in params or {} if name not in known)
-        raise type(error)(f"{owner}: {cls.__name__} refuses {_named(params)}: {error}.{meant}") from error
+        raise type(error)(f"{estimator_name}: {cls.__name__} refuses {_named(params)}: {error}.{meant}") from error
 
 
 def _named(params):

@@ -15,7 +15,7 @@ from sklcnn.training.scores import RunningScore
 class TrainingSpec:
     """How a network is trained: the estimator's hyper-parameters of the groups optimisation and early stopping."""
 
-    owner: str
+    estimator_name: str
     optimizer: Any
     learning_rate: float
     optimizer_params: dict | None

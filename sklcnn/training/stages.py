@@ -32,7 +32,8 @@ def parameter_groups(network: Network, spec: TrainingSpec) -> list[dict]:
     if of_backbone := network.backbone_parameters():
         if isinstance(spec.optimizer, type) and issubclass(spec.optimizer, torch.optim.LBFGS):
             raise ValueError(
-                f"{spec.owner}: optimizer=LBFGS takes one learning rate for all parameters, but a backbone that "
+                f"{spec.estimator_name}: optimizer=LBFGS takes one learning rate for all parameters, but a "
+                "backbone that "
                 "trains has its own. Keep it frozen (freeze_epochs of max_epochs or more), or use another optimizer."
             )
         groups.append({"params": of_backbone, "lr_factor": spec.backbone_lr_factor})

@@ -17,7 +17,7 @@ def split(n, fraction=0.1, seed=0, *, codes=None, groups=None):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*(one row|one group) each")
         train, valid = split_rows(
-            100 + np.arange(n), fraction=fraction, codes=codes, groups=groups, seed=seed, owner="owner"
+            100 + np.arange(n), fraction=fraction, codes=codes, groups=groups, seed=seed, estimator_name="owner"
         )
     return train - 100, valid - 100
 
@@ -206,7 +206,7 @@ def test_a_warning_names_the_classes_that_cannot_be_held_out(codes, groups, mess
     with pytest.warns(UserWarning, match=rf"owner: {message}, which trains; the validation rows hold none of them"):
         train, valid = split_rows(
             np.arange(len(codes)), fraction=0.3, codes=codes, groups=groups, labels=np.array(list("abc")), seed=0,
-            owner="owner",
+            estimator_name="owner",
         )  # fmt: skip
     assert len(train) and len(valid)
 

@@ -83,6 +83,18 @@ def _example_shape(n_features):
     return (n_features,)
 
 
+def _channels_of_two_axes(shape, spec):
+    """Find the channel axis of a sample of two axes, which is a grey image or a signal of several channels."""
+    if 1 in shape:
+        return 0 if shape[0] == 1 and shape[1] != 1 else -1
+    if min(shape) > 4 and max(shape) < 8 * min(shape):
+        return None
+    raise ValueError(
+        f"{spec.estimator}: samples of shape {tuple(shape)} could be grey images or signals of several channels. Set "
+        f"spatial_dims=2 for images; for signals {_readings_as_signals(shape)}."
+    )
+
+
 def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
     """Find the channel axis of a sample's shape, and so the number of spatial axes.
 
@@ -110,23 +122,14 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
             "channels)."
         )
     if n_axes == 2 and dims is None:
-        if 1 in shape:
-            return 0 if shape[0] == 1 and shape[1] != 1 else -1
-        if min(shape) > 4 and max(shape) < 8 * min(shape):
-            return None
-        raise ValueError(
-            f"{spec.estimator}: samples of shape {tuple(shape)} could be grey images or signals of "
-            "several channels. Set "
-            f"spatial_dims=2 for images; for signals {_readings_as_signals(shape)}."
-        )
+        return _channels_of_two_axes(shape, spec)
     dims = dims or {1: 1, 2: 2, 3: 2, 4: 3}[n_axes]
     if n_axes == dims:
         return None
     if n_axes != dims + 1:
         raise ValueError(
-            f"{spec.estimator}: samples of shape {tuple(shape)} do not fit spatial_dims={dims}, which "
-            f"needs {dims} axes, "
-            "or one more for channels."
+            f"{spec.estimator}: samples of shape {tuple(shape)} do not fit spatial_dims={dims}, which needs {dims} "
+            "axes, or one more for channels."
         )
     if spec.data_format != "auto":
         return 0 if spec.data_format == "channels_first" else -1

@@ -50,6 +50,12 @@ def plain_form(X: Any, estimator: str) -> Any:
     if cells is None:
         check_one_column(X, estimator)
         return X
+    samples = _samples_in(cells, X, estimator)
+    return X if samples is None else samples
+
+
+def _samples_in(cells, X, estimator):
+    """Return the samples that the cells of a column hold; None where the cells are the samples themselves."""
     first = next((cell for cell in cells if not is_missing(cell)), None)
     if isinstance(first, list) and len(first) == 1 and isinstance(first[0], Mapping):
         cells, first = [cell[0] if isinstance(cell, list) and cell else cell for cell in cells], first[0]
@@ -60,7 +66,7 @@ def plain_form(X: Any, estimator: str) -> Any:
         check_text(first, estimator)
     if is_nested(first) and not (isinstance(X, (list, tuple)) and is_plain_sample(first)):
         return [nested_sample(cell, row) for row, cell in enumerate(cells)]
-    return X
+    return None
 
 
 def from_arrow(X: Any) -> Any:

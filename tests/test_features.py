@@ -26,8 +26,8 @@ from sklearn.utils import estimator_checks
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
-from sklcnn.network import backbones
-from sklcnn.network.backbones import N_BUILDS
+from sklcnn.network.backbones import shared
+from sklcnn.network.backbones.shared import N_BUILDS
 from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache import opening
 from sklcnn.network.feature_cache.computing import N_PASSES
@@ -262,8 +262,8 @@ def test_set_params_after_fit_leaves_transform_as_it_was(expected):
 def test_a_pickle_carries_the_weights(backbone, tmp_path, monkeypatch):
     features = CNNFeatures(backbone=backbone, **SMALL).fit(PIXELS)
     expected = features.transform(PIXELS)
-    monkeypatch.setattr(backbones, "_networks", type(backbones._networks)())
-    monkeypatch.setattr(backbones, "_read_network", None)  # nothing else to take the weights from
+    monkeypatch.setattr(shared, "_networks", BoundedCache(shared.MAX_NETWORKS))
+    monkeypatch.setattr(shared, "_read_network", None)  # nothing else to take the weights from
     monkeypatch.setattr(opening, "_memory", {})
     copied = pickle.loads(pickle.dumps(features))
     assert passes_of(lambda: assert_close(copied.transform(PIXELS), expected)) in (0, 12)
@@ -468,7 +468,7 @@ def test_another_process_takes_the_weights_from_a_pickle_and_the_features_from_a
     script = """
 import pickle, sys
 import numpy as np
-from sklcnn.network.backbones import N_BUILDS
+from sklcnn.network.backbones.shared import N_BUILDS
 from sklcnn.network.feature_cache.computing import N_PASSES
 
 features, pixels = pickle.load(open("features.pickle", "rb"))

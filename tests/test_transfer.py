@@ -24,8 +24,8 @@ from skorch.callbacks import Callback, Checkpoint, LoadInitState
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.network import backbones
-from sklcnn.network.backbones import N_BUILDS
+from sklcnn.network.backbones import downloads, load_backbone, shared
+from sklcnn.network.backbones.shared import N_BUILDS
 from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache import opening
 from sklcnn.network.feature_cache.computing import N_PASSES
@@ -211,7 +211,7 @@ def test_a_backbone_trains_after_freeze_epochs(params, default, freeze_epochs, w
 
 @pytest.mark.parametrize("augmentation", [None, "flip"])
 def test_a_frozen_backbone_keeps_every_bit_of_its_weights_file(augmentation):
-    expected = backbones.load_backbone(LITE0, "pretrained", (3, SIDE, SIDE), scale=1).network.state_dict()
+    expected = load_backbone(LITE0, "pretrained", (3, SIDE, SIDE), scale=1).network.state_dict()
     watch, estimator = watched(**LOADED, augmentation=augmentation, l1=0.1, l2=0.1)
     for found in (*watch.states, backbone_state(estimator)):
         assert same_state(found, expected)
@@ -446,7 +446,7 @@ def test_a_run_cut_off_in_either_stage_is_taken_up(params, cut_off, tmp_path):
 )
 def test_copies_carry_the_weights_and_go_on(params, freeze_epochs, duplicate, monkeypatch):
     estimator = classifier(**params, freeze_epochs=freeze_epochs, warm_start=True).fit(PIXELS, KINDS)
-    monkeypatch.setattr(backbones, "_read_network", None)  # nothing else to take weights from
+    monkeypatch.setattr(shared, "_read_network", None)  # nothing else to take weights from
     copied = duplicate(estimator)
     np.testing.assert_array_equal(outputs(copied), outputs(estimator))
     np.testing.assert_array_equal(outputs(copied.fit(PIXELS, KINDS)), outputs(estimator.fit(PIXELS, KINDS)))
@@ -752,7 +752,7 @@ def test_missing_weights_are_named(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         classifier(backbone="resnet18", backbone_weights=tmp_path / "nowhere.pth").fit(PIXELS, KINDS)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(backbones, "_reach", lambda url: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr(downloads, "reach", lambda url: (_ for _ in ()).throw(OSError("no network")))
     with pytest.raises(OSError, match=r"resnet18-\w+\.pth.*backbone_weights") as error:
         classifier(backbone="resnet18").fit(PIXELS, KINDS)
     assert str(tmp_path) in str(error.value)

@@ -14,18 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch import nn
 
-from sklcnn.network import backbones
 from sklcnn.network.backbones import (
     LITE0,
     TORCHVISION_NAMES,
     Backbone,
     check_backbone,
     default_image_size,
+    lite0,
     load_backbone,
+    shared,
 )
+from sklcnn.network.backbones.recipes import find_recipe
+from sklcnn.network.backbones.torchvision_models import builder_options
+from sklcnn.network.bounded import BoundedCache
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE_PER_FAMILY = (
@@ -56,7 +61,7 @@ HUGE = ("regnet_y_128gf", "vit_h_14")  # more than 2 GB of weights each: left ou
 
 @pytest.fixture(autouse=True)
 def _fresh_state(monkeypatch):
-    monkeypatch.setattr(backbones, "_networks", type(backbones._networks)())
+    monkeypatch.setattr(shared, "_networks", BoundedCache(shared.MAX_NETWORKS))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -153,6 +158,14 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch, missing):
 # EfficientNet-Lite0 and its weights
 
 
+def imagenet_classifier():
+    """Build EfficientNet-Lite0 with its original head, which tells 1000 kinds of picture apart."""
+    network = timm.create_model("tf_efficientnet_lite0")
+    state = torch.load(lite0.lite0_file(), map_location="cpu", weights_only=True)
+    network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
+    return network.eval()
+
+
 @pytest.mark.parametrize(("picture", "label"), [("china.jpg", 698), ("flower.jpg", 985)])
 def test_with_its_original_head_lite0_knows_the_palace_and_the_daisy(picture, label):
     from sklearn.datasets import load_sample_image
@@ -162,14 +175,14 @@ def test_with_its_original_head_lite0_knows_the_palace_and_the_daisy(picture, la
     image = functional.center_crop(functional.resize(image, [224], antialias=True), [224, 224])[None]
     backbone = load_backbone(LITE0, "pretrained", (3, 224, 224), scale=1 / 255, frozen=True)
     with torch.no_grad():
-        scores = backbones._imagenet_classifier().classifier(backbone(image))
+        scores = imagenet_classifier().classifier(backbone(image))
     assert scores.argmax().item() == label
 
 
 def test_lite0_features_are_timms_own():
     images = torch.randint(0, 256, (2, 3, 96, 96), generator=torch.Generator().manual_seed(0))
     backbone = load_backbone(LITE0, "pretrained", (3, 96, 96), scale=1 / 255, frozen=True)
-    network = backbones._imagenet_classifier()
+    network = imagenet_classifier()
     with torch.no_grad():
         expected = network.global_pool(network.forward_features((images.float() - 127) / 128))
         torch.testing.assert_close(backbone(images), expected, rtol=0, atol=ROUNDED)
@@ -179,13 +192,13 @@ def test_lite0_features_are_timms_own():
 
 
 def test_a_changed_weights_file_is_refused(monkeypatch):
-    monkeypatch.setattr(backbones, "LITE0_SHA256", "0" * 64)
+    monkeypatch.setattr(lite0, "LITE0_SHA256", "0" * 64)
     with pytest.raises(ValueError, match="SHA-256"):
         load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0)
 
 
 def test_the_wheels_file_may_be_passed_by_path():
-    path = backbones._lite0_file()
+    path = lite0.lite0_file()
     by_path = load_backbone(LITE0, path, (3, 64, 64), scale=1.0)
     assert same_weights(by_path, load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0))
 
@@ -234,8 +247,8 @@ HEADS = {
 def test_features_are_what_the_original_head_is_given(name, tmp_path):
     import torchvision
 
-    recipe, side = backbones._recipe(name), small_side(name)
-    options = backbones._torchvision_options(name, recipe.image_size[0])
+    recipe, side = find_recipe(name), small_side(name)
+    options = builder_options(name, recipe.image_size[0])
     network = torchvision.models.get_model(name, weights=None, **options).eval()
     torch.save(network.state_dict(), tmp_path / "weights.pth")
     given = []
@@ -474,20 +487,20 @@ def test_a_timm_file_in_the_hubs_cache_needs_no_network(monkeypatch, tmp_path):
 # Once a process
 
 
-def lite0(frozen, **options):
+def load_lite0(frozen, **options):
     return load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0, frozen=frozen, **options)
 
 
 def test_weights_are_read_once_a_process():
-    before = backbones.N_BUILDS.value
+    before = shared.N_BUILDS.value
     made = []
-    threads = [threading.Thread(target=lambda: made.append(lite0(frozen=True))) for _ in range(3)]
+    threads = [threading.Thread(target=lambda: made.append(load_lite0(frozen=True))) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    lite0(frozen=False)
-    assert backbones.N_BUILDS.value == before + 1
+    load_lite0(frozen=False)
+    assert shared.N_BUILDS.value == before + 1
     assert len({id(backbone.network) for backbone in made}) == 1
 
 
@@ -501,15 +514,15 @@ def test_a_changed_file_is_read_again(resnet_state, tmp_path):
 
 
 def test_few_networks_are_kept(tmp_path, resnet_state):
-    for i in range(backbones.MAX_NETWORKS + 2):
+    for i in range(shared.MAX_NETWORKS + 2):
         load_backbone("resnet18", save(resnet_state, tmp_path / f"{i}.pth"), (3, 64, 64), scale=1.0, frozen=True)
-    assert len(backbones._networks) == backbones.MAX_NETWORKS
+    assert len(shared._networks) == shared.MAX_NETWORKS
 
 
 @pytest.mark.parametrize("frozen", [True, False])
 def test_reading_weights_draws_no_random_number(frozen):
     torch.manual_seed(0)
-    lite0(frozen)
+    load_lite0(frozen)
     drawn = torch.rand(3)
     torch.manual_seed(0)
     assert torch.equal(torch.rand(3), drawn)
@@ -549,11 +562,11 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_what_one_fit_does_to_its_backbone_no_other_sees(change):
-    first, other = lite0(frozen=True), lite0(frozen=True)
+    first, other = load_lite0(frozen=True), load_lite0(frozen=True)
     expected = {key: value.clone() for key, value in other.state_dict().items()}
     fingerprint = other.fingerprint
     CHANGES[change](first)
-    for backbone in (other, lite0(frozen=True), lite0(frozen=False)):
+    for backbone in (other, load_lite0(frozen=True), load_lite0(frozen=False)):
         assert all(torch.equal(value, expected[key]) for key, value in backbone.state_dict().items())
     assert not any(parameter.requires_grad for parameter in other.parameters())
     assert not any(module.training for module in other.modules())
@@ -561,13 +574,13 @@ def test_what_one_fit_does_to_its_backbone_no_other_sees(change):
 
 
 def test_moving_a_shared_network_to_its_own_device_keeps_it_shared():
-    first, other = lite0(frozen=True), lite0(frozen=True)
+    first, other = load_lite0(frozen=True), load_lite0(frozen=True)
     first.to("cpu").to(torch.float32).to(memory_format=torch.channels_last)
     assert first.network is other.network
 
 
 def test_a_copy_that_trains_has_the_same_features_in_eval_mode():
-    frozen, free = lite0(frozen=True), lite0(frozen=False)
+    frozen, free = load_lite0(frozen=True), load_lite0(frozen=False)
     images = images_for(frozen)
     assert free.training
     assert all(parameter.requires_grad for parameter in free.parameters())
@@ -576,7 +589,7 @@ def test_a_copy_that_trains_has_the_same_features_in_eval_mode():
 
 
 def test_a_frozen_backbone_stays_in_eval_mode_without_gradients():
-    backbone = lite0(frozen=True)
+    backbone = load_lite0(frozen=True)
     nn.Sequential(backbone).train()
     before = backbone.network.bn1.running_mean.clone()
     features = backbone(images_for(backbone))
@@ -585,7 +598,7 @@ def test_a_frozen_backbone_stays_in_eval_mode_without_gradients():
 
 
 def test_gradients_reach_the_image_through_a_frozen_backbone():
-    backbone = lite0(frozen=True)
+    backbone = load_lite0(frozen=True)
     images = images_for(backbone).requires_grad_()
     backbone(images).sum().backward()
     assert images.grad.abs().sum() > 0
@@ -594,7 +607,7 @@ def test_gradients_reach_the_image_through_a_frozen_backbone():
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda backbone: pickle.loads(pickle.dumps(backbone))])
 def test_copies_and_pickles_carry_the_weights(frozen, duplicate):
-    backbone = lite0(frozen)
+    backbone = load_lite0(frozen)
     twin = duplicate(backbone)
     assert twin.network is not backbone.network
     assert same_weights(twin, backbone)
@@ -603,7 +616,7 @@ def test_copies_and_pickles_carry_the_weights(frozen, duplicate):
 
 
 def test_the_fingerprint_follows_the_weights():
-    backbone = lite0(frozen=False)
+    backbone = load_lite0(frozen=False)
     seen = {backbone.fingerprint}
     fine_tune(backbone)
     seen.add(backbone.fingerprint)

@@ -1,0 +1,74 @@
+"""Digests of networks: equal where they compute the same."""
+
+import hashlib
+import itertools
+import pickle
+import threading
+import types
+import weakref
+from io import BytesIO
+
+import numpy as np
+import torch
+
+
+def digest_state(state, description):
+    """Digest a state dict and a text."""
+    digest = hashlib.sha256(description.encode())
+    for key, tensor in state.items():
+        digest.update(f"\n{key}".encode())
+        digest.update(_digest_tensor(tensor))
+    return digest.hexdigest()
+
+
+def _digest_tensor(tensor):
+    """Digest type, shape and values, whatever the device and the memory layout."""
+    tensor = tensor.detach().cpu().contiguous()
+    digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+    digest.update(np.ascontiguousarray(tensor.reshape(-1).view(torch.uint8).numpy()))
+    return digest.digest()
+
+
+def digest_module(module, description):
+    """Digest a module of the user's: its state, its settings and the code it runs. None if it resists."""
+    buffer = BytesIO()
+    try:
+        _Digester(buffer).dump((description, module))
+    except Exception:
+        # A handle to a file or a compiled graph: no way to tell whether two of them compute the same.
+        return None
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+class _Digester(pickle.Pickler):
+    """Pickle a module into bytes that are equal for modules that compute the same.
+
+    Tensors stand for their values. Classes and functions stand for themselves, not for their names: a
+    notebook may define a class again, with another ``forward``.
+    """
+
+    def persistent_id(self, obj):
+        """Name an object that is not pickled by its attributes."""
+        if isinstance(obj, torch.Tensor):
+            return "tensor", _digest_tensor(obj)
+        if isinstance(obj, type):
+            return "class", _token(obj), _token(getattr(obj, "forward", None))
+        if isinstance(obj, types.FunctionType):
+            return "function", _token(obj)
+        return None
+
+
+_tokens: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_next_token = itertools.count()
+_tokens_lock = threading.Lock()
+
+
+def _token(obj):
+    """Return a number of an object that no other object ever has, unlike ``id``."""
+    with _tokens_lock:
+        try:
+            if obj not in _tokens:
+                _tokens[obj] = next(_next_token)
+            return _tokens[obj]
+        except TypeError:  # builtins and None cannot be redefined, nor weakly referenced
+            return repr(obj)

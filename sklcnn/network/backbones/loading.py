@@ -1,0 +1,154 @@
+"""The backbone of one fit, from a name, a module, a factory or another estimator."""
+
+import contextlib
+import copy
+import os
+
+import torch
+from torch import nn
+
+from sklcnn.network.backbones.module import Backbone, count_features, trainable_names
+from sklcnn.network.backbones.names import check_backbone
+from sklcnn.network.backbones.recipes import find_recipe
+from sklcnn.network.backbones.shared import pristine_network
+
+
+def load_backbone(backbone, weights, sample_shape, *, scale, frozen=False):
+    """Make the backbone of one fit.
+
+    Parameters
+    ----------
+    backbone : str, nn.Module or callable
+        A name, a module (copied, never changed) or a factory that is given `sample_shape`.
+    weights : "pretrained", path-like or None
+        For named backbones. None draws random weights from torch's global generator.
+    sample_shape : tuple of int
+        ``(channels, height, width)`` of the images that it will be given.
+    scale : float
+        What raw values are multiplied by: ``1 / 255`` for integers, 1 for floats in 0..1.
+    frozen : bool, default=False
+        Whether the backbone does not train, for now. If so, a named one shares its network with all others
+        of the process until `Backbone.unfreeze`; otherwise it is a copy of its own, ready to train.
+
+    Returns
+    -------
+    backbone : Backbone
+
+    Raises
+    ------
+    ValueError
+        If the backbone cannot take such images, or the weights do not fit it.
+    OSError
+        If the weights cannot be found or downloaded.
+    ModuleNotFoundError
+        If the extra that it needs is not installed.
+    """
+    check_backbone(backbone)
+    sample_shape = tuple(sample_shape)
+    if isinstance(backbone, str):
+        _check_weights(weights)
+        _check_images(backbone, sample_shape)
+        return _load_named(backbone, weights, sample_shape, scale, frozen)
+    if weights not in ("pretrained", None):
+        raise ValueError(
+            f"backbone_weights={str(weights)!r} applies to named backbones, but backbone is your own. "
+            "Load the weights into your module, or return it with them from your factory."
+        )
+    return _load_own(backbone, sample_shape, scale, frozen)
+
+
+def _load_named(name, weights, sample_shape, scale, frozen):
+    recipe = find_recipe(name)
+    if weights is None:
+        network = recipe.build().to(memory_format=torch.channels_last)
+        trainable, widths, digests = trainable_names(network), {}, None
+    else:
+        pristine = pristine_network(name, weights)
+        trainable, widths, digests = pristine.trainable, pristine.n_features, pristine.digests if frozen else None
+        network = pristine.network if frozen else copy.deepcopy(pristine.network)
+    made = Backbone(
+        network,
+        name=f"{name} {recipe.version}",
+        mean=recipe.mean,
+        std=recipe.std,
+        scale=scale,
+        trainable=trainable,
+        loaded=weights is not None,
+        shared=digests,
+    )
+    if sample_shape not in widths:
+        with _explained(f"backbone={name!r}", sample_shape, f"Pass image_size={recipe.image_size}."):
+            widths[sample_shape] = count_features(made, sample_shape)
+    made.n_features = widths[sample_shape]
+    return made.freeze() if frozen else made.unfreeze()
+
+
+def _load_own(backbone, sample_shape, scale, frozen):
+    if isinstance(backbone, nn.Module):
+        network, who = copy.deepcopy(backbone), f"backbone={type(backbone).__name__}(...)"
+    else:
+        network, who = backbone(sample_shape), f"backbone={getattr(backbone, '__name__', backbone)!r}"
+    if not isinstance(network, nn.Module):
+        raise TypeError(
+            f"{who} must return an nn.Module for a sample shape, but it returned {type(network).__name__}. "
+            "Pass a module, or a factory that makes one."
+        )
+    made = Backbone(network, name=None, scale=scale)
+    remedy = "It must map (n, *sample_shape) to features (n, d), or to feature maps that are averaged."
+    with _explained(who, sample_shape, remedy), torch.random.fork_rng(devices=[]):
+        made.n_features = count_features(made, sample_shape)
+    made._trainable = trainable_names(network)  # lazy layers have their parameters only now
+    return made.freeze() if frozen else made.unfreeze()
+
+
+def adopt_network(network, sample_shape):
+    """Make a backbone of the feature layers of a network trained here, which see samples as they come.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Maps (n, *sample_shape) to features (n, d).
+    sample_shape : tuple of int
+
+    Returns
+    -------
+    backbone : Backbone
+    """
+    made = Backbone(network, name=None, scale=1.0, trainable=trainable_names(network), loaded=True)
+    made.n_features = count_features(made, sample_shape)
+    return made
+
+
+def _check_weights(weights):
+    if weights is None or isinstance(weights, str | os.PathLike):
+        return
+    raise TypeError(
+        "backbone_weights must be 'pretrained', None or the path of a state dict, "
+        f"but it is of type {type(weights).__name__}."
+    )
+
+
+def _check_images(name, sample_shape):
+    if len(sample_shape) != 3:
+        raise ValueError(
+            f"backbone={name!r} takes images, but X has samples of shape {sample_shape} (channels first). "
+            "Pass images, or an nn.Module of your own as backbone."
+        )
+    if sample_shape[0] not in (1, 3):
+        raise ValueError(
+            f"backbone={name!r} takes grey or colour images (1 or 3 channels), but X has {sample_shape[0]} "
+            "channels. Drop the others, or pass an nn.Module of your own as backbone."
+        )
+
+
+@contextlib.contextmanager
+def _explained(who, sample_shape, remedy):
+    """Turn what a network says about samples that it cannot take into one error that names them."""
+    try:
+        yield
+    except Exception as error:
+        first_line = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"{who} failed on samples of shape {sample_shape} (channels first): "
+            f"{type(error).__name__}: {first_line} {remedy}"
+        ) from error

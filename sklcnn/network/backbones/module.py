@@ -1,0 +1,221 @@
+"""The backbone as a layer of a network."""
+
+import copy
+import itertools
+import math
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from sklcnn.network.backbones.fingerprints import digest_module, digest_state
+
+# Images that go through a backbone at once without gradients: of 224 pixels, what fits a cache best. Of pictures so
+# large that so many would take gigabytes, fewer.
+BACKBONE_BATCH, BACKBONE_POSITIONS = 32, 32 * 448**2
+
+
+def backbone_batch_size(sample_shape):
+    """Choose how many samples of a shape (channels first) go through a backbone at once without gradients."""
+    return max(1, min(BACKBONE_BATCH, BACKBONE_POSITIONS // math.prod(sample_shape[1:])))
+
+
+class Backbone(nn.Module):
+    """Map a raw batch ``(n, c, h, w)`` to pooled features ``(n, d)``.
+
+    Made by `load_backbone`. A frozen backbone stays in eval mode whatever `train` is told, and its
+    parameters take no gradients; the batch norms of one whose weights were loaded stay in eval mode always.
+    A frozen one with named weights shares its network with the rest of the process; it takes a copy of its
+    own before anything of it changes (`unfreeze`, `to` another device or dtype, `load_state_dict`). Copies
+    and pickles carry the weights.
+
+    Parameters
+    ----------
+    network : nn.Module
+    name : str or None
+        Name and version of the architecture; None for the user's own.
+    scale : float
+        What raw values are multiplied by.
+    mean, std : tuple of float, optional
+        Of each channel of images in 0..1; None for the user's own, which see images as they come.
+    trainable : frozenset of str
+        The parameters that train when it is not frozen.
+    loaded : bool, default=False
+        Whether weights were read from a file, or learnt by another estimator.
+    shared : dict or None
+        None where the network is its own; otherwise what all that share the network remember of it together.
+
+    Attributes
+    ----------
+    n_features : int
+        Length d of a row of features.
+    loaded : bool
+        Whether weights were loaded by name or path, or learnt by another estimator.
+    shareable : bool
+        Whether its features mean the same in another process: True for named backbones.
+    frozen : bool
+    """
+
+    def __init__(
+        self,
+        network,
+        *,
+        name,
+        scale,
+        mean=None,
+        std=None,
+        trainable=frozenset(),
+        loaded=False,
+        shared=None,
+    ):
+        super().__init__()
+        self.network = network
+        self.name = name
+        self.scale = float(scale)
+        self.n_features = 0
+        self.loaded = loaded
+        self.shareable = name is not None
+        self.frozen = False
+        self._trainable = trainable
+        self._shared = shared is not None
+        # By scale: the versions of the network's tensors, and the digest that was taken of them.
+        self._digests = shared if self._shared else {}
+        self.register_buffer("mean", _per_channel(mean))
+        self.register_buffer("std", _per_channel(std))
+
+    def forward(self, images):
+        """Return the features ``(n, d)`` of raw images ``(n, c, h, w)``."""
+        images = images * self.scale
+        if self.mean is not None:
+            if images.shape[1] == 1:
+                images = images.expand(-1, 3, -1, -1)  # grey: (n, 1, h, w) -> (n, 3, h, w)
+            images = (images - self.mean) / self.std
+            images = images.contiguous(memory_format=torch.channels_last)
+        return _pool(self.network(images), images.shape)
+
+    def freeze(self):
+        """Stop training: no gradients, and eval mode until `unfreeze`."""
+        self.frozen = True
+        if not self._shared:
+            self._digests = {}  # an optimiser may have changed weights behind their version
+            self.network.requires_grad_(False)
+        super().train(False)
+        return self
+
+    def unfreeze(self):
+        """Start training. The parameters may be new ones: make the optimiser afterwards."""
+        self._own()
+        self.frozen = False
+        for name, parameter in self.network.named_parameters():
+            parameter.requires_grad_(name in self._trainable)
+        return self.train()
+
+    def train(self, mode=True):
+        """Set the training mode; a frozen backbone stays in eval mode, and so do the norms of a loaded one."""
+        if self.frozen:
+            return self
+        super().train(mode)
+        if self.keeps_statistics:
+            for layer in self.network.modules():
+                if isinstance(layer, _BatchNorm):
+                    layer.eval()
+        return self
+
+    @property
+    def keeps_statistics(self):
+        """Whether batch norms normalise by the running statistics they came with, also while their weights train.
+
+        The statistics of loaded weights are of more images than fine-tuning will ever see. Measured: 600 pictures of
+        clothes, 10 epochs, thawed after 0, 3 or 7 of them: 0.85, 0.86, 0.83, by batch statistics 0.79, 0.78, 0.52.
+        """
+        return self.loaded
+
+    @property
+    def fingerprint(self):
+        """Digest of all that its features depend on, as it is now; None if that cannot be told.
+
+        For named backbones: the name, the library's version, the weights and buffers, and the scaling of
+        inputs. For the user's own: all that its pickle would hold, with this process's classes and
+        functions by identity, so that it means nothing in another process.
+        """
+        versions = [tensor._version for tensor in self.network.state_dict().values()]
+        if self.mean is not None:  # not the network's, and so not shared
+            versions += [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
+        # Only a frozen backbone remembers: an optimiser may change weights behind their version.
+        known_versions, known = self._digests.get(self.scale, (None, None))
+        if self.frozen and self.shareable and known_versions == versions:
+            return known
+        if self.shareable:
+            fingerprint = digest_state(self.state_dict(), f"{self.name} {self.scale!r}")
+        else:
+            fingerprint = digest_module(self.network, repr(self.scale))
+        if self.frozen:
+            self._digests[self.scale] = versions, fingerprint
+        return fingerprint
+
+    def _own(self):
+        """Take a copy of a network that is shared with the process, before changing it."""
+        if self._shared:
+            self.network = copy.deepcopy(self.network)
+            self._shared = False
+            self._digests = {}  # the copy's tensors count their versions anew
+
+    def _apply(self, fn, recurse=True):
+        if self._shared and _leaves_alone(fn, self.network.state_dict().values()):
+            return super()._apply(fn, recurse=False)
+        self._own()
+        self._digests = {}
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args, **kwargs):
+        # Called for this module before its children, which are then those of the copy.
+        self._own()
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def __getstate__(self):
+        """Leave out what holds in this process only: a copy has a network of its own."""
+        return {**self.__dict__, "_shared": False, "_digests": {}}
+
+
+def _per_channel(values):
+    return None if values is None else torch.tensor(values, dtype=torch.float64).float().view(1, -1, 1, 1)
+
+
+def _leaves_alone(convert, tensors):
+    """Tell whether a conversion, such as that of ``module.to``, would change nothing."""
+    with torch.no_grad():
+        pairs = ((convert(tensor), tensor) for tensor in tensors)
+        return all(
+            new is old or (new.data_ptr(), new.dtype, new.device) == (old.data_ptr(), old.dtype, old.device)
+            for new, old in pairs
+        )
+
+
+def _pool(features, batch_shape):
+    """Check what a network returned for a batch, and average feature maps over their positions."""
+    if not isinstance(features, torch.Tensor):
+        raise TypeError(
+            "backbone must return a tensor of features (n, d), "
+            f"but it returned {type(features).__name__}. Return the features alone."
+        )
+    maps = features.ndim == len(batch_shape)
+    if features.shape[:1] != batch_shape[:1] or not (features.ndim == 2 or maps):
+        raise ValueError(
+            f"backbone must map a batch of shape {tuple(batch_shape)} to features (n, d), or to feature maps "
+            f"with as many axes, but it returned shape {tuple(features.shape)}. Flatten or pool them."
+        )
+    return features.flatten(2).mean(2) if features.ndim > 2 else features
+
+
+def trainable_names(network):
+    """List the names of the parameters that train."""
+    return frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)
+
+
+def count_features(backbone, sample_shape):
+    """Run one blank image through, in eval mode, which leaves batch norm's statistics alone."""
+    tensor = next(itertools.chain(backbone.network.parameters(), backbone.network.buffers()), torch.empty(0))
+    dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
+    image = torch.zeros((1, *sample_shape), dtype=dtype, device=tensor.device)
+    with torch.no_grad():
+        return backbone.eval()(image).shape[1]

@@ -1,0 +1,80 @@
+"""Named networks with their weights read, which all frozen backbones of the process share."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sklcnn.network.backbones.module import trainable_names
+from sklcnn.network.backbones.recipes import find_recipe
+from sklcnn.network.backbones.state_dicts import load_file
+from sklcnn.network.bounded import BoundedCache
+from sklcnn.network.counting import Counter
+
+# Networks kept in memory with their weights read: enough for a search over a few backbones.
+MAX_NETWORKS = 4
+N_BUILDS = Counter()  # networks whose weights were read in this process
+
+
+@dataclass
+class Pristine:
+    """A named network as its weights left it: frozen, in eval mode, on the CPU, shared by all who ask."""
+
+    network: nn.Module
+    trainable: frozenset[str]  # parameters that train once the network is no longer frozen
+    n_features: dict[tuple[int, ...], int] = field(default_factory=dict)  # by sample shape
+    digests: dict[float, tuple[list, str]] = field(default_factory=dict)  # of the weights, by scale
+
+
+_networks: BoundedCache = BoundedCache(MAX_NETWORKS)
+
+_ZEROS = {
+    torch.ops.aten.randn.default: torch.ops.aten.zeros.default,
+    torch.ops.aten.rand.default: torch.ops.aten.zeros.default,
+}
+
+
+class _NoDraws(TorchDispatchMode):
+    """Build networks without drawing the random weights that a file is about to replace.
+
+    It saves time, and it leaves the global generator alone, so that a fit draws the same numbers whether
+    or not another fit has read the network before it.
+    """
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func in _ZEROS:
+            func = _ZEROS[func]
+        elif torch.Tag.nondeterministic_seeded in func.tags and func._schema.is_mutable:
+            return args[0].zero_()
+        return func(*args, **(kwargs or {}))
+
+
+def pristine_network(name, weights):
+    """Return the network of a name and its weights, read at most once a process."""
+    key = (name, *_weights_identity(weights))
+    return _networks.find_or_make(key, lambda: _read_network(find_recipe(name), weights))
+
+
+def _weights_identity(weights):
+    if weights == "pretrained":
+        return ("pretrained",)
+    path = Path(weights)
+    try:
+        status = path.stat()
+    except OSError:
+        return (str(path),)  # reading it gives the error
+    return str(path.resolve()), status.st_mtime_ns, status.st_size
+
+
+def _read_network(recipe, weights):
+    with _NoDraws():
+        if weights == "pretrained":
+            network = recipe.build_pretrained()
+        else:
+            network = load_file(recipe.build(), weights, recipe.name, recipe.head, recipe.rename)
+    N_BUILDS.add()
+    trainable = trainable_names(network)
+    network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return Pristine(network, trainable)

@@ -142,10 +142,8 @@ def find_baseline(module, inputs, baseline):
                 f"baseline holds {len(values)} numbers, but the samples have {n_channels} "
                 f"channel{'s' * (n_channels > 1)}. Pass one number, or one a channel."
             )
-    elif hasattr(module, "standardize"):
-        values = module.standardize.mean.reshape(-1).to(inputs)
-    elif getattr(getattr(module, "backbone", None), "mean", None) is not None:
-        values = module.backbone.mean.reshape(-1).to(inputs) / module.backbone.scale
+    elif module.input_means is not None:
+        values = module.input_means.to(inputs)
         values = values if len(values) == n_channels else values.mean(0, keepdim=True)
     else:
         values = inputs.movedim(1, -1).flatten(0, -2).mean(0)

@@ -56,6 +56,15 @@ class Network(nn.Sequential):
         """The layers after the backbone, which share its parameters; all layers where there is no backbone."""
         return self[1:] if self.has_backbone else self  # type: ignore[return-value]
 
+    @property
+    def input_means(self) -> torch.Tensor | None:
+        """The mean of each channel (c,) of what the network, or its backbone, was trained on; None if unknown."""
+        if self.has_backbone:
+            mean = self._backbone.mean
+            return None if mean is None else mean.reshape(-1) / self._backbone.scale
+        standardize: Any = self._modules.get("standardize")
+        return None if standardize is None else standardize.mean.reshape(-1)
+
     def backbone_parameters(self) -> list[nn.Parameter]:
         """List the parameters of the backbone that train."""
         return trained_parameters(self._backbone) if self.has_backbone else []

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from sklcnn.deploy.convertible import OnnxConvertible
 from sklcnn.donors import find_donor
 from sklcnn.fitting.data import Given
 from sklcnn.fitting.fit import fit, partial_fit
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class BaseCNN(PlainStateMixin, CallbackSupportMixin, CNNParameters):
+class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParameters):
     """What classifier and regressor share; a subclass says what its targets are."""
 
     _fitted = cast("Any", None)  # the one thing that fitting sets

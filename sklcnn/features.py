@@ -16,6 +16,7 @@ from sklcnn.data.reading import read_again, read_inputs
 from sklcnn.data.schema import InputSpec
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.declarations import parameter
+from sklcnn.deploy.convertible import OnnxConvertible
 from sklcnn.donors import check_donor, find_donor, lend_backbone
 from sklcnn.fitting.fitted import Columns, FittedFeatures
 from sklcnn.fitting.guards import FittedAttribute
@@ -54,6 +55,7 @@ class CNNFeatures(
     PlainStateMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
+    OnnxConvertible,
     InputParameters,
     BackboneParameters,
     ComputeParameters,

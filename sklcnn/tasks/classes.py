@@ -109,6 +109,15 @@ class Classes(Task):
         """
         return softmax(outputs.astype(np.float64), axis=1)
 
+    def answers(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the code of the most probable class (n,), and the probabilities (n, k)."""
+        return {"label": outputs.argmax(1), "probabilities": outputs.double().softmax(1).float()}
+
+    @property
+    def lookup(self) -> np.ndarray:
+        """The labels."""
+        return self.classes
+
     def log_probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Return the logarithm of the probability of each class, (n, k)."""
         return log_softmax(outputs.astype(np.float64), axis=1)

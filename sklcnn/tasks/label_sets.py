@@ -97,6 +97,10 @@ class LabelSets(Task):
         """Return the probability of each label by itself, (n, k)."""
         return expit(outputs.astype(np.float64))
 
+    def answers(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the indicators of the labels more probable than not, and the probabilities, both (n, k)."""
+        return {"label": (outputs > 0).long(), "probabilities": outputs.double().sigmoid().float()}
+
     def log_probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """Return the logarithm of the probability of each label, (n, k)."""
         return log_expit(outputs.astype(np.float64))

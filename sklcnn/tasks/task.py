@@ -136,6 +136,18 @@ class Task(ABC):
     def readable(self, outputs: np.ndarray) -> np.ndarray:
         """Turn raw outputs into what a person reads of each, (n, k): its probability, or its value."""
 
+    @abstractmethod
+    def answers(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Turn raw outputs into what a file of the network gives, by the names that skl2onnx gives them.
+
+        Labels that `lookup` holds are given as their codes.
+        """
+
+    @property
+    def lookup(self) -> np.ndarray | None:
+        """The labels whose codes `answers` gives under "label"; None where it gives none."""
+        return None
+
     def explained(self, outputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Return of raw outputs (n, k) what gradients explain, one number a row, (n,)."""
         return outputs.gather(1, codes[:, None])[:, 0]

@@ -99,6 +99,12 @@ class Values(Task):
         """Return the values (n, k) in the user's units."""
         return self.decode(outputs).reshape(len(outputs), -1)
 
+    def answers(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Return the values (n, k) in the user's units, in float64 where float32 would lose digits."""
+        deviation, mean = (torch.tensor(values.tolist(), dtype=torch.float64) for values in (self.deviation, self.mean))
+        values = outputs.double() * deviation + mean
+        return {"variable": values.float() if self._float32_holds else values}
+
     def explained(self, outputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Return a value in the user's units."""
         deviation, mean = (torch.from_numpy(values).to(outputs)[codes] for values in (self.deviation, self.mean))

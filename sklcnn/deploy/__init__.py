@@ -1,0 +1,1 @@
+"""Fitted estimators as ONNX files, which run without Python or torch."""

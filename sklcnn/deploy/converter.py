@@ -1,0 +1,170 @@
+"""The converter that skl2onnx calls: registered for the estimators there are when it is imported; others find it.
+
+Classifiers give `label` and `probabilities` as tensors whatever the option `zipmap` says, which turns probabilities
+into dictionaries elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from skl2onnx import update_registered_converter
+from skl2onnx.common import data_types
+
+from sklcnn.deploy.convertible import OnnxConvertible
+from sklcnn.deploy.graph import OLDEST_OPSET, add_graph, graph_of
+from sklcnn.deploy.program import Program, answers_of, example_input, input_shape
+from sklcnn.deploy.source import Source, source_of
+from sklcnn.wording import shown
+
+TENSOR_TYPES = {
+    np.dtype(name): kind
+    for name, kind in {
+        "float32": data_types.FloatTensorType,
+        "float64": data_types.DoubleTensorType,
+        "uint8": data_types.UInt8TensorType,
+        "int8": data_types.Int8TensorType,
+        "int32": data_types.Int32TensorType,
+        "int64": data_types.Int64TensorType,
+        "bool": data_types.BooleanTensorType,
+    }.items()
+}
+# The format of a table whose columns come one by one.
+COLUMNS_DTYPE = np.dtype(np.float32)
+
+
+def register(cls: type) -> None:
+    """Tell skl2onnx of an estimator class."""
+    from sklearn.base import ClassifierMixin
+
+    options = {"zipmap": [True, False]} if issubclass(cls, ClassifierMixin) else None
+    update_registered_converter(cls, alias_of(cls), set_shapes, convert, parser=parse, options=options)
+
+
+def alias_of(cls: type) -> str:
+    """Return the name by which skl2onnx knows an estimator class."""
+    return f"Sklcnn{cls.__module__}.{cls.__qualname__}"
+
+
+def known_classes(cls: type = OnnxConvertible) -> Iterator[type]:
+    """Yield the estimator classes that there are."""
+    subclass: type
+    for subclass in cls.__subclasses__():
+        yield subclass
+        yield from known_classes(subclass)
+
+
+def parser_of(estimator: Any) -> Callable:
+    """Return a parser for an estimator whose class skl2onnx does not know yet; it will know it from now on."""
+    register(type(estimator))
+    return lambda scope, inputs: _declare_outputs(scope, estimator, inputs)
+
+
+def parse(scope: Any, model: Any, inputs: list, custom_parsers: Any = None) -> list:
+    """Declare an estimator's outputs."""
+    operator = scope.declare_local_operator(alias_of(type(model)), model)
+    operator.inputs = inputs
+    for variable in _declare_outputs(scope, model, inputs):
+        operator.outputs.append(variable)
+    return operator.outputs
+
+
+def _declare_outputs(scope, model, inputs):
+    types = _output_types(source_of(model), _input_dtype(model, inputs))
+    return [scope.declare_local_variable(name, kind) for name, kind in types.items()]
+
+
+def set_shapes(operator: Any) -> None:
+    """Set types and shapes of an operator's outputs."""
+    model = operator.raw_operator
+    types = _output_types(source_of(model), _input_dtype(model, operator.inputs))
+    for variable, kind in zip(operator.outputs, types.values(), strict=True):
+        variable.type = kind
+
+
+def _output_types(source: Source, input_dtype: np.dtype) -> dict[str, Any]:
+    types = {}
+    for name, answer in answers_of(source, input_dtype).items():
+        dtype = np.dtype(str(answer.dtype).removeprefix("torch."))
+        kind = TENSOR_TYPES[dtype]
+        if name == "label" and source.labels is not None:
+            kind = data_types.StringTensorType if source.labels.dtype == object else TENSOR_TYPES[source.labels.dtype]
+        types[name] = kind([None, *answer.shape[1:]])
+    return types
+
+
+def _input_dtype(model, inputs) -> np.dtype:
+    """Return the format of what an estimator is given."""
+    if len(inputs) > 1:
+        return COLUMNS_DTYPE
+    for dtype, kind in TENSOR_TYPES.items():
+        if isinstance(inputs[0].type, kind):
+            return dtype
+    name = type(model).__name__
+    if isinstance(inputs[0].type, data_types.StringTensorType):
+        raise TypeError(
+            f"{name}: an ONNX file opens no pictures, so that X cannot be paths or texts. Export the {name} by itself: "
+            "the file takes arrays of pixels."
+        )
+    raise TypeError(f"{name}: X is {shown(inputs[0].type)}, which ONNX has no numbers in. Pass an array of numbers.")
+
+
+def convert(scope: Any, operator: Any, container: Any) -> None:
+    """Add an estimator's network, with all that it does before and after, to the graph that skl2onnx builds.
+
+    Raises
+    ------
+    ValueError
+        If torch cannot export it, or the opset is older than its exporter's.
+    """
+    model = operator.raw_operator
+    source, input_dtype = source_of(model), _input_dtype(model, operator.inputs)
+    opset = container.target_opset_any_domain("")
+    if opset < OLDEST_OPSET:
+        raise ValueError(
+            f"{source.name}: target_opset={opset} is too old for a network, whose exporter writes opset "
+            f"{OLDEST_OPSET} and later. Pass one of those, or none."
+        )
+    names = list(answers_of(source, input_dtype))
+    free = [axis for axis, size in enumerate((None, *input_shape(source.schema))) if size is None]
+    graph = graph_of(Program(source, input_dtype), example_input(source.schema, input_dtype), free, names, opset)
+    outputs = [variable.full_name for variable in operator.outputs]
+    labels = source.labels
+    if labels is not None:
+        codes, place = scope.get_unique_variable_name("codes"), names.index("label")
+        outputs[place], label_name = codes, outputs[place]
+        _add_labels(labels, codes, label_name, scope, container)
+    add_graph(graph, scope, container, _joined_inputs(operator, scope, container), outputs)
+
+
+def _add_labels(labels, codes, label_name, scope, container):
+    """Look labels up by their codes."""
+    from onnx.helper import make_tensor, np_dtype_to_tensor_dtype
+
+    kind = np_dtype_to_tensor_dtype(labels.dtype)
+    values = [label.encode() for label in labels] if labels.dtype == object else labels
+    table = scope.get_unique_variable_name("labels")
+    container.initializers.append(make_tensor(table, kind, labels.shape, values))
+    container.add_node("Gather", [table, codes], [label_name], op_version=13, axis=0, name=label_name)
+
+
+def _joined_inputs(operator, scope, container):
+    """Return the name of the one input; the columns of a table are joined to one."""
+    names = [variable.full_name for variable in operator.inputs]
+    if len(names) == 1:
+        return names[0]
+    from onnx import TensorProto
+
+    columns = []
+    for name in names:
+        columns.append(scope.get_unique_variable_name("column"))
+        container.add_node("Cast", [name], columns[-1:], op_version=13, to=TensorProto.FLOAT, name=columns[-1])
+    table = scope.get_unique_variable_name("table")
+    container.add_node("Concat", columns, [table], op_version=13, axis=1, name=table)
+    return table
+
+
+for _cls in known_classes():
+    register(_cls)

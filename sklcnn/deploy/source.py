@@ -1,0 +1,85 @@
+"""What a file is made from: the parts of a fitted estimator that compute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+
+from sklcnn.data.schema import InputSchema
+from sklcnn.wording import shown
+
+
+@dataclass(frozen=True)
+class Source:
+    """The parts of a fitted estimator that compute.
+
+    Attributes
+    ----------
+    name : str
+        Of the estimator's class.
+    network : nn.Module
+        Maps (n, c, *spatial) to raw outputs (n, k).
+    schema : InputSchema
+    precision : str
+    n_outputs : int
+    answers : callable
+        Maps raw outputs to a dict of what the file gives, by name.
+    lookup : ndarray or None
+        The labels whose codes are given under "label".
+    """
+
+    name: str
+    network: Any
+    schema: InputSchema
+    precision: str
+    n_outputs: int
+    answers: Callable[[torch.Tensor], dict[str, torch.Tensor]]
+    lookup: np.ndarray | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the network in the file: few of ONNX's runtimes compute in bfloat16, for which float32 stands."""
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """The labels as ONNX holds them: text, integers or floats.
+
+        Raises
+        ------
+        TypeError
+            If they are none of those.
+        """
+        if self.lookup is None:
+            return None
+        values = np.array(self.lookup.tolist())
+        if values.ndim != 1 or values.dtype.kind not in "Uiubf" or not np.all(values == self.lookup):
+            raise TypeError(
+                f"{self.name}: a file holds labels that are texts or numbers, but the classes are "
+                f"{shown(self.lookup.tolist())}. Fit on their names, such as y.astype(str)."
+            )
+        return values.astype({"U": object, "f": np.float64}.get(values.dtype.kind, np.int64))
+
+
+def source_of(estimator: Any) -> Source:
+    """Return the parts of a fitted CNNClassifier, CNNRegressor or CNNFeatures that compute.
+
+    Raises
+    ------
+    NotFittedError
+    """
+    check_is_fitted(estimator)
+    name, fitted = type(estimator).__name__, estimator._fitted
+    if hasattr(fitted, "task"):
+        task = fitted.task
+        return Source(
+            name, fitted.network, fitted.schema, fitted.spec.precision, task.n_outputs, task.answers, task.lookup
+        )
+    return Source(
+        name, fitted.backbone, fitted.schema, fitted.precision, fitted.n_features, lambda values: {"variable": values}
+    )

@@ -1,0 +1,190 @@
+"""Laws of exported files: they give what the estimator gives, in any number of rows, or they are not written."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import skl2onnx
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from torch import nn
+
+from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor, __version__, export_onnx
+from sklcnn.deploy import export
+
+RANDOM = np.random.RandomState(0)
+SIGNALS = RANDOM.rand(24, 20).astype("float32")
+IMAGES = RANDOM.rand(24, 8, 9, 3).astype("float32")
+VOLUMES = RANDOM.rand(24, 5, 6, 7, 1).astype("float32")
+PIXELS = RANDOM.randint(0, 256, (24, 12, 14, 3)).astype("uint8")
+CLASSES, VALUES = np.arange(24) % 3, 1000 + RANDOM.rand(24)
+NAMES = np.array(["ape", "bee", "cat"])[CLASSES]
+QUICK = {"filters": 3, "dense_units": 4, "max_epochs": 2, "random_state": 0}
+
+
+def small_backbone(sample_shape):
+    return nn.Sequential(nn.Conv2d(sample_shape[0], 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
+
+
+FAST = {
+    "signals": lambda: (CNNClassifier(**QUICK, pooling="avg", activation="gelu").fit(SIGNALS, NAMES), SIGNALS),
+    "flat rows": lambda: (
+        CNNClassifier(**QUICK, input_shape=(4, 5), spatial_dims=2, batch_norm=True).fit(SIGNALS, CLASSES), SIGNALS,
+    ),
+    "volumes": lambda: (CNNRegressor(**QUICK, kernel_size=2, global_pooling="max").fit(VOLUMES, VALUES), VOLUMES),
+    "several labels": lambda: (CNNClassifier(**QUICK).fit(IMAGES, RANDOM.rand(24, 4) > 0.5), IMAGES),
+    "resized pixels": lambda: (
+        CNNClassifier(**QUICK, image_size=(7, 9), block="residual").fit(PIXELS, CLASSES), PIXELS,
+    ),
+    "steps before": lambda: (make_pipeline(StandardScaler(), CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES), SIGNALS),
+    "steps behind": lambda: (
+        make_pipeline(CNNFeatures(backbone=small_backbone, random_state=0), LogisticRegression()).fit(IMAGES, NAMES),
+        IMAGES,
+    ),
+}  # fmt: skip
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "elu")
+SLOW = {
+    **{
+        f"{activation}, {pooling}, {padding}, {block}": lambda a=activation, p=pooling, d=padding, b=block: (
+            CNNClassifier(**QUICK, activation=a, pooling=p, padding=d, block=b).fit(IMAGES, CLASSES), IMAGES,
+        )
+        for number, activation in enumerate(ACTIVATIONS)
+        for pooling in ("max", "avg", None)[number % 3 :][:2]
+        for padding in ("same", "valid")
+        for block in ("plain", "residual", "inception")
+    },
+    "several values": lambda: (CNNRegressor(**QUICK).fit(SIGNALS, SIGNALS[:, :3]), SIGNALS),
+    "float64": lambda: (CNNRegressor(**QUICK, precision="float64").fit(SIGNALS, VALUES), SIGNALS),
+    "channels first": lambda: (
+        CNNClassifier(**QUICK, data_format="channels_first").fit(np.moveaxis(IMAGES, -1, 1), CLASSES),
+        np.moveaxis(IMAGES, -1, 1),
+    ),
+    "frozen lite0": lambda: (
+        CNNClassifier(**QUICK, backbone="efficientnet_lite0", image_size=32).fit(PIXELS, CLASSES), PIXELS,
+    ),
+    "tuned lite0": lambda: (
+        CNNClassifier(**QUICK, backbone="efficientnet_lite0", image_size=32, freeze_epochs=1).fit(PIXELS, CLASSES),
+        PIXELS,
+    ),
+    "features of lite0": lambda: (CNNFeatures(image_size=32).fit(PIXELS), PIXELS),
+}  # fmt: skip
+
+
+def run(path, X):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, {session.get_inputs()[0].name: X}), strict=True))
+
+
+@pytest.mark.parametrize(
+    "make", [*FAST.values(), *(pytest.param(make, marks=pytest.mark.slow) for make in SLOW.values())],
+    ids=[*FAST, *SLOW],
+)  # fmt: skip
+def test_a_file_gives_what_the_estimator_gives_for_any_number_of_rows(make, tmp_path):
+    estimator, X = make()
+    path = export_onnx(estimator, tmp_path / "model.onnx")
+    assert [file.name for file in tmp_path.iterdir()] == ["model.onnx"]
+    for rows in (X, X[:1]):
+        found = run(path, rows)
+        if hasattr(estimator, "predict_proba"):
+            np.testing.assert_allclose(found["probabilities"], estimator.predict_proba(rows), rtol=0, atol=1e-4)
+            np.testing.assert_array_equal(found["label"], estimator.predict(rows))
+        else:
+            method = estimator.predict if hasattr(estimator, "predict") else estimator.transform
+            expected = method(rows)
+            np.testing.assert_allclose(found["variable"].reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_file_says_what_it_takes_and_what_made_it(tmp_path):
+    cnn, _ = FAST["signals"]()
+    model = onnx.load(export_onnx(cnn, tmp_path / "model.onnx"))
+    said = {entry.key: entry.value for entry in model.metadata_props}
+    assert said["sklcnn_version"] == __version__
+    assert json.loads(said["labels"]) == ["ape", "bee", "cat"]
+    assert json.loads(said["sample_shape"]) == [1, 20]
+    assert (json.loads(said["input_shape"]), said["input_dtype"]) == ([None, 20], "float32")
+
+
+def test_the_format_of_x_is_that_of_fit_or_what_is_asked_for(tmp_path):
+    cnn, X = FAST["resized pixels"]()
+    session = onnxruntime.InferenceSession(export_onnx(cnn, tmp_path / "model.onnx"))
+    assert session.get_inputs()[0].type == "tensor(uint8)"
+    signals, X = FAST["signals"]()
+    path = export_onnx(signals, tmp_path / "wide.onnx", input_dtype=np.float64)
+    np.testing.assert_allclose(run(path, X.astype(float))["probabilities"], signals.predict_proba(X), rtol=0, atol=1e-4)
+    with pytest.raises(TypeError, match="input_dtype=complex128 is no format"):
+        export_onnx(signals, tmp_path / "other.onnx", input_dtype=complex)
+
+
+def test_skl2onnx_converts_it_as_it_does_any_other_estimator():
+    pipeline, X = FAST["steps before"]()
+    model = skl2onnx.to_onnx(pipeline, X[:1], target_opset=18, options={"zipmap": False})
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    found = dict(zip(("label", "probabilities"), session.run(None, {"X": X}), strict=True))
+    np.testing.assert_allclose(found["probabilities"], pipeline.predict_proba(X), rtol=0, atol=1e-4)
+
+
+def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
+    cnn, _ = FAST["signals"]()
+    path = tmp_path / "model.onnx"
+    path.write_text("the old one")
+    monkeypatch.setattr(export, "TOLERANCE", -1.0)
+    with pytest.raises(ValueError, match=r"does not agree with CNNClassifier: it differs by .* Nothing was written"):
+        export_onnx(cnn, path)
+    assert path.read_text() == "the old one"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+class Branching(nn.Module):
+    def forward(self, images):
+        return images.flatten(1) if float(images.sum()) > 0 else -images.flatten(1)
+
+
+REFUSED = {
+    "not fitted": (CNNClassifier(), NotFittedError, "not fitted"),
+    "another estimator": (LogisticRegression(), TypeError, "takes a CNNClassifier.*skl2onnx.to_onnx"),
+    "a step without converter": (
+        make_pipeline(FunctionTransformer(np.log1p), CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES),
+        Exception, "FunctionTransformer",
+    ),
+    "a module that branches": (
+        CNNClassifier(**QUICK, backbone=Branching()).fit(IMAGES, CLASSES), ValueError,
+        "torch cannot export the network to ONNX: .*must run without branches",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_exported_is_refused_in_words(name, tmp_path):
+    estimator, error, words = REFUSED[name]
+    with pytest.raises(error, match=words):
+        export_onnx(estimator, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("sklcnn.deploy.extras.find_spec", lambda name: None if name == "skl2onnx" else name)
+    with pytest.raises(ModuleNotFoundError, match=r'needs skl2onnx.*pip install "sklcnn\[onnx\]"'):
+        export_onnx(FAST["signals"]()[0], tmp_path / "model.onnx")
+
+
+@pytest.mark.slow
+def test_a_corrupted_file_raises_or_computes_and_runs_nothing(tmp_path):
+    cnn, X = FAST["signals"]()
+    data = export_onnx(cnn, tmp_path / "model.onnx").read_bytes()
+    for number in range(300):
+        random = np.random.RandomState(number)
+        corrupted = bytearray(data)
+        if number % 5 == 0:
+            corrupted = corrupted[: random.randint(len(data))]
+        else:
+            corrupted[random.randint(len(data))] = random.randint(256)
+        try:
+            session = onnxruntime.InferenceSession(bytes(corrupted))
+            session.run(None, {session.get_inputs()[0].name: X})
+        except Exception as error:
+            assert str(error)

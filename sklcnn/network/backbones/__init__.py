@@ -7,11 +7,11 @@ torchvision with their classifier cut off; the user's own are taken as they are.
 
 from sklcnn.network.backbones.loading import adopt_network, load_backbone
 from sklcnn.network.backbones.module import Backbone, backbone_batch_size
-from sklcnn.network.backbones.names import LITE0, TORCHVISION_NAMES, check_backbone
+from sklcnn.network.backbones.names import LITE, TORCHVISION_NAMES, check_backbone
 from sklcnn.network.backbones.recipes import default_image_size
 
 __all__ = [
-    "LITE0",
+    "LITE",
     "TORCHVISION_NAMES",
     "Backbone",
     "adopt_network",

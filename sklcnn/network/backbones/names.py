@@ -7,7 +7,7 @@ from torch import nn
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
-LITE0 = "efficientnet_lite0"
+LITE = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
 TIMM = "timm/"  # before the name of a timm model
 # A literal list, so that a name is checked without importing torchvision; a test keeps the two equal.
 TORCHVISION_NAMES = tuple(
@@ -51,7 +51,7 @@ def check_backbone(backbone):
             "backbone must be None, a name, an nn.Module or a factory that is given the sample shape; "
             f"got {shown(backbone)}. Pass a name such as 'efficientnet_lite0'."
         )
-    if backbone == LITE0 or backbone in TORCHVISION_NAMES:
+    if backbone in LITE or backbone in TORCHVISION_NAMES:
         return
     if backbone.startswith(TIMM):
         if not re.fullmatch(r"timm/[A-Za-z0-9_.\-]+", backbone):
@@ -61,6 +61,6 @@ def check_backbone(backbone):
             )
         return
     raise ValueError(
-        f"backbone must be {LITE0!r}, the name of a torchvision classification model or 'timm/NAME', "
-        f"but got {shown(backbone)}.{did_you_mean(backbone, (LITE0, *TORCHVISION_NAMES, None))}"
+        f"backbone must be {LITE[0]!r}, the name of a torchvision classification model or 'timm/NAME', "
+        f"but got {shown(backbone)}.{did_you_mean(backbone, (*LITE, *TORCHVISION_NAMES, None))}"
     )

@@ -1,15 +1,15 @@
 """The recipe of each named backbone, by where it comes from."""
 
-from sklcnn.network.backbones.lite0 import lite0_recipe
-from sklcnn.network.backbones.names import LITE0, TIMM, check_backbone
+from sklcnn.network.backbones.lite import lite_recipe
+from sklcnn.network.backbones.names import LITE, TIMM, check_backbone
 from sklcnn.network.backbones.timm_models import timm_recipe
 from sklcnn.network.backbones.torchvision_models import torchvision_recipe
 
 
 def find_recipe(name):
     """Return what is known of a named backbone."""
-    if name == LITE0:
-        return lite0_recipe()
+    if name in LITE:
+        return lite_recipe(name)
     return timm_recipe(name) if name.startswith(TIMM) else torchvision_recipe(name)
 
 

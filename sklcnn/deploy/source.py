@@ -25,7 +25,6 @@ class Source:
     network : nn.Module
         Maps (n, c, *spatial) to raw outputs (n, k).
     schema : InputSchema
-    precision : str
     n_outputs : int
     answers : callable
         Maps raw outputs to a dict of what the file gives, by name.
@@ -36,15 +35,17 @@ class Source:
     name: str
     network: Any
     schema: InputSchema
-    precision: str
     n_outputs: int
     answers: Callable[[torch.Tensor], dict[str, torch.Tensor]]
     lookup: np.ndarray | None = None
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the network in the file: few of ONNX's runtimes compute in bfloat16, for which float32 stands."""
-        return torch.float64 if self.precision == "float64" else torch.float32
+        """Of the network in the file: float32, whatever it was trained in.
+
+        ONNX's runtimes have convolutions of no other format in common; whether it agrees with the estimator is tried.
+        """
+        return torch.float32
 
     @property
     def labels(self) -> np.ndarray | None:
@@ -77,9 +78,5 @@ def source_of(estimator: Any) -> Source:
     name, fitted = type(estimator).__name__, estimator._fitted
     if hasattr(fitted, "task"):
         task = fitted.task
-        return Source(
-            name, fitted.network, fitted.schema, fitted.spec.precision, task.n_outputs, task.answers, task.lookup
-        )
-    return Source(
-        name, fitted.backbone, fitted.schema, fitted.precision, fitted.n_features, lambda values: {"variable": values}
-    )
+        return Source(name, fitted.network, fitted.schema, task.n_outputs, task.answers, task.lookup)
+    return Source(name, fitted.backbone, fitted.schema, fitted.n_features, lambda values: {"variable": values})

@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.utils import check_consistent_length, column_or_1d
 
 from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
+from sklcnn.data.targets import are_foreign_labels
 from sklcnn.declarations import parameter
 from sklcnn.fitting.data import Given
 from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime
@@ -135,6 +137,25 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_label = True
         return tags
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Compute the accuracy of the predictions; of an indicator matrix, the share of rows with all labels right.
+
+        Parameters
+        ----------
+        X : array-like
+        y : array-like of shape (n,) or (n, n_labels)
+        sample_weight : array-like of shape (n,) or None
+
+        Returns
+        -------
+        score : float
+        """
+        if not are_foreign_labels(y):
+            return super().score(X, y, sample_weight)
+        predicted = self.predict(X)
+        check_consistent_length(y, predicted)
+        return float(np.average(predicted == column_or_1d(y), weights=sample_weight))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each class.

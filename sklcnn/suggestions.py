@@ -22,6 +22,7 @@ OTHER_NAMES: dict[str | None, str] = {
     "squared_error": "mse l2 meansquarederror meansquaredloss squaredloss leastsquares rmse",
     "absolute_error": "mae l1 meanabsoluteerror absoluteloss",
     "huber": "smoothl1 smoothl1loss huberloss",
+    "quantile": "pinball pinballloss quantileloss quantileregression median",
     # scores
     "loss": "validationloss lossval testloss",
     "accuracy": "acc categoricalaccuracy sparsecategoricalaccuracy binaryaccuracy",
@@ -44,7 +45,12 @@ OTHER_NAMES: dict[str | None, str] = {
     "one_cycle": "1cycle onecyclepolicy superconvergence",
     "cosine": "cosineannealing cosinedecay cosineannealingwarmrestarts",
     "reduce_on_plateau": "plateau reducelronplateau adaptive",
+    "ema": "exponentialmovingaverage emamodel modelema polyak",
+    "swa": "stochasticweightaveraging averagedmodel",
     # layers
+    "plain": "vgg vggblock sequential conv convolution basic",
+    "residual": "resnet res resblock resnetblock basicblock bottleneck shortcut skip skipconnection",
+    "inception": "googlenet inceptionmodule inceptiontime",
     "silu": "swish hardswish",
     "sigmoid": "logistic",
     "leaky_relu": "lrelu",

@@ -35,11 +35,14 @@ MEANT = [
         "data_format": {"NCHW": "channels_first", "channel_last": "channels_last"},
         "class_weight": {"Balanced": "balanced"},
         "max_epochs": {"Auto": "auto"},
+        "block": {"ResNet": "residual", "skip_connection": "residual", "GoogLeNet": "inception", "vgg": "plain"},
+        "weight_averaging": {"EMA": "ema", "AveragedModel": "swa"},
     }.items()
     for given, meant in pairs.items()
 ] + [
     (CNNRegressor, "loss", "mse", "squared_error"),
     (CNNRegressor, "loss", "L1Loss", "absolute_error"),
+    (CNNRegressor, "loss", "pinball_loss", "quantile"),
     (CNNRegressor, "scoring", "mse", "neg_mean_squared_error"),
     (CNNRegressor, "scoring", "mean_squared_error", "neg_mean_squared_error"),
     (CNNFeatures, "backbone", "ResNet18", "resnet18"),

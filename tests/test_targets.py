@@ -1,6 +1,7 @@
 """Laws of targets: what y may be, what of it comes back, and what sample and class weights may be."""
 
 import warnings
+from datetime import date
 from decimal import Decimal
 
 import numpy as np
@@ -63,6 +64,18 @@ def test_predicted_labels_are_labels_as_given(kind):
     assert np.isin(predicted, net.classes_).all()
     assert {type(label) for label in predicted.tolist()} <= {type(label) for label in y.tolist()}
     np.testing.assert_array_equal(predicted, net.classes_[net.predict_proba(X).argmax(1)])
+
+
+@pytest.mark.parametrize(
+    "labels", [[Decimal(1), Decimal(2)], [date(2020, 1, 1), date(2021, 1, 1)], [10**30, 10**31]], ids=str
+)
+def test_labels_of_any_type_that_sorts_are_scored(labels):
+    y = np.array(labels, dtype=object)[np.arange(N) % 2]
+    cnn, weights = classify(y), np.arange(N)
+    assert cnn.score(X, cnn.predict(X)) == 1
+    assert cnn.score(X, y, weights) == np.average(cnn.predict(X) == y, weights=weights)
+    with pytest.raises(ValueError, match=rf"take no labels of type {type(labels[0]).__name__}: pass y as texts"):
+        classify(y, early_stopping=True, validation_fraction=0.5, scoring="accuracy")
 
 
 @pytest.mark.parametrize("kind", [name for name in ARRAYS if name != "bool"])

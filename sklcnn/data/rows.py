@@ -67,7 +67,7 @@ def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any,
     ValueError
         If a weight is not usable.
     """
-    if not hasattr(X, "__len__"):  # reading says what is wrong with such an X
+    if not hasattr(X, "__len__") or getattr(X, "is_nested", False):  # reading says what is wrong with such an X
         return X, None
     weights = check_weights(sample_weight, _num_samples(X), estimator)
     if weights is None or np.all(weights > 0):
@@ -98,7 +98,7 @@ def check_rows_first(X: Any, y: Any, estimator: str) -> None:
     ValueError
         If one other axis is as long as y, and not the first, as in SVHN's files.
     """
-    shape = tuple(getattr(X, "shape", ()))
+    shape = () if getattr(X, "is_nested", False) else tuple(getattr(X, "shape", ()))  # a nested tensor has none
     n_targets = y.shape[0] if getattr(y, "shape", ()) else len(y) if isinstance(y, (list, tuple)) else None
     if not n_targets or len(shape) < 2 or n_targets == shape[0] or shape.count(n_targets) != 1:
         return

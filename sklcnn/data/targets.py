@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from scipy import sparse
 from sklearn.utils import check_array, column_or_1d, compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
 from sklcnn.wording import shown
@@ -67,6 +67,12 @@ def _refuse_measurements(y, estimator_name):
     elif y.dtype.kind == "T" or (y.dtype.kind == "O" and len(y) and not isinstance(y[0], (Sequence, np.ndarray))):
         return
     check_classification_targets(y)
+
+
+def are_foreign_labels(y: Any) -> bool:
+    """Tell whether y holds labels that sort, but that scikit-learn's metrics do not take: dates, fractions and such."""
+    array = y if hasattr(y, "dtype") else np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else None
+    return array is not None and str(array.dtype) == "object" and type_of_target(y) == "unknown"
 
 
 def is_indicator(y: Any) -> bool:

@@ -13,6 +13,7 @@ from sklearn.metrics._scorer import _BaseScorer
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
+from sklcnn.data.targets import are_foreign_labels
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import short_cause, shortened, shown
 
@@ -100,6 +101,9 @@ def checked_score(scorer: Callable, cnn: Any, X: Any, y: Any, arguments: dict, s
 def _remedy(cnn, y):
     """Say what to do about a scorer that failed on validation rows."""
     classes = getattr(cnn, "classes_", ())
+    if are_foreign_labels(y):
+        kind = type(np.asarray(y, dtype=object).ravel()[0]).__name__
+        return f"scikit-learn's metrics take no labels of type {kind}: pass y as texts or integers."
     if len(y) < 2 or (np.ndim(y) == 1 and len(classes) and len(np.unique(y)) < len(classes)):
         return "Hold out more rows, or watch another score."
     return "Check that it suits the estimator and y, or watch another score."

@@ -15,6 +15,7 @@ from torch import nn
 
 from sklcnn.network.convolutions import make_convolution
 from sklcnn.network.network import Layers
+from sklcnn.network.own_modules import make_own_activation, with_weights
 from sklcnn.network.plan import BlockPlan, ConvPlan, InceptionPlan, NetworkSpec, kernel_of_factory
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -38,9 +39,11 @@ POOLING_LAYERS = tuple(layer for layers in POOLINGS.values() for layer in layers
 FEATURE_DROPOUTS = {1: nn.Dropout1d, 2: nn.Dropout2d, 3: nn.Dropout3d}
 
 
-def make_activation(activation: str | type[nn.Module]) -> nn.Module:
-    """Build an activation from its name or class."""
-    return ACTIVATIONS[activation]() if isinstance(activation, str) else activation()
+def make_activation(spec: NetworkSpec, n_axes: int) -> nn.Module:
+    """Build an activation, for maps of so many spatial axes."""
+    if isinstance(spec.activation, str):
+        return ACTIVATIONS[spec.activation]()
+    return make_own_activation(spec.activation, n_axes, spec.estimator_name)
 
 
 class ConvUnit(Layers):
@@ -197,7 +200,7 @@ def make_unit(plan: ConvPlan, spec: NetworkSpec, *, activate: bool, normalise: b
         plan.channels, plan.filters, plan.size, plan.kernel, plan.stride, plan.pads, bfloat16=spec.bfloat16
     )
     norm = NORMS[len(plan.size)](plan.filters) if spec.batch_norm and normalise else None
-    return ConvUnit(pad, conv, norm, make_activation(spec.activation) if activate else None)
+    return ConvUnit(pad, conv, norm, make_activation(spec, len(plan.size)) if activate else None)
 
 
 def _make_inception_unit(plan: InceptionPlan, spec, *, activate):
@@ -211,7 +214,7 @@ def _make_inception_unit(plan: InceptionPlan, spec, *, activate):
     )
     paths = InceptionPaths(bottleneck, convs, MAX_POOLS[n_axes](3, 1, padding=1), plain(plan.pooled))
     norm = NORMS[n_axes](plan.filters) if spec.batch_norm else None
-    return InceptionUnit(paths, norm, make_activation(spec.activation) if activate else None)
+    return InceptionUnit(paths, norm, make_activation(spec, n_axes) if activate else None)
 
 
 def _make_plain(plan: BlockPlan, spec, finish):
@@ -229,6 +232,7 @@ def _make_with_shortcut(plan: BlockPlan, spec, finish, make):
 
 def _make_own(plan: BlockPlan, spec, finish):
     body = spec.block(plan.channels, plan.filters, kernel_of_factory(plan.kernel), len(plan.size))
+    body = with_weights(body, plan.channels, plan.size)
     return OwnBlock(body, None, *finish[1:3], False)
 
 
@@ -249,7 +253,7 @@ def make_block(plan: BlockPlan, spec: NetworkSpec) -> Block:
     """
     n_axes = len(plan.size)
     finish = (
-        make_activation(spec.activation),
+        make_activation(spec, n_axes),
         POOLINGS[spec.pooling][n_axes](plan.window) if spec.pooling and plan.window else None,
         FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
         spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,

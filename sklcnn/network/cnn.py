@@ -106,7 +106,7 @@ def head_layers(spec: NetworkSpec, n_features: int, n_outputs: int) -> OrderedDi
         layers["dropout"] = nn.Dropout(spec.dropout)
     for number, units in enumerate(spec.dense_units, start=1):
         layers[f"dense{number}"] = DenseLayer(
-            n_features, units, spec.batch_norm, make_activation(spec.activation), spec.dropout
+            n_features, units, spec.batch_norm, make_activation(spec, 0), spec.dropout
         )
         n_features = units
     layers["output"] = nn.Linear(n_features, n_outputs)

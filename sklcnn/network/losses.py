@@ -99,14 +99,20 @@ class RowLoss(nn.Module):
         self._check(losses, outputs)
         return losses
 
+    def _remedy(self):
+        """Say how the user's loss comes to one value a row."""
+        name = type(self.loss).__name__
+        if isinstance(self.loss, nn.modules.loss._Loss) and self.loss.reduction != "none":
+            return f'nn.{name} averages over the rows too, unless it is told not to: nn.{name}(reduction="none").'
+        return "Average over the outputs, not over the rows."
+
     def _check(self, losses, outputs):
         """Check what a loss of the user's returns."""
         if not isinstance(losses, torch.Tensor) or losses.shape != outputs.shape[:1]:
             shape = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses).__name__
             raise ValueError(
                 f"{self.estimator_name}: loss must return one loss a row, a tensor of shape ({len(outputs)},) "
-                "here; got "
-                f"{shape}. Average over the outputs, not over the rows."
+                f"here; got {shape}. {self._remedy()}"
             )
         if outputs.requires_grad and not losses.requires_grad:
             raise ValueError(

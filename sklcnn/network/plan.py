@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sklcnn.sizes import per_block
-from sklcnn.wording import shown
 
 
 @dataclass(frozen=True)
@@ -154,38 +153,15 @@ def kernel_of_factory(kernel: tuple[int, ...]) -> int | tuple[int, ...]:
     return kernel[0] if len(set(kernel)) == 1 else kernel
 
 
-def _try_factory(spec, channels, filters, size, kernel):
-    """Find the size of the maps that a factory's module makes, and how many weights it has."""
-    import torch
-
-    name = getattr(spec.block, "__name__", type(spec.block).__name__)
-    where = f"{spec.estimator_name}: block={name}"
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        module = spec.block(channels, filters, kernel_of_factory(kernel), len(size))
-        if not isinstance(module, torch.nn.Module):
-            raise TypeError(f"{where} must return an nn.Module; it returned {type(module).__name__}.")
-        try:
-            maps = module.float().eval()(torch.zeros(1, channels, *size))
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise ValueError(
-                f"{where} makes a module that does not take maps of shape {(channels, *size)}: {shown(str(error))}."
-            ) from error
-    shape = tuple(getattr(maps, "shape", ()))
-    if len(shape) != 2 + len(size) or shape[1] != filters:
-        raise ValueError(
-            f"{where} must make a module that maps (n, {channels}, *spatial) to (n, {filters}, *spatial); of maps of "
-            f"shape {(channels, *size)} it made {shape[1:]}."
-        )
-    return shape[2:], sum(parameter.numel() for parameter in module.parameters())
-
-
 CONVS_PER_BLOCK = {"plain": 1, "residual": 2, "inception": 3}
 
 
 def _plan_body(spec, number, n_convs, channels, filters, size, kernel, stride):
     """Compute the sizes of what is in a block before pooling, as arguments of its plan."""
     if not isinstance(spec.block, str):
-        convolved, n_weights = _try_factory(spec, channels, filters, size, kernel)
+        from sklcnn.network.own_modules import try_block  # with torch, which plans of named blocks do without
+
+        convolved, n_weights = try_block(spec, channels, filters, size, kernel_of_factory(kernel))
         return {"convs": [], "convolved": convolved, "n_own_weights": n_weights}
     plan_unit = _plan_inception if spec.block == "inception" else plan_convolution
     convs, n_in, left = [], channels, size

@@ -84,6 +84,11 @@ def tensor_to_array(tensor: torch.Tensor, estimator: str) -> np.ndarray:
     TypeError
         If it is of a kind that NumPy does not know: sparse, nested, quantized, without data.
     """
+    if tensor.is_nested:
+        raise TypeError(
+            f"{estimator}: X is a nested torch tensor, whose samples may differ in shape. Pad them to one, such as "
+            "X.to_padded_tensor(0.0)."
+        )
     try:
         tensor = tensor.detach().cpu()
         return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16

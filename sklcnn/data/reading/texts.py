@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 
 from sklcnn.wording import shown
 
-# Text of at least four numbers, as of an image in a table.
+# Text of at least two numbers, as of an image in a table; of fewer than four it may still be a file's name.
 NUMBER = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|-?inf)"
 BETWEEN = r"[\s,;|\[\](){}]+"
 OPENED, CLOSED = r"""[\s"']*(?:array|tensor)?[\s\[({]*""", r"""[\s,;|\])}"']*"""
-NUMBERS = re.compile(rf"{OPENED}{NUMBER}(?:{BETWEEN}(?:{NUMBER}|\.\.\.)){{3,}}{CLOSED}")
+NUMBERS = re.compile(rf"{OPENED}{NUMBER}(?:{BETWEEN}(?:{NUMBER}|\.\.\.)){{1,}}{CLOSED}")
+SURE = 4  # numbers that are no file's name
 PREFIX = 200  # characters in which numbers show
 # How the formats of images begin in base64: PNG, JPEG, GIF, WebP, TIFF.
 BASE64 = re.compile(r"(?:data:image/\w+;base64,)?(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|SUkqA|TU0AK)[A-Za-z0-9+/=\s]{40,}")
@@ -46,8 +48,13 @@ def check_text(text: str | bytes, estimator: str, where: str = "X") -> None:
         )
     beginning = text if len(text) <= PREFIX else re.sub(r"[^\s,;|]*$", "", text[:PREFIX])  # whole numbers of it
     has_suffix = len(text) > PREFIX and re.search(r"\.[A-Za-z]\w{2,3}$", text)
-    if NUMBERS.fullmatch(beginning) and not has_suffix:
+    if NUMBERS.fullmatch(beginning) and not has_suffix and not _is_short_name(text):
         _refuse_numbers(text, one, estimator, where)
+
+
+def _is_short_name(text):
+    """Whether few numbers are the name of a file that there is."""
+    return len(re.findall(NUMBER, text)) < SURE and os.path.exists(text)
 
 
 def _refuse_numbers(text, one, estimator, where):

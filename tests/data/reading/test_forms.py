@@ -269,7 +269,7 @@ def test_texts_of_numbers_are_no_names_of_files_and_the_remedy_reads_them(write,
     fit(read, input_shape=(8, 8))
 
 
-@pytest.mark.parametrize("name", ["1 2 3 4.png", "2024-01-02 10 11 12/3 4 5.jpg", "0001", "1 2 3", "7,8,9 a.tif"])
+@pytest.mark.parametrize("name", ["1 2 3 4.png", "2024-01-02 10 11 12/3 4 5.jpg", "0001", "7,8,9 a.tif"])
 def test_names_of_files_may_hold_numbers(name):
     with pytest.raises(ValueError, match=r"the image file '.*', which does not exist"):
         fit([name] * N)

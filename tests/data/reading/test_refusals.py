@@ -150,6 +150,10 @@ KINDS = {
     "sparse tensor": (lambda: torch.from_numpy(SIGNALS).to_sparse(), r"torch tensor.*X\.to_dense\(\)"),
     "tensor without data": (lambda: torch.empty(N, 20, device="meta"), "torch tensor that is no array"),
     "complex": (lambda: SIGNALS + 1j, r"Complex data not supported.*np\.stack\(\[X\.real, X\.imag\]"),
+    "nested tensor": (
+        lambda: torch.nested.nested_tensor([torch.rand(8)] * 12, layout=torch.jagged),
+        r"nested.*X\.to_padded_tensor",
+    ),
     "numbers as text": (lambda: pd.DataFrame(SIGNALS).astype(str), r"written as text in column 0.*X\.astype\(float\)"),
     "a picture's folder in a list": (lambda: ["."] * N, r"row 0 .*which is a folder.*rglob"),
     "a table's file": (lambda: "train.csv", r"one str, 'train\.csv'.*pandas\.read_csv\(X\)"),
@@ -205,6 +209,16 @@ def test_the_remedy_for_texts_of_numbers_reads_them(write):
     seen = np.isfinite(read)
     scale = 7 if read[0, 1] < rows[0, 1] else 1
     np.testing.assert_allclose(read[seen] * scale, rows[seen], atol=1e-3)
+
+
+@pytest.mark.parametrize("text", ["1 2", "0.5,2,3"])
+def test_texts_of_a_few_numbers_are_values_unless_there_is_such_a_file(text, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"holds texts of [23] numbers"):
+        CNNClassifier(max_epochs=1).fit([text] * 12, LABELS)
+    Image.new("L", (6, 6)).save("picture.png")
+    (tmp_path / "picture.png").rename(text)
+    CNNClassifier(max_epochs=1).fit([text] * 12, LABELS)
 
 
 def test_a_column_of_texts_of_numbers_beside_others_is_named_at_once():

@@ -1,0 +1,129 @@
+"""Modules of the user's inside the network: activations and blocks, tried on zeros before they are built in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.parameter import is_lazy
+
+from sklcnn.wording import shown
+
+N_ROWS, N_CHANNELS, LENGTH = 2, 4, 3  # of what an activation is tried on
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
+
+
+def make_own_activation(activation: type[nn.Module], n_axes: int, estimator_name: str) -> nn.Module:
+    """Build an activation from a class of the user's.
+
+    Parameters
+    ----------
+    activation : subclass of nn.Module
+    n_axes : int
+        Spatial axes of what it gets; 0 behind a dense layer.
+    estimator_name : str
+        For messages.
+
+    Raises
+    ------
+    TypeError
+        If the class needs arguments.
+    ValueError
+        If the module has weights that wait for its first input, or does not return what it gets in the same shape and
+        type.
+    """
+    where = f"{estimator_name}: activation={activation.__name__}"
+    try:
+        module = activation()
+    except TypeError as error:
+        raise TypeError(
+            f"{where} cannot be made without arguments ({shown(str(error))}). Pass an activation's class, such as "
+            "nn.Mish, or a subclass whose __init__ fills the arguments in."
+        ) from error
+    if has_lazy_weights(module):
+        raise ValueError(
+            f"{where} has weights whose shape waits for the first input. Pass an activation that needs none."
+        )
+    values = torch.zeros(N_ROWS, N_CHANNELS, *(LENGTH,) * n_axes)
+    rule = "must return what it gets in the same shape and type, as any activation does"
+    try:
+        made = on_zeros(module, values)
+    except FAILURES as error:
+        raise ValueError(
+            f"{where} {rule}; with a tensor of shape {tuple(values.shape)} it failed: {shown(str(error))}."
+        ) from error
+    if not isinstance(made, torch.Tensor) or made.shape != values.shape or made.dtype != values.dtype:
+        raise ValueError(f"{where} {rule}; of {_described(values)} it made {_described(made)}.")
+    return module
+
+
+def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], kernel: Any) -> tuple[tuple, int]:
+    """Try the module that a factory of the user's makes.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+        Whose `block` is the factory.
+    channels, filters : int
+        That come in and that are to go out.
+    size : tuple of int
+        Positions of the maps that come in.
+    kernel : int or tuple of int
+
+    Returns
+    -------
+    size : tuple of int
+        Of the maps that it makes.
+    n_weights : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it makes no module, or one that does not map such maps to maps of `filters` channels.
+    """
+    name = getattr(spec.block, "__name__", type(spec.block).__name__)
+    where = f"{spec.estimator_name}: block={name}"
+    with torch.random.fork_rng(devices=[]):
+        module = spec.block(channels, filters, kernel, len(size))
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"{where} must return an nn.Module; it returned {type(module).__name__}.")
+        try:
+            maps = on_zeros(module.float(), torch.zeros(1, channels, *size))
+        except FAILURES as error:
+            raise ValueError(
+                f"{where} makes a module that does not take maps of shape {(channels, *size)}: {shown(str(error))}."
+            ) from error
+    shape = tuple(getattr(maps, "shape", ()))
+    if len(shape) != 2 + len(size) or shape[1] != filters:
+        raise ValueError(
+            f"{where} must make a module that maps (n, {channels}, *spatial) to (n, {filters}, *spatial); of maps of "
+            f"shape {(channels, *size)} it made {shape[1:]}."
+        )
+    return shape[2:], sum(parameter.numel() for parameter in module.parameters())
+
+
+def with_weights(module: nn.Module, channels: int, size: tuple[int, ...]) -> nn.Module:
+    """Return a module whose layers know their shapes: ``nn.Lazy`` ones learn them from their first input."""
+    if has_lazy_weights(module):
+        on_zeros(module.float(), torch.zeros(1, channels, *size))
+    return module
+
+
+def has_lazy_weights(module: nn.Module) -> bool:
+    """Tell whether weights of a module wait for its first input."""
+    return any(map(is_lazy, [*module.parameters(), *module.buffers()]))
+
+
+def on_zeros(module: nn.Module, values: torch.Tensor) -> Any:
+    """Compute a module's output in evaluation mode, without gradients."""
+    with torch.no_grad():
+        made = module.eval()(values)
+    module.train()
+    return made
+
+
+def _described(values):
+    if not isinstance(values, torch.Tensor):
+        return type(values).__name__
+    return f"shape {tuple(values.shape)} and {str(values.dtype).removeprefix('torch.')}"

@@ -19,14 +19,12 @@ from sklearn.ensemble import (
     StackingRegressor,
     VotingClassifier,
 )
-from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
-    HalvingGridSearchCV,
     RandomizedSearchCV,
     TunedThresholdClassifierCV,
     cross_val_predict,
@@ -169,22 +167,6 @@ def test_a_randomized_search_draws_candidates(digits):
     search.fit(*digits)
     assert len(search.cv_results_["params"]) == 3
     assert search.best_estimator_.get_params().items() >= search.best_params_.items()
-
-
-def test_a_halving_search_takes_epochs_as_its_resource(digits):
-    search = HalvingGridSearchCV(
-        small_classifier(input_shape=(8, 8), max_epochs="auto"),
-        {"learning_rate": [1e-5, 1e-3, 1e-2, 3e-2]},
-        resource="max_epochs",
-        min_resources=1,
-        max_resources=4,
-        factor=2,
-        cv=2,
-        random_state=0,
-    )
-    search.fit(*digits)
-    assert search.n_resources_ == [1, 2, 4]
-    assert search.best_estimator_.n_iter_ == 4
 
 
 @pytest.mark.parametrize("small", [small_classifier, small_regressor])

@@ -26,7 +26,7 @@ MOST_BYTES, MOST_PIXELS = 10_000_000, 20_000_000  # of a picture, as a file and 
 Image.MAX_IMAGE_PIXELS = None  # Pillow's own bound, of which it warns first
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What is wrong with a request: a status of HTTP and a sentence."""
 
 
@@ -51,15 +51,17 @@ class Model:
         try:
             image = Image.open(io.BytesIO(content), formats=FORMATS)  # reads its size, and decodes nothing
         except Exception as error:
-            raise Refused(415, f"The body is no picture that can be opened ({', '.join(FORMATS)}).") from error
+            raise RefusedError(415, f"The body is no picture that can be opened ({', '.join(FORMATS)}).") from error
         if image.width * image.height > MOST_PIXELS:
-            raise Refused(413, f"The picture has {image.width} x {image.height} pixels; {MOST_PIXELS:,} may be sent.")
+            raise RefusedError(
+                413, f"The picture has {image.width} x {image.height} pixels; {MOST_PIXELS:,} may be sent."
+            )
         if image.mode.startswith(("I", "F")):
-            raise Refused(415, "The picture has more than 8 bits a pixel.")
+            raise RefusedError(415, "The picture has more than 8 bits a pixel.")
         try:
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGBA")).astype(np.uint32)
         except Exception as error:
-            raise Refused(422, "The picture is broken or not whole.") from error
+            raise RefusedError(422, "The picture is broken or not whole.") from error
         colours, opaque = pixels[:, :, :3], pixels[:, :, 3:]
         over_white = ((colours * opaque + 255 * (255 - opaque) + 127) // 255).astype(np.uint8)
         pixels = np.asarray(Image.fromarray(over_white).convert("L" if self.shape[2] == 1 else "RGB"))
@@ -70,7 +72,9 @@ class Model:
         pixels = self.read(content)
         if any(size not in (None, given) for size, given in zip(self.shape, pixels.shape, strict=True)):
             height, width, _ = self.shape
-            raise Refused(422, f"The picture has {pixels.shape[1]} x {pixels.shape[0]} pixels, not {width} x {height}.")
+            raise RefusedError(
+                422, f"The picture has {pixels.shape[1]} x {pixels.shape[0]} pixels, not {width} x {height}."
+            )
         label, probabilities = self.session.run(["label", "probabilities"], {"X": pixels[None]})
         named = zip(self.labels, probabilities[0].tolist(), strict=True)
         return {"label": label.tolist()[0], "probabilities": {str(name): share for name, share in named}}
@@ -103,9 +107,9 @@ class Handler(BaseHTTPRequestHandler):
         try:
             content = self.body()
             if self.path != "/predict":
-                raise Refused(404, "There is /health to get and /predict to post to.")
+                raise RefusedError(404, "There is /health to get and /predict to post to.")
             self.answer(200, self.model.predict(content))
-        except Refused as refused:
+        except RefusedError as refused:
             status, message = refused.args
             self.answer(status, {"error": message})
 
@@ -114,10 +118,10 @@ class Handler(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isdecimal():
             self.close_connection = True  # nobody knows where the next request begins
-            raise Refused(411, "Send the picture as the body, with its Content-Length.")
+            raise RefusedError(411, "Send the picture as the body, with its Content-Length.")
         if int(length) > MOST_BYTES:
             self.close_connection = True
-            raise Refused(413, f"The picture has {length} bytes; {MOST_BYTES:,} may be sent.")
+            raise RefusedError(413, f"The picture has {length} bytes; {MOST_BYTES:,} may be sent.")
         return self.rfile.read(int(length))
 
     def answer(self, status, body):

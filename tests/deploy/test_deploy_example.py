@@ -79,7 +79,7 @@ def test_the_server_sees_what_the_estimator_sees(name, served):
 
 
 def test_the_server_has_imported_neither_torch_nor_this_package(served):
-    cnn, address = served
+    _, address = served
     status, health = request(address, "GET", "/health")
     assert (status, health["status"], health["labels"]) == (200, "ok", ["even", "odd"])
     assert {"numpy", "onnxruntime", "PIL"} <= set(health["imported"])
@@ -103,7 +103,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_the_server_refuses_in_words_and_goes_on(name, served):
-    cnn, address = served
+    _, address = served
     *asked, expected, words = REFUSED[name]
     status, answer = request(address, *asked)
     assert status == expected
@@ -117,7 +117,7 @@ def test_a_refused_picture_does_not_end_the_connection(served):
 
 
 def test_what_is_no_http_does_no_harm(served):
-    cnn, address = served
+    _, address = served
     host = urlsplit(address)
     with socket.create_connection((host.hostname, host.port), timeout=30) as connection:
         connection.sendall(b"\x16\x03\x01 garbage\r\n\r\n")

@@ -194,9 +194,9 @@ def test_blocks_serve_label_sets_and_values(block):
 
 def test_a_factory_may_make_lazy_layers():
     lazy = {1: nn.LazyConv1d, 2: nn.LazyConv2d, 3: nn.LazyConv3d}
-    named = {kind: fit(kind, block=lambda i, o, k, n: CONVS[n](i, o, k)) for kind in SAMPLES}
+    named = {kind: fit(kind, block=lambda i, o, k, n: CONVS[n](i, o, k, padding=1)) for kind in SAMPLES}
     for kind, cnn in named.items():
-        late = fit(kind, block=lambda i, o, k, n: lazy[n](o, k))
+        late = fit(kind, block=lambda i, o, k, n: lazy[n](o, k, padding=1))
         assert [w.shape for w in late.module_.parameters()] == [w.shape for w in cnn.module_.parameters()]
 
 

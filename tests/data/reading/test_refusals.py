@@ -216,7 +216,7 @@ def test_texts_of_a_few_numbers_are_values_unless_there_is_such_a_file(text, tmp
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=r"holds texts of [23] numbers"):
         CNNClassifier(max_epochs=1).fit([text] * 12, LABELS)
-    Image.new("L", (6, 6)).save("picture.png")
+    Image.fromarray(PIXELS[0]).save("picture.png")
     (tmp_path / "picture.png").rename(text)
     CNNClassifier(max_epochs=1).fit([text] * 12, LABELS)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,15 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     ------
     ModuleNotFoundError
         If the extra is not installed: `pip install "sklcnn[onnx]"`.
+    OSError
+        If the file cannot be written there.
     NotFittedError
         If the estimator is not fitted.
     TypeError, ValueError
         If a step cannot be converted, or the file does not agree with the estimator. No file is written then.
     """
     require_onnx()
+    path = _find_place(path)
     steps = [step for _, step in estimator.steps] if hasattr(estimator, "steps") else [estimator]
     ours = next((step for step in steps if hasattr(step, "onnx_converter") and hasattr(step, "_fitted")), None)
     if ours is None:
@@ -65,7 +68,8 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     _describe(model, source, shape, dtype)
     data = model.SerializeToString()
     _compare(estimator, data, _examples(source.schema, shape, dtype), source.name)
-    return _write(Path(path), data)
+    _write(path, data)
+    return path
 
 
 def _find_dtype(schema, is_first, given) -> np.dtype:
@@ -153,16 +157,24 @@ def _compare(estimator, data, X, name):
         )
 
 
-def _write(path: Path, data: bytes) -> Path:
-    """Write a file aside, and put it in its place when it is whole."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as aside:
-        try:
-            aside.write(data)
-            aside.flush()
-            os.fsync(aside.fileno())
-        except BaseException:
-            aside.close()
-            os.unlink(aside.name)
-            raise
-    os.replace(aside.name, path)
+def _find_place(path: Any) -> Path:
+    """Check, before anything is computed, that a file can be written there."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"export_onnx: there is no folder {shown(str(path.parent))}. Make it first.")
+    if path.is_dir():
+        raise IsADirectoryError(f"export_onnx: {shown(str(path))} is a folder. Pass the path of a file.")
     return path
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file aside, and put it in its place when it is whole."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)

@@ -139,6 +139,21 @@ def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_file_may_be_read_by_whom_other_files_may_be_read_by(tmp_path):
+    path = export_onnx(FAST["signals"]()[0], tmp_path / "model.onnx")
+    (tmp_path / "other").write_text("")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
+def test_a_place_where_no_file_can_be_is_refused_in_words_and_left_as_it_was(tmp_path):
+    cnn, _ = FAST["signals"]()
+    with pytest.raises(FileNotFoundError, match=r"export_onnx: there is no folder .*none"):
+        export_onnx(cnn, tmp_path / "none" / "model.onnx")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        export_onnx(cnn, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 class Branching(nn.Module):
     def forward(self, images):
         return images.flatten(1) if float(images.sum()) > 0 else -images.flatten(1)

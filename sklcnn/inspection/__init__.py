@@ -1,4 +1,4 @@
-"""Displays of what a fitted network has learnt and where it looks."""
+"""Displays of what a fitted network has learnt and where it looks, and of what a search has found."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -8,13 +8,15 @@ if TYPE_CHECKING:
     from sklcnn.inspection.feature_maps import FeatureMapDisplay
     from sklcnn.inspection.mistakes import MistakesDisplay
     from sklcnn.inspection.saliency import SaliencyDisplay
+    from sklcnn.inspection.search_results import SearchResultsDisplay
 
-__all__ = ["FeatureMapDisplay", "MistakesDisplay", "SaliencyDisplay", "TrainingCurveDisplay"]
+__all__ = ["FeatureMapDisplay", "MistakesDisplay", "SaliencyDisplay", "SearchResultsDisplay", "TrainingCurveDisplay"]
 
 _MODULES = {
     "FeatureMapDisplay": "feature_maps",
     "MistakesDisplay": "mistakes",
     "SaliencyDisplay": "saliency",
+    "SearchResultsDisplay": "search_results",
     "TrainingCurveDisplay": "curves",
 }
 

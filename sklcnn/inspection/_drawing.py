@@ -224,3 +224,22 @@ def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str, location:
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)
     return bar
+
+
+def axes_or_new(ax: Any, figsize: tuple[float, float]) -> tuple[Any, Any]:
+    """Return the axes to draw one panel in, and its figure: those given, or new ones.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes or None
+    figsize : (float, float)
+        Of a new figure, in inches.
+    """
+    plt = import_matplotlib()
+    if ax is None:
+        return plt.subplots(figsize=figsize, layout="constrained")
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise TypeError(f"ax must be one matplotlib Axes; got {type(ax).__name__}.")
+    return ax.figure, ax

@@ -93,7 +93,8 @@ class CNNFeatures(
             "a name, an nn.Module, a factory or a fitted CNN estimator",
             bad=(None, 7.5, "no such network"),
         ),
-        """Network whose features are given: a name, an `nn.Module` or a factory as for CNNClassifier; or a fitted
+        """Network whose features are given: a name; an `nn.Module` or a factory `sample_shape -> nn.Module`, which
+        gets X as it comes, of any range, since nothing is learnt here to standardise it by; or a fitted
         CNNClassifier or CNNRegressor, whose features are those that its dense layers get, and which says how X is read
         and with what precision. Among the candidates of a search, which unfits estimators, wrap it in scikit-learn's
         `FrozenEstimator`.""",
@@ -171,14 +172,15 @@ class CNNFeatures(
             spec = InputSpec(
                 type(self).__name__,
                 None if self.input_shape is None else tuple(map(int, self.input_shape)),
+                self.spatial_dims,
                 data_format=self.data_format,
                 image_size=find_image_size(self.image_size, self.backbone),
                 n_jobs=self.n_jobs,
                 precision=self.precision,
-                pixels=True,
+                pixels=isinstance(self.backbone, str),
             )
             store, schema = read_inputs(X, spec)
-            scale = 1 / schema.unit
+            scale = 1 / schema.unit if isinstance(self.backbone, str) else 1  # others see X as it comes
             with self._seeded():
                 backbone = load_backbone(
                     self.backbone, self.backbone_weights, schema.sample_shape, scale=scale, frozen=True

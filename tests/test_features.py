@@ -144,6 +144,7 @@ def test_the_hyper_parameters_are_those_of_the_design():
         "backbone_weights": "pretrained",
         "image_size": None,
         "input_shape": None,
+        "spatial_dims": None,
         "data_format": "auto",
         "feature_cache": "memory",
         "batch_size": 64,

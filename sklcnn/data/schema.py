@@ -20,7 +20,7 @@ class InputSpec:
     image_size: tuple[int, int] | None = None
     n_jobs: int | None = None
     precision: str = "float32"  # what the network computes in
-    pixels: bool = False  # integers must be 0..255 and floats 0..1: what a backbone needs
+    pixels: bool = False  # integers must be 0..255 and floats 0..1: what a named backbone needs
 
 
 @dataclass(frozen=True)

@@ -58,13 +58,17 @@ def _as_tuple(callbacks):
 
 
 def _build_blocks(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
-    statistics, shape, n_outputs = None, data.schema.sample_shape, data.task.n_outputs
+    shape, n_outputs = data.schema.sample_shape, data.task.n_outputs
     network = network_spec(cnn, shape)
     check_fits(need_of_network(network, spec, shape, n_outputs, len(data.train)), spec)
-    if cnn.standardize:
-        statistics = channel_statistics(data.train.store, data.train.rows, data.train.weights)
+    statistics = _statistics(cnn, data)
     recipe = NetworkRecipe(network, shape, n_outputs, bool(cnn.standardize))
     return build_network(network, shape, n_outputs, statistics), recipe
+
+
+def _statistics(cnn, data):
+    """Compute the mean and deviation of each channel of the training rows; None where nothing is standardised."""
+    return channel_statistics(data.train.store, data.train.rows, data.train.weights) if cnn.standardize else None
 
 
 def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
@@ -75,8 +79,12 @@ def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
     if donor is not None:
         backbone = lend_backbone(donor, frozen=frozen)
     else:
-        scale = 1 / data.schema.unit
-        backbone = load_backbone(cnn.backbone, cnn.backbone_weights, shape, scale=scale, frozen=frozen)
+        # The weights of named ones fix the scaling; others get what convolution blocks would get.
+        named = isinstance(cnn.backbone, str)
+        backbone = load_backbone(
+            cnn.backbone, cnn.backbone_weights, shape, scale=1 / data.schema.unit if named else 1, frozen=frozen,
+            statistics=None if named else _statistics(cnn, data),
+        )  # fmt: skip
     network, n_outputs = network_spec(cnn, shape), data.task.n_outputs
     check_fits(need_on_backbone(network, spec, backbone, n_outputs, len(data.train)), spec)
     recipe = NetworkRecipe(network, shape, n_outputs, False, BackboneRecipe.of(backbone, cnn.backbone, shape))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sklcnn.donors import find_donor
 from sklcnn.fitting.specs import NETWORK_PARAMETERS, as_tuple, find_filters, find_image_size, find_kernel_size
 from sklcnn.parameters import CNNParameters
 from sklcnn.sizes import is_sequence, per_block
@@ -33,7 +34,10 @@ def built_from(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> dict[str, t
     values : dict of str to (given, meant)
         A value as it was given, and in a form that is the same for all values that mean the same.
     """
-    given = {name: _plain(getattr(cnn, name)) for name in (WITH_BLOCKS if cnn.backbone is None else WITH_BACKBONE)}
+    names: tuple[str, ...] = WITH_BLOCKS if cnn.backbone is None else WITH_BACKBONE
+    if cnn.backbone is not None and not isinstance(cnn.backbone, str) and find_donor(cnn.backbone) is None:
+        names += ("standardize",)  # for a network of the user's own
+    given = {name: _plain(getattr(cnn, name)) for name in names}
     meant = dict(given)
     meant["image_size"] = find_image_size(cnn.image_size, cnn.backbone)
     meant["dense_units"] = as_tuple(given["dense_units"])

@@ -29,6 +29,8 @@ class BackboneRecipe:
         What raw values are multiplied by.
     loaded : bool
         Whether its weights were read, or learnt by another estimator.
+    standardizes : bool
+        Whether one of the user's own has its inputs standardised.
     """
 
     source: Any
@@ -36,6 +38,7 @@ class BackboneRecipe:
     name: str | None
     scale: float
     loaded: bool
+    standardizes: bool = False
 
     @classmethod
     def of(cls, backbone: Any, given: Any, sample_shape: tuple[int, ...]) -> BackboneRecipe:
@@ -47,7 +50,8 @@ class BackboneRecipe:
                 return source.backbone
         else:
             source = given
-        return cls(source, tuple(sample_shape), backbone.name, backbone.scale, backbone.loaded)
+        standardizes = backbone.name is None and backbone.mean is not None
+        return cls(source, tuple(sample_shape), backbone.name, backbone.scale, backbone.loaded, standardizes)
 
     def build(self) -> Any:
         """Make the backbone, with weights that are to be replaced; it trains."""
@@ -57,7 +61,10 @@ class BackboneRecipe:
             network = self.source.build()
             names = [name for name, _ in network.named_children()]
             return adopt_network(network[: names.index("features") + 1], self.sample_shape)
-        made = load_backbone(self.source, None, self.sample_shape, scale=self.scale)
+        statistics = None
+        if self.standardizes:
+            statistics = torch.zeros(self.sample_shape[0]), torch.ones(self.sample_shape[0])
+        made = load_backbone(self.source, None, self.sample_shape, scale=self.scale, statistics=statistics)
         made.name, made.loaded = self.name, self.loaded
         return made
 

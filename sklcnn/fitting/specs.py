@@ -118,7 +118,7 @@ def input_spec(cnn: CNNParameters) -> InputSpec:
         image_size=find_image_size(cnn.image_size, cnn.backbone),
         n_jobs=cnn.n_jobs,
         precision=cnn.precision,
-        pixels=cnn.backbone is not None,
+        pixels=isinstance(cnn.backbone, str),
     )
 
 

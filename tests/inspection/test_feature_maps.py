@@ -152,7 +152,9 @@ class Stem(nn.Module):
 @pytest.fixture(scope="module")
 def on_stem(step):
     torch.manual_seed(0)
-    return CNNClassifier(backbone=Stem(), dense_units=(), max_epochs=1, random_state=0).fit(step, [0, 1])
+    return CNNClassifier(backbone=Stem(), standardize=False, dense_units=(), max_epochs=1, random_state=0).fit(
+        step, [0, 1]
+    )
 
 
 def test_layers_of_a_backbone_have_positions_and_names(on_stem, step):

@@ -13,7 +13,7 @@ from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.shared import pristine_network
 
 
-def load_backbone(backbone, weights, sample_shape, *, scale, frozen=False):
+def load_backbone(backbone, weights, sample_shape, *, scale=1, statistics=None, frozen=False):
     """Make the backbone of one fit.
 
     Parameters
@@ -23,9 +23,11 @@ def load_backbone(backbone, weights, sample_shape, *, scale, frozen=False):
     weights : "pretrained", path-like or None
         For named backbones. None draws random weights from torch's global generator.
     sample_shape : tuple of int
-        ``(channels, height, width)`` of the images that it will be given.
-    scale : float
-        What raw values are multiplied by: ``1 / 255`` for integers, 1 for floats in 0..1.
+        ``(channels, *spatial)`` of the samples that it will be given.
+    scale : float, default=1
+        What raw values are multiplied by: ``1 / 255`` for integers that a named backbone is given, else 1.
+    statistics : (mean, deviation) or None
+        Tensors of shape (channels,), by which the user's own backbones have their inputs standardised.
     frozen : bool, default=False
         Whether the backbone does not train, for now. If so, a named one shares its network with all others
         of the process until `Backbone.unfreeze`; otherwise it is a copy of its own, ready to train.
@@ -54,7 +56,7 @@ def load_backbone(backbone, weights, sample_shape, *, scale, frozen=False):
             f"backbone_weights={str(weights)!r} applies to named backbones, but backbone is your own. "
             "Load the weights into your module, or return it with them from your factory."
         )
-    return _load_own(backbone, sample_shape, scale, frozen)
+    return _load_own(backbone, sample_shape, scale, statistics, frozen)
 
 
 def _load_named(name, weights, sample_shape, scale, frozen):
@@ -83,7 +85,7 @@ def _load_named(name, weights, sample_shape, scale, frozen):
     return made.freeze() if frozen else made.unfreeze()
 
 
-def _load_own(backbone, sample_shape, scale, frozen):
+def _load_own(backbone, sample_shape, scale, statistics, frozen):
     if isinstance(backbone, nn.Module):
         network, who = copy.deepcopy(backbone), f"backbone={type(backbone).__name__}(...)"
     else:
@@ -96,9 +98,24 @@ def _load_own(backbone, sample_shape, scale, frozen):
     made = Backbone(network, name=None, scale=scale)
     remedy = "It must map (n, *sample_shape) to features (n, d), or to feature maps that are averaged."
     with _explained(who, sample_shape, remedy), torch.random.fork_rng(devices=[]):
-        made.n_features = count_features(made, sample_shape)
+        made.n_features = _count_in_either_layout(made, sample_shape)
     made._trainable = trainable_names(network)  # lazy layers have their parameters only now
+    if statistics is not None:
+        made.standardize_by(*statistics, spatial_dims=len(sample_shape) - 1)
     return made.freeze() if frozen else made.unfreeze()
+
+
+def _count_in_either_layout(made, sample_shape):
+    """Count features, and see how batches are to be laid out.
+
+    Channels-last, as they are read, is faster for convolutions; but `view`, in networks that were written for torch's
+    default layout, fails on it, if there is more than one sample.
+    """
+    try:
+        return count_features(made, sample_shape, n=2)
+    except Exception:
+        made.channels_last = False
+        return count_features(made, sample_shape)
 
 
 def adopt_network(network, sample_shape):

@@ -21,7 +21,7 @@ def backbone_batch_size(sample_shape):
 
 
 class Backbone(nn.Module):
-    """Map a raw batch ``(n, c, h, w)`` to pooled features ``(n, d)``.
+    """Map a raw batch ``(n, c, *spatial)`` to pooled features ``(n, d)``.
 
     Made by `load_backbone`. A frozen backbone stays in eval mode whatever `train` is told, and its
     parameters take no gradients; the batch norms of one whose weights were loaded stay in eval mode always.
@@ -37,7 +37,8 @@ class Backbone(nn.Module):
     scale : float
         What raw values are multiplied by.
     mean, std : tuple of float, optional
-        Of each channel of images in 0..1; None for the user's own, which see images as they come.
+        Of each channel of images in 0..1. None for the user's own: `standardize_by` gives them those of the training
+        data, and without it they see samples as they come.
     trainable : frozenset of str
         The parameters that train when it is not frozen.
     loaded : bool, default=False
@@ -54,6 +55,9 @@ class Backbone(nn.Module):
     shareable : bool
         Whether its features mean the same in another process: True for named backbones.
     frozen : bool
+    channels_last : bool
+        Whether the user's own network is given batches laid out channels-last in memory, as they are read; else as
+        torch lays out tensors by default.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Backbone(nn.Module):
         self.loaded = loaded
         self.shareable = name is not None
         self.frozen = False
+        self.channels_last = True
         self._trainable = trainable
         self._shared = shared is not None
         # By scale: the versions of the network's tensors, and the digest that was taken of them.
@@ -83,15 +88,24 @@ class Backbone(nn.Module):
         self.register_buffer("mean", _per_channel(mean))
         self.register_buffer("std", _per_channel(std))
 
-    def forward(self, images):
-        """Return the features ``(n, d)`` of raw images ``(n, c, h, w)``."""
-        images = images * self.scale
+    def standardize_by(self, mean, deviation, spatial_dims):
+        """Standardise samples of so many axes beside that of channels before the user's own network sees them."""
+        shape = (1, -1) + (1,) * spatial_dims
+        self.mean, self.std = mean.reshape(shape), deviation.reshape(shape)
+
+    def forward(self, samples):
+        """Return the features ``(n, d)`` of raw samples ``(n, c, *spatial)``."""
+        if self.scale != 1:
+            samples = samples * self.scale
         if self.mean is not None:
-            if images.shape[1] == 1:
-                images = images.expand(-1, 3, -1, -1)  # grey: (n, 1, h, w) -> (n, 3, h, w)
-            images = (images - self.mean) / self.std
-            images = images.contiguous(memory_format=torch.channels_last)
-        return _pool(self.network(images), images.shape)
+            if self.shareable and samples.shape[1] == 1:
+                samples = samples.expand(-1, 3, -1, -1)  # grey: (n, 1, h, w) -> (n, 3, h, w)
+            samples = (samples - self.mean) / self.std
+        if self.shareable:
+            samples = samples.contiguous(memory_format=torch.channels_last)
+        elif not self.channels_last:
+            samples = samples.contiguous().flatten().view(samples.shape)  # strides of axes of length 1 count too
+        return _pool(self.network(samples), samples.shape)
 
     def freeze(self):
         """Stop training: no gradients, and eval mode until `unfreeze`."""
@@ -136,11 +150,13 @@ class Backbone(nn.Module):
 
         For named backbones: the name, the library's version, the weights and buffers, and the scaling of
         inputs. For the user's own: all that its pickle would hold, with this process's classes and
-        functions by identity, so that it means nothing in another process.
+        functions by identity, so that it means nothing in another process; and what its inputs are standardised by.
         """
         versions = [tensor._version for tensor in self.network.state_dict().values()]
+        scaling = [self.scale]
         if self.mean is not None:  # not the network's, and so not shared
-            versions += [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
+            scaling += [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
+            versions += scaling
         # Only a frozen backbone remembers: an optimiser may change weights behind their version.
         known_versions, known = self._digests.get(self.scale, (None, None))
         if self.frozen and self.shareable and known_versions == versions:
@@ -148,7 +164,7 @@ class Backbone(nn.Module):
         if self.shareable:
             fingerprint = digest_state(self.state_dict(), f"{self.name} {self.scale!r}")
         else:
-            fingerprint = digest_module(self.network, repr(self.scale))
+            fingerprint = digest_module(self.network, repr(scaling))
         if self.frozen:
             self._digests[self.scale] = versions, fingerprint
         return fingerprint
@@ -212,10 +228,11 @@ def trainable_names(network):
     return frozenset(name for name, parameter in network.named_parameters() if parameter.requires_grad)
 
 
-def count_features(backbone, sample_shape):
-    """Run one blank image through, in eval mode, which leaves batch norm's statistics alone."""
+def count_features(backbone, sample_shape, n=1):
+    """Run a blank sample, or a few, through in eval mode, which leaves batch norm's statistics alone."""
     tensor = next(itertools.chain(backbone.network.parameters(), backbone.network.buffers()), torch.empty(0))
     dtype = tensor.dtype if tensor.is_floating_point() else torch.float32
-    image = torch.zeros((1, *sample_shape), dtype=dtype, device=tensor.device)
+    channels, *size = sample_shape
+    samples = torch.zeros((n, *size, channels), dtype=dtype, device=tensor.device).movedim(-1, 1)
     with torch.no_grad():
-        return backbone.eval()(image).shape[1]
+        return backbone.eval()(samples).shape[1]

@@ -7,6 +7,7 @@ candidate and fold, as nets do. Both find the backbone's weights read and the li
 """
 
 import dataclasses
+import logging
 import os
 import tempfile
 import time
@@ -21,7 +22,6 @@ from torch import nn
 from benchmarks.timing import table
 from sklcnn import CNNClassifier
 from sklcnn.network.backbones import load_backbone
-from sklcnn.network.feature_cache.computing import N_PASSES
 
 BACKBONE, SIDE, UNITS, BATCH_SIZE, LEARNING_RATE = "efficientnet_lite0", 96, 128, 64, 2e-3
 DROPOUTS, PENALTIES = [0.0, 0.2, 0.5], [0.0, 1e-3]
@@ -47,6 +47,25 @@ def measure(quick):
         "\n\nOne run each. With a folder as `feature_cache` and `n_jobs=2`, "
         f"{shared / len(images):.2f} passes an image, all processes together."
     )
+
+
+class Passes(logging.Handler):
+    """Count the images that go through a backbone in this process."""
+
+    value = 0
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        logger = logging.getLogger("sklcnn.features")
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(self)
+
+    def emit(self, record):
+        """Add a record's number."""
+        self.value += record.args[0]
+
+
+N_PASSES = Passes()
 
 
 def photographs(n_each):

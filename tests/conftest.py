@@ -4,12 +4,15 @@ import os
 import re
 import traceback
 from contextlib import contextmanager
+from pathlib import Path
 
 os.environ["SCIPY_ARRAY_API"] = "1"  # read once, when scipy is imported
 os.environ["MPLBACKEND"] = "Agg"
 # The tests run in as many processes as there are cores, and threads decide the order in which sums are rounded: the
 # processes that a test starts, joblib's too, get as many as the test itself.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Processes that a test starts find the tests' own modules too.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
 
 import numpy as np
 import pytest

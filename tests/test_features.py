@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from counted import Counted
 from PIL import Image
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
@@ -27,11 +28,11 @@ from torch import nn
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
 from sklcnn.network.backbones import shared
-from sklcnn.network.backbones.shared import N_BUILDS
 from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache import opening
-from sklcnn.network.feature_cache.computing import N_PASSES
 
+N_PASSES = Counted("sklcnn.features")
+N_BUILDS = Counted("sklcnn.weights")
 RANDOM = np.random.RandomState(0)
 SIDE = 32
 # Small pieces of scikit-learn's two photographs, six of each.
@@ -469,9 +470,9 @@ def test_another_process_takes_the_weights_from_a_pickle_and_the_features_from_a
     script = """
 import pickle, sys
 import numpy as np
-from sklcnn.network.backbones.shared import N_BUILDS
-from sklcnn.network.feature_cache.computing import N_PASSES
+from counted import Counted
 
+N_PASSES, N_BUILDS = Counted("sklcnn.features"), Counted("sklcnn.weights")
 features, pixels = pickle.load(open("features.pickle", "rb"))
 np.save("found.npy", features.transform(pixels))
 print(N_PASSES.value, N_BUILDS.value)

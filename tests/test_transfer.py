@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import timm
 import torch
+from counted import Counted
 from joblib.externals.loky import get_reusable_executor
 from PIL import Image
 from sklearn.base import clone
@@ -25,12 +26,12 @@ from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
 from sklcnn.network.backbones import downloads, load_backbone, shared
-from sklcnn.network.backbones.shared import N_BUILDS
 from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache import opening
-from sklcnn.network.feature_cache.computing import N_PASSES
 
 LITE0 = "efficientnet_lite0"
+N_PASSES = Counted("sklcnn.features")
+N_BUILDS = Counted("sklcnn.weights")
 TINY = "timm/test_efficientnet"  # a hundred thousand weights, and batch norm
 SIDE = 32
 # Small pieces of scikit-learn's two photographs, twelve of each.

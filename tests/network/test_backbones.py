@@ -17,6 +17,7 @@ import pytest
 import skimage.data
 import timm
 import torch
+from counted import Counted
 from torch import nn
 
 from sklcnn.network.backbones import (
@@ -499,7 +500,7 @@ def load_lite0(frozen, **options):
 
 
 def test_weights_are_read_once_a_process():
-    before = shared.N_BUILDS.value
+    builds = Counted("sklcnn.weights")
     made = []
     threads = [threading.Thread(target=lambda: made.append(load_lite0(frozen=True))) for _ in range(3)]
     for thread in threads:
@@ -507,7 +508,7 @@ def test_weights_are_read_once_a_process():
     for thread in threads:
         thread.join()
     load_lite0(frozen=False)
-    assert shared.N_BUILDS.value == before + 1
+    assert builds.value == 1
     assert len({id(backbone.network) for backbone in made}) == 1
 
 

@@ -12,17 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from counted import Counted
 from filelock import FileLock
 from torch import nn
 
 from sklcnn.network.backbones import Backbone, load_backbone
 from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache import FolderCache, MemoryCache, cached_features, claims, open_feature_cache, opening
-from sklcnn.network.feature_cache.computing import N_PASSES, even_groups
+from sklcnn.network.feature_cache.computing import even_groups
 from sklcnn.network.feature_cache.keys import feature_key, kind_of_features
 from sklcnn.network.feature_cache.memory import ENTRY_OVERHEAD
 from sklcnn.network.feature_cache.shards import DamagedError, decode_table, encode_shard
 
+N_PASSES = Counted("sklcnn.features")
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -1,5 +1,6 @@
 """Named networks with their weights read, which all frozen backbones of the process share."""
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +12,10 @@ from sklcnn.network.backbones.module import trainable_names
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.state_dicts import load_file
 from sklcnn.network.bounded import BoundedCache
-from sklcnn.network.counting import Counter
 
 # Networks kept in memory with their weights read: enough for a search over a few backbones.
 MAX_NETWORKS = 4
-N_BUILDS = Counter()  # networks whose weights were read in this process
+LOGGER = logging.getLogger("sklcnn.weights")
 
 
 @dataclass
@@ -74,7 +74,7 @@ def _read_network(recipe, weights):
             network = recipe.build_pretrained()
         else:
             network = load_file(recipe.build(), weights, recipe.name, recipe.head, recipe.rename)
-    N_BUILDS.add()
+    LOGGER.debug("%d network is built with its weights read: %s", 1, recipe.name)
     trainable = trainable_names(network)
     network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
     return Pristine(network, trainable)

@@ -2,19 +2,19 @@
 
 import contextlib
 import itertools
+import logging
 import math
 
 import numpy as np
 import torch
 
 from sklcnn.network.allocation import freed_memory_kept
-from sklcnn.network.counting import Counter
 from sklcnn.network.feature_cache.filling import fill
 from sklcnn.network.feature_cache.keys import feature_key, kind_of_features
 from sklcnn.network.feature_cache.memory import MemoryCache
 from sklcnn.network.feature_cache.opening import memory_cache
 
-N_PASSES = Counter()  # images that went through a backbone in this process
+LOGGER = logging.getLogger("sklcnn.features")
 
 
 def cached_features(backbone, store, rows, *, cache, batch_size, device, precision, image_size):
@@ -96,7 +96,7 @@ def run_backbone(backbone, images, device, precision):
     images = images.to(device, non_blocking=True)
     if images.ndim == 4:
         images = images.contiguous(memory_format=torch.channels_last)
-    N_PASSES.add(len(images))
+    LOGGER.debug("%d images go through the backbone", len(images))
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
     with torch.no_grad(), autocast:
         return backbone(images)

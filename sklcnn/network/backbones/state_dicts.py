@@ -1,11 +1,15 @@
 """Reading a state dict from a file, and fitting it to a network."""
 
+import pickle
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
 from sklcnn.suggestions import did_you_mean
+from sklcnn.wording import LINE, cut, short_cause
 
 
 def load_file(network, path, name, head, rename):
@@ -31,22 +35,14 @@ def load_file(network, path, name, head, rename):
     Raises
     ------
     ValueError
-        If keys are missing or unexpected or of another shape; the first of them are named.
+        If keys are missing or unexpected, or of another shape or format, or hold NaN or infinity; the first of
+        them are named.
     """
     own = network.state_dict()
     state = rename(read_state_dict(path), network)
     state = {key: value for key, value in state.items() if key in own or not key.startswith(head)}
 
-    # Files older than PyTorch 0.4 do not count the batches that a batch norm has seen; nothing uses it.
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unexpected = [key for key in state if key not in own]
-    other_shape = [
-        f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}"
-        for key, value in state.items()
-        if key in own and value.shape != own[key].shape
-    ]
-    problems = {"lacks": missing, "has unexpected": unexpected, "has of another shape": other_shape}
-    found = [f"{what} {_first_few(keys)}" for what, keys in problems.items() if keys]
+    found = [f"{what} {_first_few(keys)}" for what, keys in _find_problems(state, own).items() if keys]
     if found:
         raise ValueError(
             f"backbone_weights={str(path)!r} does not fit backbone={name!r}: it {'; it '.join(found)}. "
@@ -56,6 +52,43 @@ def load_file(network, path, name, head, rename):
         for key, value in state.items():
             own[key].copy_(value)
     return network
+
+
+def _find_problems(state, own):
+    """List the keys of a state dict that do not fit a network's own, by what is wrong with them."""
+    # Files older than PyTorch 0.4 do not count the batches that a batch norm has seen; nothing uses it.
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    both = {key: (value, own[key]) for key, value in state.items() if key in own}
+    shapes = {key: (tuple(value.shape), tuple(wanted.shape)) for key, (value, wanted) in both.items()}
+    other_shape = [f"{key} {found} instead of {wanted}" for key, (found, wanted) in shapes.items() if found != wanted]
+    fitting = {key: pair for key, pair in both.items() if shapes[key][0] == shapes[key][1]}
+    other_format = [
+        f"{key} ({_format_of(value)})" for key, (value, wanted) in fitting.items() if not _casts(value, wanted)
+    ]
+    return {
+        "lacks": missing,
+        "has unexpected": [key for key in state if key not in own],
+        "has of another shape": other_shape,
+        "has of another format": other_format,
+        "has NaN or infinity in": [
+            key for key, (value, wanted) in fitting.items() if _casts(value, wanted) and not _is_finite(value, wanted)
+        ],
+    }
+
+
+def _casts(value, wanted):
+    """Whether a tensor is a plain array of numbers of the kind that a network has there: floats, or integers."""
+    plain = value.layout == torch.strided and not value.is_meta and not value.is_quantized
+    return plain and not value.is_complex() and value.is_floating_point() == wanted.is_floating_point()
+
+
+def _is_finite(value, wanted):
+    return bool(value.to(wanted.dtype).isfinite().all())
+
+
+def _format_of(value):
+    unusual = [word for word, is_so in (("meta", value.is_meta), ("sparse", value.layout != torch.strided)) if is_so]
+    return " ".join([*unusual, str(value.dtype).removeprefix("torch.")])
 
 
 def read_state_dict(path):
@@ -73,13 +106,15 @@ def read_state_dict(path):
         raise
     except Exception as error:
         raise ValueError(
-            f"backbone_weights={str(path)!r} could not be read as a state dict ({type(error).__name__}: "
-            f"{str(error).partition(chr(10))[0]}). Save one with torch.save(module.state_dict(), path)."
-        ) from error
+            f"backbone_weights={str(path)!r} could not be read as a state dict{_reason(error)}. "
+            "Save one with torch.save(module.state_dict(), path)."
+        ) from (None if isinstance(error, pickle.UnpicklingError) else short_cause(error))
     for wrapper in ("state_dict", "model_state_dict", "model"):
         if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
             state = state[wrapper]
-    if not isinstance(state, Mapping) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
+    ):
         raise ValueError(
             f"backbone_weights={str(path)!r} holds something else than a state dict. "
             "Save one with torch.save(module.state_dict(), path)."
@@ -89,9 +124,19 @@ def read_state_dict(path):
     return dict(state)
 
 
+def _reason(error):
+    """Say why a file could not be read."""
+    if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to let the file's code run
+        return ": it is damaged or of another kind, or holds more than tensors, and no code of a file is run"
+    return f" ({type(error).__name__}: {cut(str(error).partition(chr(10))[0], LINE)})"
+
+
 def _read_tensors(path):
-    if path.suffix != ".safetensors":
-        return torch.load(path, map_location="cpu", weights_only=True)
+    if path.suffix.lower() != ".safetensors":
+        _check_unpacked_size(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of how other programs pickle
+            return torch.load(path, map_location="cpu", weights_only=True)
     try:
         from safetensors.torch import load_file
     except ImportError as error:
@@ -102,6 +147,16 @@ def _read_tensors(path):
     return load_file(path)
 
 
+def _check_unpacked_size(path):
+    """Refuse an archive that would unpack to more than it holds: torch compresses nothing, bombs do."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            n_bytes = sum(entry.file_size for entry in archive.infolist())
+        if n_bytes > path.stat().st_size:
+            raise ValueError(f"it would unpack to {n_bytes:,} bytes, from {path.stat().st_size:,}")
+
+
 def _first_few(keys, n=3):
     more = f" and {len(keys) - n} more" if len(keys) > n else ""
-    return ", ".join(keys[:n]) + more
+    names = [cut(key.encode("unicode_escape").decode(), LINE) for key in keys[:n]]  # a file's own words, made harmless
+    return ", ".join(names) + more

@@ -18,6 +18,7 @@ from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime, memory_error
 from sklcnn.fitting.state import PlainStateMixin
 from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
+from sklcnn.process import leaves_process_as_found
 from sklcnn.scikit_callbacks import CallbackSupportMixin, with_callbacks
 from sklcnn.tasks.task import Task
 from sklcnn.training.modes import own_modes
@@ -71,6 +72,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
     # Fitting.
 
     @with_callbacks
+    @leaves_process_as_found
     def fit(
         self,
         X: Any,
@@ -148,6 +150,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         self._partial_fit(Given(X, y, sample_weight))
         return self
 
+    @leaves_process_as_found
     def _partial_fit(self, given: Given, draft: Any = None) -> None:
         with own_modes(), memory_errors_explained(self._name):
             self._fitted, interrupt = partial_fit(self, given, draft)
@@ -219,6 +222,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
     def _dtype(self) -> torch.dtype:
         return self._fitted.dtype
 
+    @leaves_process_as_found
     def _outputs(self, X: Any) -> np.ndarray:
         """Compute the network's raw outputs, (n, n_outputs_)."""
         if self._fitted is None:

@@ -26,6 +26,7 @@ from sklcnn.fitting.state import PlainStateMixin
 from sklcnn.network.backbones import backbone_batch_size, check_backbone, load_backbone
 from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters
+from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
 from sklcnn.training.seeding import draw_seed, seeded
 
@@ -159,6 +160,7 @@ class CNNFeatures(
         self._fitted, store = self._read(X)
         return self._features(store)
 
+    @leaves_process_as_found
     @own_modes()
     def _read(self, X):
         """Read X and load the backbone; return what is left behind, and X."""
@@ -193,6 +195,7 @@ class CNNFeatures(
         """Seed what the backbone draws; where its weights are loaded it draws nothing."""
         return nullcontext() if loads_weights(self) else seeded(draw_seed(self.random_state))
 
+    @leaves_process_as_found
     @own_modes()
     def _features(self, store):
         backbone, precision = self.backbone_, self._fitted.precision

@@ -12,12 +12,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklcnn.process import Entered, Undone, leaves_process_as_found
 from sklcnn.training.modes import own_modes
 from sklcnn.wording import LINE, cut, short_cause
 
 OLDEST_OPSET = 18  # that torch's exporter writes
 
 
+@leaves_process_as_found
 def graph_of(
     program: nn.Module, example: torch.Tensor, free_axes: Sequence[int], output_names: Sequence[str], opset: int
 ) -> Any:
@@ -72,15 +74,17 @@ def _quiet():
     """Keep from the user what the exporter says of its own doings."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript")]
     levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
+
+    def reset():
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+
+    silence = Entered(contextlib.redirect_stdout(io.StringIO()))
+    with Undone(reset), Entered(warnings.catch_warnings()), silence:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _reason(error):

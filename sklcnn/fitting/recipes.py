@@ -12,6 +12,7 @@ from sklcnn.donors import find_donor
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
 from sklcnn.network.plan import NetworkSpec
+from sklcnn.process import Entered
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class NetworkRecipe:
         if self.backbone is not None:
             from sklcnn.network.cnn import build_on_backbone
 
-            with torch.random.fork_rng(devices=[]):
+            with Entered(torch.random.fork_rng(devices=[])):
                 return build_on_backbone(self.spec, self.backbone.build(), self.n_outputs)
         with torch.device("meta"):  # where tensors have shapes, and nothing else
             n_channels = self.sample_shape[0]

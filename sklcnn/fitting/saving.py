@@ -21,6 +21,7 @@ from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
 from sklcnn.fitting.saved_net import SavedNet, to_tensors
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.plan import NetworkSpec
+from sklcnn.process import Entered
 from sklcnn.tasks.classes import Classes
 from sklcnn.tasks.label_sets import LabelSets
 from sklcnn.tasks.values import Values
@@ -198,7 +199,7 @@ def _build(state, name):
 
 def _build_features(state):
     recipe, precision = from_plain(state["recipe"]), state["precision"]
-    with torch.random.fork_rng(devices=[]):
+    with Entered(torch.random.fork_rng(devices=[])):
         backbone = recipe.build().to(TORCH_FLOATS[precision])
     backbone.load_state_dict(to_tensors(state["weights"]))
     return FittedFeatures(

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from sklcnn import __version__
+from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
 
 
@@ -32,6 +33,7 @@ class PlainStateMixin:
             state["_fitted"] = to_state(self._fitted)
         return state
 
+    @leaves_process_as_found
     def __setstate__(self, state):
         state = dict(state)
         version = state.pop("_sklcnn_version", None)

@@ -30,6 +30,7 @@ from sklcnn.inspection._network import OpenNetwork, as_numpy
 from sklcnn.inspection._positions import label_positions, position_names
 from sklcnn.inspection._samples import choose_rows, find_cnn, read_samples, read_store
 from sklcnn.network.blocks import Block, ConvBlock
+from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
 from sklcnn.wording import shown
 
@@ -98,6 +99,7 @@ class FeatureMapDisplay:
     axes_: Any = field(init=False, default=None)
 
     @classmethod
+    @leaves_process_as_found
     @own_modes()
     def from_estimator(
         cls,

@@ -25,6 +25,7 @@ from sklcnn.inspection._drawing import (
 )
 from sklcnn.inspection._positions import label_positions, position_names
 from sklcnn.inspection._samples import class_names, find_cnn, read_samples, read_store
+from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
 from sklcnn.wording import shown
 
@@ -95,6 +96,7 @@ class MistakesDisplay:
     axes_: Any = field(init=False, default=None)
 
     @classmethod
+    @leaves_process_as_found
     @own_modes()
     def from_estimator(
         cls,

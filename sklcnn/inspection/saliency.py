@@ -32,6 +32,7 @@ from sklcnn.inspection._overlay import (
 from sklcnn.inspection._positions import position_names
 from sklcnn.inspection._saliency_panels import draw_over_images, draw_over_signals, write_title
 from sklcnn.inspection._samples import choose_rows, class_names, find_cnn, read_samples, read_store
+from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
 
 N_SAMPLES = 4  # shown unless others are chosen
@@ -139,6 +140,7 @@ class SaliencyDisplay:
     axes_: Any = field(init=False, default=None)
 
     @classmethod
+    @leaves_process_as_found
     @own_modes()
     def from_estimator(
         cls,

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
+
+from sklcnn.process import Lock, Undone
 
 # Parameters of mallopt(3).
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -24,15 +23,14 @@ OTHERWISE = {MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}
 # Where the user has chosen, it stays so.
 CHOSEN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
-_lock = threading.Lock()
-_n_training = 0
+_lock = Lock()
+_training: set[object] = set()  # the blocks under way, of all threads
 _resident_before = 0
 
 
 def _begin_anew():
     """Forget, in a forked child, the fits of the parent's other threads."""
-    global _lock, _n_training
-    _lock, _n_training = threading.Lock(), 0
+    _training.clear()
 
 
 if hasattr(os, "register_at_fork"):
@@ -65,25 +63,37 @@ def _resident():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@contextmanager
-def freed_memory_kept() -> Iterator[None]:
+def n_training() -> int:
+    """Return how many blocks keep freed memory at this moment."""
+    return len(_training)
+
+
+class freed_memory_kept(Undone):  # noqa: N801 (called like a function)
     """Keep freed memory for the next step, in all of the process; give it back if that is much, at the end."""
-    global _n_training, _resident_before
-    library = _glibc()
-    if library is None:
-        yield
-        return
-    with _lock:
-        _n_training += 1
-        if _n_training == 1:
-            _resident_before = _resident()
-            _set(library, WHILE_TRAINING)
-    try:
-        yield
-    finally:
+
+    def __init__(self):
+        super().__init__(self._give_back)
+
+    def __enter__(self):
+        global _resident_before
+        super().__enter__()
+        library = _glibc()
+        if library is None:
+            return self
         with _lock:
-            _n_training -= 1
-            if _n_training == 0:
+            _training.add(self)
+            if len(_training) == 1:
+                _resident_before = _resident()
+                _set(library, WHILE_TRAINING)
+        return self
+
+    def _give_back(self):
+        with _lock:
+            if self not in _training:
+                return
+            if len(_training) == 1:
+                library = _glibc()
                 _set(library, OTHERWISE)
                 if _resident() - _resident_before > OTHERWISE[TRIM_THRESHOLD]:
                     library.malloc_trim(0)
+            _training.discard(self)  # last: an interrupt before it has all of this done again

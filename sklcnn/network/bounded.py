@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
+
+from sklcnn.process import Lock
 
 
 class BoundedCache:
@@ -21,7 +22,7 @@ class BoundedCache:
         self.limit = limit
         self.size: float = 0
         self._entries: OrderedDict[Hashable, tuple[Any, float]] = OrderedDict()
-        self._lock = threading.RLock()
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from sklcnn.process import Entered
 from sklcnn.wording import shown
 
 N_ROWS, N_CHANNELS, LENGTH = 2, 4, 3  # of what an activation is tried on
@@ -84,7 +85,7 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
     """
     name = getattr(spec.block, "__name__", type(spec.block).__name__)
     where = f"{spec.estimator_name}: block={name}"
-    with torch.random.fork_rng(devices=[]):
+    with Entered(torch.random.fork_rng(devices=[])):
         module = spec.block(channels, filters, kernel, len(size))
         if not isinstance(module, nn.Module):
             raise TypeError(f"{where} must return an nn.Module; it returned {type(module).__name__}.")

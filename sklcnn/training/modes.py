@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ContextDecorator, ExitStack
+from functools import partial
 from typing import Any
 
 import torch
+
+from sklcnn.process import Undone
 
 FLOAT32, CPU = torch.float32, torch.device("cpu")
 # A mode is off where the first function says so; the second one switches it off, until the block ends.
@@ -38,6 +41,8 @@ class own_modes(ContextDecorator):  # noqa: N801 (called like a function)
 
     def __enter__(self):
         self._stack = None
+        self._undone = Undone(partial(self._go_back, torch.is_grad_enabled()))
+        self._undone.__enter__()
         for is_off, switch_off in MODES:
             if not is_off():
                 self._stack = self._stack or ExitStack()
@@ -45,9 +50,13 @@ class own_modes(ContextDecorator):  # noqa: N801 (called like a function)
         return self
 
     def __exit__(self, *error):
+        self._undone.__exit__()
+        return False
+
+    def _go_back(self, gradients):
         if self._stack is not None:
             self._stack.close()
-        return False
+        torch.set_grad_enabled(gradients)  # an interrupt may have kept a block without gradients from ending
 
     def _recreate_cm(self):
         return type(self)()  # each call of a decorated function has its own

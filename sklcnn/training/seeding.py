@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import random
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
+from sklcnn.process import Lock, Undone
+
 # Dropout and initialisation draw from torch's one global generator: seeded work in threads takes turns.
-_TURN = threading.RLock()
+_TURN = Lock()
 
 
 def draw_seed(random_state: Any) -> int:
@@ -21,26 +20,42 @@ def draw_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of torch, NumPy and Python, and restore them afterwards.
+class seeded:  # noqa: N801 (called like a function)
+    """Seed the global generators of torch, NumPy and Python in a block, and restore them afterwards.
 
     Parameters
     ----------
     seed : int
         Below 2**32.
     """
-    with _TURN:
-        python, numpy, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
-        cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-        try:
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
-            torch.set_rng_state(cpu)
-            if cuda:
-                torch.cuda.set_rng_state_all(cuda)
+
+    def __init__(self, seed: int):
+        self._seed = seed
+
+    def __enter__(self):
+        _TURN.__enter__()
+        states = _read_states()
+        self._restored = Undone(lambda: _set_states(states))
+        self._restored.__enter__()
+        random.seed(self._seed)
+        np.random.seed(self._seed)
+        torch.manual_seed(self._seed)
+        return self
+
+    def __exit__(self, *error):
+        self._restored.__exit__()
+        _TURN.__exit__()
+
+
+def _read_states():
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
+
+
+def _set_states(states):
+    python, numpy, cpu, cuda = states
+    random.setstate(python)
+    np.random.set_state(numpy)
+    torch.set_rng_state(cpu)
+    if cuda:
+        torch.cuda.set_rng_state_all(cuda)

@@ -1,8 +1,9 @@
 """Decoded pictures, kept by every store of the process in one bounded memory."""
 
 import os
-import threading
 from collections import OrderedDict
+
+from sklcnn.process import Lock
 
 DEFAULT_LIMIT_MB = 512
 
@@ -21,7 +22,7 @@ class ImageCache:
     def __init__(self):
         self.n_bytes = 0
         self._entries = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def __len__(self):
         return len(self._entries)

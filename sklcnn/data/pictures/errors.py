@@ -1,11 +1,16 @@
 """Errors of images that cannot be read: a phrase for the cause, to which the row and the image are added."""
 
 import os
-import threading
+import re
 import warnings
 from contextlib import contextmanager
+from typing import ClassVar
 
+from sklcnn.process import Lock, Undone
 from sklcnn.wording import short_cause
+
+OF_PILLOW = r"PIL\.(?#the filter of this module)"  # modules; with a comment, so that no filter of the user's is equal
+SILENCE = ("ignore", None, Warning, re.compile(OF_PILLOW))
 
 
 class UnusableImageError(ValueError):
@@ -47,33 +52,32 @@ def decodable():
         raise UnusableImageError(f"which is truncated or broken: {reason}") from error
 
 
-class PillowSilence:
-    """Ignore Pillow's warnings while any thread is inside.
+class pillow_silence(Undone):  # noqa: N801 (called like a function)
+    """Ignore Pillow's warnings while any thread is inside such a block.
 
     ``warnings.catch_warnings`` would put back the filters of one thread while another is inside;
     here the worst that interleaving leaves behind is an ignored warning of Pillow's.
     """
 
+    _lock = Lock()
+    _inside: ClassVar[set] = set()
+
     def __init__(self):
-        self._lock = threading.Lock()
-        self._n_inside = 0
-        self._filter = None
+        super().__init__(self._leave)
 
     def __enter__(self):
+        super().__enter__()
         with self._lock:
-            if self._n_inside == 0:
-                warnings.filterwarnings("ignore", module=r"PIL\.")
-                self._filter = warnings.filters[0]
-            self._n_inside += 1
+            self._inside.add(self)
+            if len(self._inside) == 1:
+                warnings.filterwarnings("ignore", module=OF_PILLOW)
+        return self
 
-    def __exit__(self, *exception):
+    def _leave(self):
         with self._lock:
-            self._n_inside -= 1
-            if self._n_inside == 0 and self._filter in warnings.filters:
-                warnings.filters.remove(self._filter)
-
-
-PILLOW_SILENCE = PillowSilence()
+            if self._inside == {self}:
+                warnings.filters[:] = [entry for entry in warnings.filters if entry[:4] != SILENCE]  # type: ignore
+            self._inside.discard(self)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ but deprecated since torchvision 0.29.) What the pixels of an opened image show 
 
 import io
 import os
-import threading
 from hashlib import blake2b
 
 import numpy as np
@@ -17,6 +16,7 @@ from sklcnn.data.pictures.decoding import encoded_pixels
 from sklcnn.data.pictures.errors import UnusableImageError, decodable, readable
 from sklcnn.data.pictures.opening import Header, check_has_pixels, encoded_header, pillow_header
 from sklcnn.data.pictures.pixels import deep_rawmode, pillow_pixels
+from sklcnn.process import Lock
 from sklcnn.wording import shown
 
 
@@ -136,7 +136,7 @@ class _PillowImage(ImageSource):
     name = "a PIL image"
 
     # An image opened from a file decodes itself when first touched, which two threads must not do at once.
-    _loading = threading.Lock()
+    _loading = Lock()
     _header = None
 
     # The file of an image of 16-bit colours, which decodes itself with 8 bits.

@@ -9,12 +9,13 @@ from joblib import cpu_count
 
 from sklcnn.data.glance import glance_at_pictures, some_of
 from sklcnn.data.pictures.cache import IMAGE_CACHE
-from sklcnn.data.pictures.errors import PILLOW_SILENCE, UnusableImageError, named_error, naming
+from sklcnn.data.pictures.errors import UnusableImageError, named_error, naming, pillow_silence
 from sklcnn.data.pictures.headers import common_size, find_scale, read_headers, warn_of_frames
 from sklcnn.data.pictures.pixels import WHITE_8
 from sklcnn.data.pictures.resizing import convert, on_scale, resize_pixels
 from sklcnn.data.pictures.sources import image_source
 from sklcnn.data.stores.base import Store
+from sklcnn.process import Undone
 
 # Batches read ahead of the one that trains: enough that threads always have work, few enough that
 # float batches of photographs do not fill the memory.
@@ -75,7 +76,8 @@ class ImageStore(Store):
         self.n_jobs = n_jobs
         self._sources = [image_source(image) for image in sources]
         rows = range(len(sources)) if rows is None else rows.tolist()
-        with PILLOW_SILENCE, ThreadPoolExecutor(n_threads(n_jobs)) as pool:
+        pool = ThreadPoolExecutor(n_threads(n_jobs), thread_name_prefix="sklcnn-images")
+        with pillow_silence(), Undone(pool.shutdown):
             self._headers = read_headers(self._sources, rows, pool)
         warn_of_frames(self._headers, self._sources)
         self._white, self.unit = find_scale(self._headers, white, self._sources)
@@ -103,7 +105,7 @@ class ImageStore(Store):
         """
         rows = self._row_numbers(rows)
         pixels = self._empty(len(rows), dtype)
-        with PILLOW_SILENCE:
+        with pillow_silence():
             self._fill(pixels, rows)
         return channels_first(pixels, dtype)
 
@@ -122,17 +124,14 @@ class ImageStore(Store):
         """
         ahead = deque()
         pool = ThreadPoolExecutor(n_threads(self.n_jobs), thread_name_prefix="sklcnn-images")
-        with PILLOW_SILENCE:
-            try:
-                for rows in groups:
-                    ahead.append(self._start(pool, rows, dtype))
-                    if len(ahead) > BATCHES_AHEAD:
-                        yield finish(*ahead.popleft(), dtype)
-                while ahead:
+        # Ended also where the caller stops early, or an image turns out to be broken.
+        with pillow_silence(), Undone(lambda: pool.shutdown(cancel_futures=True)):
+            for rows in groups:
+                ahead.append(self._start(pool, rows, dtype))
+                if len(ahead) > BATCHES_AHEAD:
                     yield finish(*ahead.popleft(), dtype)
-            finally:
-                # Also where the caller stops early, or an image turns out to be broken.
-                pool.shutdown(cancel_futures=True)
+            while ahead:
+                yield finish(*ahead.popleft(), dtype)
 
     def keys(self, rows):
         """Digest the content of samples, whatever the size and mode they are read with.
@@ -146,7 +145,7 @@ class ImageStore(Store):
         keys : list of bytes
             16 bytes each: of the encoded content for files and bytes, else of the pixels.
         """
-        with PILLOW_SILENCE:
+        with pillow_silence():
             keys = []
             for row in self._row_numbers(rows):
                 with naming(row, self._sources[row]):
@@ -166,7 +165,7 @@ class ImageStore(Store):
         path : str or None
             None where it is not a file.
         """
-        with PILLOW_SILENCE, naming(row, self._sources[row]):
+        with pillow_silence(), naming(row, self._sources[row]):
             source = self._sources[row]
             return source.pixels(self._headers[row]), getattr(source, "path", None)
 
@@ -189,7 +188,7 @@ class ImageStore(Store):
     def _picture(self, row):
         """Return one picture as batches have it, ndarray (h, w, c)."""
         [kept] = IMAGE_CACHE.get([self._cache_key(row)])
-        with PILLOW_SILENCE:
+        with pillow_silence():
             return self._decode(row) if kept is None else kept
 
     def _row_numbers(self, rows):

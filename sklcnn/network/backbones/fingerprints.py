@@ -3,13 +3,14 @@
 import hashlib
 import itertools
 import pickle
-import threading
 import types
 import weakref
 from io import BytesIO
 
 import numpy as np
 import torch
+
+from sklcnn.process import Lock
 
 
 def digest_state(state, description):
@@ -60,7 +61,7 @@ class _Digester(pickle.Pickler):
 
 _tokens: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 _next_token = itertools.count()
-_tokens_lock = threading.Lock()
+_tokens_lock = Lock()
 
 
 def _token(obj):

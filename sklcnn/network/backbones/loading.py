@@ -11,6 +11,7 @@ from sklcnn.network.backbones.module import Backbone, count_features, trainable_
 from sklcnn.network.backbones.names import check_backbone
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.shared import pristine_network
+from sklcnn.process import Entered
 
 
 def load_backbone(backbone, weights, sample_shape, *, scale=1, statistics=None, frozen=False):
@@ -97,7 +98,7 @@ def _load_own(backbone, sample_shape, scale, statistics, frozen):
         )
     made = Backbone(network, name=None, scale=scale)
     remedy = "It must map (n, *sample_shape) to features (n, d), or to feature maps that are averaged."
-    with _explained(who, sample_shape, remedy), torch.random.fork_rng(devices=[]):
+    with _explained(who, sample_shape, remedy), Entered(torch.random.fork_rng(devices=[])):
         made.n_features = _count_in_either_layout(made, sample_shape)
     made._trainable = trainable_names(network)  # lazy layers have their parameters only now
     if statistics is not None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from sklcnn.process import Entered
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import LINE, cut, short_cause
 
@@ -134,7 +135,7 @@ def _reason(error):
 def _read_tensors(path):
     if path.suffix.lower() != ".safetensors":
         _check_unpacked_size(path)
-        with warnings.catch_warnings():
+        with Entered(warnings.catch_warnings()):
             warnings.simplefilter("ignore")  # of how other programs pickle
             return torch.load(path, map_location="cpu", weights_only=True)
     try:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from sklcnn.process import Undone
+
 WAIT_SECONDS = 600.0  # without any progress, after which one computes what others have claimed
 
 
@@ -30,7 +32,7 @@ class Patience:
         self._pause = min(2 * self._pause, 0.25)
 
 
-class Claims:
+class Claims(Undone):
     """The keys that this process is computing, as others see it: locks that the system releases if it is killed.
 
     A claim is on a bucket of keys, those with the same first bytes, so that processes with different rows agree on what
@@ -44,17 +46,12 @@ class Claims:
     BUCKET_BYTES = 9  # 8 for the kind of features, 1 for the image
 
     def __init__(self, folder):
+        super().__init__(self.release)
         self.folder = folder
         self._held = []
         # Not NumPy's or Python's global generator: a fit leaves those as they were. Each process and thread has its own
         # order, so that they meet late.
         self._random = random.Random(uuid.uuid4().int)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.release()
 
     def take(self, keys, n_wanted):
         """Claim buckets until they have `n_wanted` of `keys`; return the keys claimed."""
@@ -74,22 +71,25 @@ class Claims:
     def release(self):
         """Give all claims back."""
         while self._held:
-            lock = self._held.pop()
-            with contextlib.suppress(OSError):
-                # While it is held: who waits for it finds that the file has gone, and claims another of its name.
-                Path(lock.lock_file).unlink(missing_ok=True)
+            lock = self._held[-1]
+            if lock.is_locked:
+                with contextlib.suppress(OSError):
+                    # While it is held: who waits for it finds that the file has gone, and claims another of its name.
+                    Path(lock.lock_file).unlink(missing_ok=True)
             with contextlib.suppress(OSError):
                 lock.release()
+            self._held.remove(lock)
 
     def _claim(self, path):
         """Try to claim a bucket. Where that cannot be done at all, all are free to compute it."""
         lock = FileLock(path)
+        self._held.append(lock)  # before it is: releasing one that is not held does nothing
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)
         except Timeout:
+            self._held.remove(lock)
             return False
         except (OSError, NotImplementedError):
-            return True
-        self._held.append(lock)
+            self._held.remove(lock)
         return True

@@ -4,7 +4,6 @@ import contextlib
 import itertools
 import math
 import os
-import threading
 import time
 import uuid
 import warnings
@@ -24,6 +23,7 @@ from sklcnn.network.feature_cache.shards import (
     read_table,
     shard_name,
 )
+from sklcnn.process import Lock, Undone
 
 RETRY_SECONDS = 60.0  # before a folder that could not be written to is tried again
 LEFTOVER_SECONDS = 3600.0  # age of temporary files that no living writer can still need
@@ -42,7 +42,7 @@ class FolderCache:
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self._lock = threading.RLock()
+        self._lock = Lock()
         self._shards: dict[str, Shard | None] = {}  # None: a damaged one that could not be moved
         self._index: dict[bytes, tuple[str, int]] = {}  # key -> shard, entry
         self._retry_at = 0.0
@@ -176,12 +176,9 @@ class FolderCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._tidy()
         temporary = self.folder / f".{uuid.uuid4().hex}.tmp"
-        try:
+        with Undone(lambda: _remove(temporary)):
             temporary.write_bytes(data)
             os.replace(temporary, self.folder / name)
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
         with self._lock:
             self._remember(name, decode_table(data))
 
@@ -206,3 +203,9 @@ class FolderCache:
                 UserWarning,
                 stacklevel=2,
             )
+
+
+def _remove(path):
+    """Remove a file, if it is there and can be."""
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

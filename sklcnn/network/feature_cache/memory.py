@@ -1,11 +1,10 @@
 """Features in this process's memory."""
 
-import threading
-
 import numpy as np
 
 from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache.filling import keep_known
+from sklcnn.process import Lock
 
 ENTRY_OVERHEAD = 200  # bytes of Python objects around a stored row
 
@@ -21,7 +20,7 @@ class MemoryCache:
 
     def __init__(self, limit):
         self._entries = BoundedCache(limit)
-        self._computing = threading.RLock()
+        self._computing = Lock()
 
     @property
     def limit(self):

@@ -1,0 +1,144 @@
+"""What a call changes of the process is undone when it ends, whatever line an interrupt falls on.
+
+Ctrl-C raises KeyboardInterrupt between any two steps of a program: between those of the end of a `with` block too, or
+just before it begins, and a lock is then held for ever. So each thread has a list of what it still has to undo, and an
+entry is made before anything is changed. The methods of the public interface go through that list when they end, and
+once more, in case an interrupt fell on the first time.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable)
+
+
+class _Pending(threading.local):
+    """What a thread has to undo, the latest last."""
+
+    def __init__(self):
+        self.undos: list[Callable[[], Any]] = []
+
+
+_pending = _Pending()
+
+
+def leaves_process_as_found(function: Function) -> Function:
+    """Let a function undo, when it ends, all that was to be undone inside it."""
+
+    @wraps(function)
+    def call(*args, **kwargs):
+        n_before = len(_pending.undos)
+        try:
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _undo(n_before)
+        finally:
+            _undo(n_before)
+
+    return call  # type: ignore[return-value]
+
+
+def _undo(n_before):
+    undos = _pending.undos
+    while len(undos) > n_before:
+        undos[-1]()  # before it is taken out: done twice rather than never
+        undos.pop()
+
+
+def _end_block(undo):
+    """Undo what a block began with, and before it what was left inside; nothing, if that has been done."""
+    undos = _pending.undos
+    for position in reversed(range(len(undos))):
+        if undos[position] == undo:
+            _undo(position)
+            return
+
+
+class Undone:
+    """A block at whose end something is undone, at the latest when the method of the public interface ends.
+
+    Parameters
+    ----------
+    undo : callable
+        Called once; twice, where an interrupt falls on the first time.
+    """
+
+    def __init__(self, undo: Callable[[], Any]):
+        self._undo: Callable[[], Any] | None = undo
+
+    def __enter__(self):
+        _pending.undos.append(self._end)
+        return self
+
+    def __exit__(self, *error):
+        _end_block(self._end)
+        self._end()  # of a generator that another thread closes
+
+    def _end(self):
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
+
+
+class Entered(Undone):
+    """A block inside another library's context manager, which an interrupt does not leave entered."""
+
+    def __init__(self, context: Any):
+        super().__init__(lambda: self._is_inside and context.__exit__(None, None, None))
+        self._context, self._is_inside = context, False
+
+    def __enter__(self):
+        super().__enter__()
+        self._is_inside = self._context.__enter__() or True
+        return self
+
+
+_locks: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+class Lock:
+    """A re-entrant lock that neither an interrupt leaves held, nor a fork in the child."""
+
+    def __init__(self):
+        self._lock: Any = threading.RLock()
+        self._depth = 0  # how many times the thread that has it is inside
+        _locks.add(self)
+
+    def __enter__(self):
+        if not self._lock._is_owned():
+            _pending.undos.append(self._let_go)
+        self._lock.acquire()
+        self._depth += 1
+        return self
+
+    def __exit__(self, *error):
+        if not self._lock._is_owned():  # let go already
+            return
+        self._depth -= 1
+        if self._depth:
+            self._lock.release()
+        else:
+            _end_block(self._let_go)
+
+    def _let_go(self):
+        if self._lock._is_owned():
+            self._depth = 0
+            self._lock._release_save()  # however many times it was acquired
+
+
+def _let_go_of_others():
+    """Free, in a forked child, the locks that the parent's other threads held: no thread is left to do it."""
+    for lock in list(_locks):
+        if not lock._lock._is_owned():
+            lock._lock, lock._depth = threading.RLock(), 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_let_go_of_others)

@@ -52,6 +52,16 @@ def test_links_to_files_and_headings_lead_somewhere(path):
             assert (path.parent / target.split("#")[0]).exists(), target
 
 
+def test_the_recipes_are_the_calls_that_the_benchmark_measures(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    recipes = pytest.importorskip("benchmarks.recipes", reason="scikit-image, of the test extra, has its pictures")
+    page = " ".join((ROOT / "docs" / "recipes.md").read_text().split())
+    for recipe in recipes.RECIPES:
+        if recipe.call.startswith("CNN"):
+            call = recipe.call.replace("10 * seed + member", "member").replace("seed", "0")
+            assert " ".join(call.split()) in page, recipe.name
+
+
 @pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
 @pytest.mark.parametrize("page", ["README.md", "docs/guide.md"])
 def test_every_hyper_parameter_is_told_of(estimator, page):

@@ -27,8 +27,8 @@ from sklearn.utils import estimator_checks
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
+from sklcnn.bounded import BoundedCache
 from sklcnn.network.backbones import shared
-from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache import opening
 
 N_PASSES = Counted("sklcnn.features")

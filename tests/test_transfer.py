@@ -25,8 +25,8 @@ from skorch.callbacks import Callback, Checkpoint, LoadInitState
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.bounded import BoundedCache
 from sklcnn.network.backbones import downloads, load_backbone, shared
-from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache import opening
 
 LITE0 = "efficientnet_lite0"

@@ -20,6 +20,7 @@ import torch
 from counted import Counted
 from torch import nn
 
+from sklcnn.bounded import BoundedCache
 from sklcnn.network.backbones import (
     LITE,
     TORCHVISION_NAMES,
@@ -32,7 +33,6 @@ from sklcnn.network.backbones import (
 )
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.torchvision_models import builder_options
-from sklcnn.network.bounded import BoundedCache
 
 LITE0 = LITE[0]
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,8 +16,8 @@ from counted import Counted
 from filelock import FileLock
 from torch import nn
 
+from sklcnn.bounded import BoundedCache
 from sklcnn.network.backbones import Backbone, load_backbone
-from sklcnn.network.bounded import BoundedCache
 from sklcnn.network.feature_cache import FolderCache, MemoryCache, cached_features, claims, open_feature_cache, opening
 from sklcnn.network.feature_cache.computing import even_groups
 from sklcnn.network.feature_cache.keys import feature_key, kind_of_features

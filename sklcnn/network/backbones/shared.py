@@ -8,10 +8,10 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from sklcnn.bounded import BoundedCache
 from sklcnn.network.backbones.module import trainable_names
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.state_dicts import load_file
-from sklcnn.network.bounded import BoundedCache
 
 # Networks kept in memory with their weights read: enough for a search over a few backbones.
 MAX_NETWORKS = 4

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklcnn.network.bounded import BoundedCache
+from sklcnn.bounded import BoundedCache
 from sklcnn.network.feature_cache.filling import keep_known
 from sklcnn.process import Lock
 

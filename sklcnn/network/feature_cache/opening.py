@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from sklcnn.network.bounded import BoundedCache
+from sklcnn.bounded import BoundedCache
 from sklcnn.network.feature_cache.folder import FolderCache
 from sklcnn.network.feature_cache.memory import MemoryCache
 

@@ -2,13 +2,14 @@
 PYTHON ?= python3
 VENV := .venv
 JOBS ?= 2
+GALLERY ?= 1
 
 VENV_PYTHON := $(VENV)/bin/python
 # One thread a process: searches and tests run several processes, which would fight over the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 $(VENV_PYTHON)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format benchmark
+.PHONY: help demo test test-slow lint format docs benchmark
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,6 +31,9 @@ lint: $(VENV)/.has-dev ## Check style and types
 format: $(VENV)/.has-dev ## Put the code into style
 	$(VENV_PYTHON) -m ruff check --fix .
 	$(VENV_PYTHON) -m ruff format .
+
+docs: $(VENV)/.has-docs ## Build the site, docs/_build/index.html; GALLERY=0 runs no examples
+	GALLERY=$(GALLERY) $(ONE_THREAD) -m sphinx -W --keep-going -q docs docs/_build
 
 benchmark: $(VENV)/.has-test ## Measure, and write docs/performance.md
 	$(VENV_PYTHON) -m benchmarks

@@ -54,7 +54,7 @@ class Parameters(BaseEstimator):
     """
 
     _doc_link_module = "sklcnn"
-    _doc_link_template = "https://sklcnn.readthedocs.io/en/stable/api/{estimator_module}.{estimator_name}.html"
+    _doc_link_template = "https://sklcnn.readthedocs.io/en/stable/api/sklcnn.{estimator_name}.html"
 
     def __init_subclass__(cls, **kwargs):
         # A subclass that states its own __init__, as scikit-learn's tutorials do, keeps it: dataclass leaves it alone.

@@ -67,3 +67,8 @@ def test_the_recipes_are_the_calls_that_the_benchmark_measures(monkeypatch):
 def test_every_hyper_parameter_is_told_of(estimator, page):
     told = set(re.findall(r"`(\w+)", (ROOT / page).read_text()))
     assert set(estimator().get_params()) <= told
+
+
+def test_the_first_page_names_each_page_once():
+    links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "docs" / "index.md").read_text())
+    assert len(links) == len(set(links))

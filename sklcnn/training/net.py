@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from types import SimpleNamespace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,17 @@ from skorch.history import History
 
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.network import Network
+from sklcnn.training.checkpoints import (
+    DIGESTS,
+    ROWS,
+    check_files,
+    check_loadable,
+    digest_of,
+    digest_of_rows,
+    files_of_epoch,
+    read_history,
+    warn_of_unsaved,
+)
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.run import TrainingSpec
 from sklcnn.training.stages import parameter_groups, thaw
@@ -161,41 +173,92 @@ class TrainingNet(NeuralNet):
     # Files.
 
     def save_params(self, f_params=None, *, use_safetensors=False, **files):
-        """Save as skorch does, a file at a time, so that being killed on the way leaves each old file whole."""
+        """Save as skorch does, a file at a time, so that being killed on the way leaves each old file whole.
+
+        The history is saved with digests of the epoch's other files, and not at all where one could not be written.
+        """
         for name, file in {"f_params": f_params, **files}.items():
-            aside = f"{file}.part" if isinstance(file, (str, os.PathLike)) else file
+            if not isinstance(file, (str, os.PathLike)):
+                super().save_params(**{name: file}, use_safetensors=use_safetensors)
+            elif name != "f_history" or None not in self._digests().values():
+                self._save_aside(name, os.fspath(file), use_safetensors)
+
+    def _save_aside(self, name, file, use_safetensors):
+        aside = f"{file}.part"
+        if name == "f_history":
+            self._digests()[ROWS] = digest_of_rows(self.history)
+        try:
             super().save_params(**{name: aside}, use_safetensors=use_safetensors)
-            if aside is not file:
-                os.replace(aside, file)
+            digest = digest_of(aside)
+            os.replace(aside, file)
+        except Exception as error:
+            self._digests()[os.path.basename(file)] = None
+            with contextlib.suppress(OSError):
+                os.unlink(aside)
+            warn_of_unsaved(file, error, self.spec.estimator_name)
+            raise
+        if name != "f_history":
+            self._digests()[os.path.basename(file)] = digest
+
+    def _digests(self):
+        """Return the digests of the files of the latest epoch: None where one could not be written."""
+        return self.history[-1].setdefault(DIGESTS, {}) if self.history else {}
 
     def load_params(self, f_params=None, f_optimizer=None, f_criterion=None, f_history=None, checkpoint=None, **kwargs):
-        """Load as skorch does, into an optimiser that trains what it trained when it was saved."""
-        history = checkpoint.f_history_ if f_history is None and checkpoint is not None else f_history
-        if history is not None and self.module_.is_frozen:
-            if len(History.from_file(history)) > self.spec.freeze_epochs:
-                thaw(self.module_, self.optimizer_, self.spec)
+        """Load as skorch does, into an optimiser that trains what it trained when it was saved.
+
+        A checkpoint is loaded whole.
+
+        Raises
+        ------
+        ValueError
+            If a file of a checkpoint is missing, damaged or of another epoch; it is named.
+        """
+        if checkpoint is not None and f_history is None and checkpoint.f_history is not None:
+            self._load_checkpoint(checkpoint, kwargs)
+            return
+        if f_history is not None:
+            self._thaw_for(len(History.from_file(f_history)))
         super().load_params(f_params, f_optimizer, f_criterion, f_history, checkpoint, **kwargs)
         if checkpoint is not None:
             self.loaded_from_ = checkpoint
 
+    def _load_checkpoint(self, checkpoint, kwargs):
+        name = self.spec.estimator_name
+        rows = read_history(checkpoint, name)
+        if not rows:
+            return
+        saved = max((n for n, row in enumerate(rows, 1) if row.get(checkpoint.event_name)), default=len(rows))
+        files = files_of_epoch(checkpoint, rows, saved)
+        check_files(files, rows, saved, name)
+        self._thaw_for(len(rows))
+        check_loadable(partial(super().load_params, **kwargs), files, name)
+        self.history = History(rows)
+        self.loaded_from_ = checkpoint
+
+    def _thaw_for(self, n_epochs):
+        """Let the optimiser train what it trained after so many epochs."""
+        if self.module_.is_frozen and n_epochs > self.spec.freeze_epochs:
+            thaw(self.module_, self.optimizer_, self.spec)
+
     def files_of(self, epoch):
-        """Return the files of an epoch's weights and optimiser, of the checkpoint loaded from: those that are there.
+        """Return the files of an epoch's weights and optimiser, of the checkpoint loaded from.
 
-        A file that a later epoch was written over is not one of them.
+        There are none where the epoch was not saved, or a later one was written over it.
+
+        Raises
+        ------
+        ValueError
+            If one is missing or damaged.
         """
-        checkpoint, history = getattr(self, "loaded_from_", None), self.history.to_list()
-        if checkpoint is None or not history[epoch - 1].get(checkpoint.event_name, True):
+        checkpoint, rows = getattr(self, "loaded_from_", None), self.history.to_list()
+        if checkpoint is None or not rows[epoch - 1].get(checkpoint.event_name, checkpoint.monitor is None):
             return {}
-
-        def names(n_epochs):
-            return checkpoint.get_formatted_files(SimpleNamespace(history=History(history[:n_epochs])))
-
-        then, now = names(epoch), names(len(history))
-        return {
-            part: then[part]
-            for part in ("f_params", "f_optimizer")
-            if then[part] and (epoch == len(history) or then[part] != now[part]) and os.path.exists(then[part])
-        }
+        then, now = (files_of_epoch(checkpoint, rows, n_epochs) for n_epochs in (epoch, len(rows)))
+        parts = [part for part in ("f_params", "f_optimizer") if epoch == len(rows) or then.get(part) != now.get(part)]
+        files = {part: then[part] for part in parts if part in then}
+        check_files(files, rows, epoch, self.spec.estimator_name)
+        return files
 
 
 def make_net(module: Network, spec: TrainingSpec, criterion: RowLoss, callbacks: list) -> TrainingNet:

@@ -1,0 +1,140 @@
+"""The files of skorch's checkpoints: a run is taken up from them whole, or not at all."""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+import warnings
+import zipfile
+from hashlib import blake2b
+from types import SimpleNamespace
+from typing import Any
+
+from skorch.history import History
+
+from sklcnn.wording import LINE, cut, shown
+
+# Where an epoch's row of the history keeps the digests of its files; skorch takes what begins so for no score.
+DIGESTS = "event_files"
+PARTS = ("f_params", "f_optimizer", "f_criterion")
+ROWS = "rows"  # among them: of the history itself
+ROW = {"epoch", "batches", "learning_rate", "train_loss", "val_loss", "val_score"}  # what taking up a run looks at
+BEGIN_ANEW = "Delete the checkpoint's files to begin anew"
+
+
+def digest_of(file: str) -> str:
+    """Digest a file's content."""
+    with open(file, "rb") as opened:
+        digest = blake2b(digest_size=16)
+        while block := opened.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of_rows(rows: Any) -> str:
+    """Digest a history, but for what was returned of it."""
+    last = dict(rows[-1])
+    last[DIGESTS] = {name: digest for name, digest in last.get(DIGESTS, {}).items() if name != ROWS}
+    return blake2b(json.dumps([*rows[:-1], last], sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def warn_of_unsaved(file: str, error: BaseException, estimator_name: str) -> None:
+    """Say that an epoch has no checkpoint, which skorch does not."""
+    reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+    warnings.warn(
+        f"{estimator_name}: the checkpoint file {shown(str(file))} could not be written ({cut(reason, LINE)}). "
+        "Training goes on; a run that is taken up later begins after the last epoch whose files were all written.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def files_of_epoch(checkpoint: Any, rows: list[dict], epoch: int) -> dict[str, str]:
+    """Name the files of the weights, the optimiser and the loss that a checkpoint saves at the end of an epoch."""
+    names = checkpoint.get_formatted_files(SimpleNamespace(history=History(rows[:epoch])))
+    return {part: names[part] for part in PARTS if isinstance(names.get(part), (str, os.PathLike))}
+
+
+def read_history(checkpoint: Any, estimator_name: str) -> list[dict] | None:
+    """Read the history of a checkpoint's run; None where none has been saved.
+
+    Raises
+    ------
+    ValueError
+        If it is damaged; or missing, where other files of the checkpoint are there.
+    """
+    file = checkpoint.f_history_
+    if not os.path.lexists(file):
+        left = _files_left(checkpoint)
+        if left:
+            raise ValueError(
+                f"{estimator_name}: the checkpoint file {shown(left[0])} is there, but its history, {shown(file)}, is "
+                f"missing: the run cannot be taken up. {BEGIN_ANEW}."
+            )
+        return None
+    try:
+        with open(file, encoding="utf-8") as opened:
+            rows = json.load(opened)
+        known = rows[-1].get(DIGESTS, {}).get(ROWS)
+        if any(row["epoch"] != number or not ROW <= row.keys() for number, row in enumerate(rows, 1)):
+            raise ValueError("it does not hold the epochs in order")
+        if known is not None and known != digest_of_rows(rows):
+            raise ValueError("it is damaged")
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise _unusable(file, error, estimator_name) from error
+    return rows
+
+
+def check_files(files: dict[str, str], rows: list[dict], epoch: int, estimator_name: str) -> None:
+    """Check that files of an epoch are what was saved with its row of the history.
+
+    Raises
+    ------
+    ValueError
+        If one is missing, damaged or of another epoch.
+    """
+    digests = rows[epoch - 1].get(DIGESTS) or {}
+    for file in files.values():
+        if not os.path.isfile(file):
+            raise ValueError(
+                f"{estimator_name}: the checkpoint file {shown(str(file))} is missing: the run of {len(rows)} epochs "
+                f"cannot be taken up. {BEGIN_ANEW}."
+            )
+        known = digests.get(os.path.basename(file))
+        if known is not None:
+            if known != digest_of(file):
+                raise _unusable(file, "it is damaged, or was written in another epoch", estimator_name)
+        elif zipfile.is_zipfile(file):  # as torch saves; of a release that kept no digests
+            with zipfile.ZipFile(file) as content:
+                if content.testzip() is not None:
+                    raise _unusable(file, "it is damaged", estimator_name)
+
+
+def check_loadable(load: Any, files: dict[str, str], estimator_name: str) -> None:
+    """Load files, and say which of them cannot be."""
+    for part, file in files.items():
+        try:
+            load(**{part: file})
+        except Exception as error:  # torch raises nearly anything for a file that is not its own
+            raise _unusable(file, error, estimator_name) from error
+
+
+def _unusable(file, reason, estimator_name):
+    reason = cut(" ".join(str(reason).split()), LINE).rstrip(".")
+    return ValueError(
+        f"{estimator_name}: the checkpoint file {shown(str(file))} cannot be used: {reason}. A run is taken up "
+        f"with the same hyper-parameters from whole files. {BEGIN_ANEW}."
+    )
+
+
+def _files_left(checkpoint):
+    """List the files of weights of a checkpoint without a history, but those of a first epoch that was cut off."""
+    pattern = checkpoint.f_params
+    if not isinstance(pattern, str):
+        return []
+    start = os.path.join(glob.escape(checkpoint.dirname), glob.escape(checkpoint.fn_prefix))
+    left = sorted(glob.glob(start + re.sub(r"\{[^}]*\}", "*", pattern)))
+    first = files_of_epoch(checkpoint, [{"epoch": 1, "batches": [{}], checkpoint.event_name: True}], 1)["f_params"]
+    return [file for file in left if "{" not in pattern or file != first]

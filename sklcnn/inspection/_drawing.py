@@ -10,6 +10,7 @@ import numpy as np
 WIDTH = 8.0  # inches: what a page of documentation has
 SMALL = 8  # points
 MAX_CHANNELS = 10  # that lines tell apart by their colours
+N_NAMED = 5  # of more
 QUARTER = 0.25  # pictures whose largest value is this share of 1 or 255, or more, are drawn on the scale 0..1 or 0..255
 
 
@@ -165,20 +166,37 @@ def draw_sample(ax: Any, picture: np.ndarray, limits: tuple[float, float], share
 
 def draw_signal(ax: Any, signal: np.ndarray) -> None:
     """Draw a signal (length, c), a line a channel."""
-    n_channels = signal.shape[1]
-    colors = ["black"] if n_channels == 1 else [f"C{i}" for i in range(n_channels)]
+    colors = _channel_colors(signal.shape[1])
     for i, color in enumerate(colors):
         ax.plot(np.arange(len(signal)), signal[:, i], color=color, linewidth=1, label=f"channel {i}")
     ax.set_xlim(-0.5, len(signal) - 0.5)
     ax.tick_params(labelsize=SMALL)
 
 
+def _channel_colors(n_channels):
+    """Choose a color for each channel: a scale from the first to the last where there are many, as of an EEG."""
+    if n_channels == 1:
+        return ["black"]
+    if n_channels <= MAX_CHANNELS:
+        return [f"C{i}" for i in range(n_channels)]
+    import matplotlib
+
+    return list(matplotlib.colormaps["viridis"](np.linspace(0, 0.9, n_channels)))
+
+
 def name_channels(ax: Any, n_channels: int, *, below: bool = False) -> None:
-    """Put a legend of the lines beside, or below, a signal of several channels."""
-    if 1 < n_channels <= MAX_CHANNELS:
-        place = (0.0, -0.6) if below else (1.0, 1.05)
-        legend = ax.legend(loc="upper left", bbox_to_anchor=place, fontsize=SMALL, frameon=False, handlelength=1.0)
-        legend.set_in_layout(not below)
+    """Put a legend of the lines beside, or below, a signal of several channels; of many, it names some."""
+    if n_channels == 1:
+        return
+    handles, names = ax.get_legend_handles_labels()
+    n_named = n_channels if n_channels <= MAX_CHANNELS else N_NAMED
+    named = np.linspace(0, n_channels - 1, n_named).round().astype(int)
+    place = (0.0, -0.6) if below else (1.0, 1.05)
+    legend = ax.legend(
+        [handles[i] for i in named], [names[i] for i in named], loc="upper left", bbox_to_anchor=place,
+        fontsize=SMALL, frameon=False, handlelength=1.0,
+    )  # fmt: skip
+    legend.set_in_layout(not below)
 
 
 def short(text: Any, width: int = 18) -> str:

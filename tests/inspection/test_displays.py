@@ -218,6 +218,13 @@ def test_channels_of_signals_are_told_apart_by_one_legend(display, cases):
     assert legends_of(display(single.cnn, single.X, single.y).figure_) == []
 
 
+def test_of_many_channels_the_legend_names_some():
+    signals = np.random.RandomState(0).randn(12, 22, 20)
+    cnn = CNNClassifier(spatial_dims=1, data_format="channels_first", max_epochs=1, filters=2, dense_units=())
+    shown = MistakesDisplay.from_estimator(cnn.fit(signals, np.arange(12) % 2), signals, np.arange(12) % 2)
+    assert legends_of(shown.figure_) == [[f"channel {i}" for i in (0, 5, 10, 16, 21)]]
+
+
 @looker
 def test_the_samples_given_are_not_changed(display, cases):
     case = cases["grey"]

@@ -287,7 +287,8 @@ def test_images_and_targets_are_mixed_in_the_same_shares():
         targets.append(mixed)
         return softly(outputs, mixed)
 
-    CNNClassifier(**QUICK, backbone=Recorder(), augmentation=("mixup", "cutmix"), loss=loss).fit(X, LABELS)
+    params = {"backbone": Recorder(), "standardize": False, "augmentation": ("mixup", "cutmix")}
+    CNNClassifier(**QUICK, **params, loss=loss).fit(X, LABELS)
     images = torch.cat(Recorder.seen)
     torch.testing.assert_close(images.mean((1, 2, 3)), torch.cat(targets)[:, 1], rtol=0, atol=1e-5)
 
@@ -356,8 +357,8 @@ def test_a_callable_is_given_batches_channels_first_and_integer_pixels_as_0_to_1
 
 def test_what_a_callable_returns_is_what_the_network_sees_in_its_own_units():
     integers = (255 * IMAGES).astype(np.uint8)
-    plain = torch.cat(batches_seen(integers))
-    halved = torch.cat(batches_seen(integers, augmentation=lambda batch: batch / 2))
+    plain = torch.cat(batches_seen(integers, standardize=False))
+    halved = torch.cat(batches_seen(integers, standardize=False, augmentation=lambda batch: batch / 2))
     torch.testing.assert_close(halved, plain / 2)
 
 

@@ -474,8 +474,7 @@ def test_broken_pictures_are_refused_by_name(tmp_path, estimator_class, refuses)
         estimator.fit([str(tmp_path / "missing.png")] * 12, Y[estimator_class])
 
 
-def flat_backbone(sample_shape):
-    return torch.nn.Flatten()
+NAMED = {"backbone": "timm/test_efficientnet", "backbone_weights": None, "image_size": 32}
 
 
 BAD_PIXELS = {
@@ -487,13 +486,13 @@ BAD_PIXELS = {
 
 
 @pytest.mark.parametrize("X, message", BAD_PIXELS.values(), ids=BAD_PIXELS)
-def test_a_backbone_refuses_values_that_are_no_pixels(X, message, estimator_class, refuses):
-    estimator = small(estimator_class, backbone=flat_backbone)
+def test_a_named_backbone_refuses_values_that_are_no_pixels(X, message, estimator_class, refuses):
+    estimator = small(estimator_class, **NAMED)
     with refuses(estimator, message):
         estimator.fit(X, Y[estimator_class])
 
 
-def test_a_backbone_refuses_another_kind_of_pixels_than_in_fit(estimator_class, refuses):
+def test_a_named_backbone_refuses_another_kind_of_pixels_than_in_fit(estimator_class, refuses):
     shares = RNG.rand(12, 6, 5, 3)
     bytes_ = (shares * 255).astype(np.uint8)
     y = Y[estimator_class]
@@ -501,7 +500,7 @@ def test_a_backbone_refuses_another_kind_of_pixels_than_in_fit(estimator_class, 
         (shares, bytes_, "integers.*fitted on floats"),
         (bytes_, shares, "floats.*fitted"),
     ):
-        estimator = small(estimator_class, backbone=flat_backbone).fit(fitted_on, y)
+        estimator = small(estimator_class, **NAMED).fit(fitted_on, y)
         with refuses(estimator, message):
             estimator.predict(other)
         with refuses(estimator, message):

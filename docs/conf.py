@@ -17,6 +17,11 @@ from sklcnn import __version__
 ROOT = Path(__file__).parents[1]
 RUN_GALLERY = os.environ.get("GALLERY", "1") != "0"
 
+ALONE = (
+    "getting_started recipes questions coming_from extending performance reliability architecture limits contributing "
+    "changes"
+).split()
+
 project, author, release = "sklcnn", "The sklcnn developers", __version__
 version = release
 project_copyright = author
@@ -80,14 +85,15 @@ html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
     "show_toc_level": 2,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,
     "navigation_with_keys": False,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "pygments_light_style": "tango",
     "pygments_dark_style": "github-dark",
 }
-html_sidebars = {"index": [], "getting_started": [], "course": []}
+# Pages without others below them have no list of those to show.
+html_sidebars = {page: [] for page in ("index", *ALONE)}
 html_context = {"default_mode": "auto"}
 
 # Pages of the site that are files of the repository's root.

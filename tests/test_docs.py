@@ -1,9 +1,11 @@
 """The code blocks of the documentation run."""
 
+import ast
 import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import sklearn
 
@@ -72,3 +74,17 @@ def test_every_hyper_parameter_is_told_of(estimator, page):
 def test_the_first_page_names_each_page_once():
     links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "docs" / "index.md").read_text())
     assert len(links) == len(set(links))
+
+
+def settings_of_other_libraries():
+    """Yield what the right columns of docs/coming_from.md set: estimator, name, value."""
+    for row in re.findall(r"^\|.*\| (.*) \|$", (ROOT / "docs" / "coming_from.md").read_text(), re.MULTILINE):
+        estimator = CNNRegressor if "CNNRegressor" in row else CNNClassifier
+        for name, value in re.findall(r"`(\w+)=([^`=]+)`", row):
+            yield estimator, name, ast.literal_eval(value)
+
+
+@pytest.mark.parametrize("estimator, name, value", list(settings_of_other_libraries()))
+def test_what_stands_beside_a_line_of_another_library_is_accepted(estimator, name, value):
+    with pytest.raises(ValueError, match="0 sample"):  # so that hyper-parameters are checked, and nothing is trained
+        estimator(**{name: value}).fit(np.empty((0, 8, 8)), [])

@@ -112,11 +112,22 @@ class Lock:
         _locks.add(self)
 
     def __enter__(self):
+        self.acquire()
+        return self
+
+    def acquire(self, timeout: float = -1) -> bool:
+        """Wait for the lock, some seconds at most (-1: for ever); return whether this thread has it now."""
         if not self._lock._is_owned():
             _pending.undos.append(self._let_go)
-        self._lock.acquire()
+        if not self._lock.acquire(timeout=timeout):
+            _end_block(self._let_go)
+            return False
         self._depth += 1
-        return self
+        return True
+
+    def is_owned(self) -> bool:
+        """Tell whether this thread has it."""
+        return self._lock._is_owned()
 
     def __exit__(self, *error):
         if not self._lock._is_owned():  # let go already

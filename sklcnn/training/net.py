@@ -29,6 +29,7 @@ from sklcnn.training.checkpoints import (
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.run import TrainingSpec
 from sklcnn.training.stages import parameter_groups, thaw
+from sklcnn.training.turns import take_turn_back
 
 # OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
 if hasattr(os, "register_at_fork"):
@@ -169,6 +170,11 @@ class TrainingNet(NeuralNet):
     def get_loss(self, y_pred, y_true, X=None, training=False, weights=None):
         """Average the weighted losses of the rows."""
         return self.criterion_.average(y_pred, y_true, weights)
+
+    def notify(self, method_name, **data):
+        """Tell callbacks, which may fit in threads of their own."""
+        super().notify(method_name, **data)
+        take_turn_back()
 
     # Files.
 

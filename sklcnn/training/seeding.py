@@ -9,10 +9,8 @@ import numpy as np
 import torch
 from sklearn.utils import check_random_state
 
-from sklcnn.process import Lock, Undone
-
-# Dropout and initialisation draw from torch's one global generator: seeded work in threads takes turns.
-_TURN = Lock()
+from sklcnn.process import Undone
+from sklcnn.training.turns import take_turn, take_turn_back
 
 
 def draw_seed(random_state: Any) -> int:
@@ -33,7 +31,7 @@ class seeded:  # noqa: N801 (called like a function)
         self._seed = seed
 
     def __enter__(self):
-        _TURN.__enter__()
+        self._turn = take_turn()
         states = _read_states()
         self._restored = Undone(lambda: _set_states(states))
         self._restored.__enter__()
@@ -44,7 +42,7 @@ class seeded:  # noqa: N801 (called like a function)
 
     def __exit__(self, *error):
         self._restored.__exit__()
-        _TURN.__exit__()
+        self._turn.__exit__()
 
 
 def _read_states():
@@ -53,6 +51,7 @@ def _read_states():
 
 
 def _set_states(states):
+    take_turn_back()
     python, numpy, cpu, cuda = states
     random.setstate(python)
     np.random.set_state(numpy)

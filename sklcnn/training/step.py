@@ -11,6 +11,7 @@ from sklcnn.data.batches import Batch
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.training.evaluation import autocast
 from sklcnn.training.stages import Stages, clear_gradients
+from sklcnn.training.turns import take_turn_back
 
 # Where some row weighs more than so many average ones, as at 99:1 with class_weight, gradients are clipped to a norm. A
 # batch that holds such a row by chance moves the network by a multiple of what the others do: now and then its units
@@ -52,6 +53,7 @@ class Step:
             if self._augment.mixes:
                 targets = self._criterion.task.soft_targets(targets, self._dtype)
             inputs, targets = self._augment(inputs, targets)
+            take_turn_back()
         if not self._takes_closure:
             looked = self._differentiate(inputs, targets, weights, batch)
             self._optimizer.step()
@@ -77,6 +79,7 @@ class Step:
         else:
             output = stages.forward(inputs)
         loss = self._net.get_loss(output, targets, weights=weights, training=True)
+        take_turn_back()
         loss.backward()
         if stages.is_penalised:
             stages.add_penalty_gradients()

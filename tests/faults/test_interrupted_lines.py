@@ -95,7 +95,7 @@ def test_an_interrupt_on_a_line_that_changes_the_process_loses_nothing(name, tmp
 def test_an_interrupt_on_any_line_loses_nothing(name, tmp_path):
     n_injected = assert_nothing_lost(CALLS[name](tmp_path), lambda line: True)
     print(f"{name}: {n_injected} interrupts")
-    assert n_injected > 1000
+    assert n_injected > 500
 
 
 def test_an_interrupt_is_raised():

@@ -1,0 +1,102 @@
+"""Whose turn it is to draw from torch's one global generator: seeded fits in threads go one after the other.
+
+A callback or scorer may fit in threads of its own, and wait for them, while the fit that it belongs to has the turn.
+Which threads are a callback's own cannot be known. But a fit whose callback waits for threads draws nothing, so it
+lends its turn, to whoever asks, until the borrower gives it back, with the generators as they were.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import threading
+import time
+from functools import partial
+from typing import Any
+
+from sklcnn.process import Lock, Undone
+
+LOOK_EVERY = 0.05  # seconds that one waits before looking what the fit that has the turn is doing
+LONGEST = 10.0  # seconds in one call of the user's code, after which it is taken to wait, in whatever way
+# Packages by which threads wait for each other.
+WAITING = {"threading", "queue", "concurrent", "multiprocessing", "joblib", "asyncio", "selectors"}
+
+
+class _Turn:
+    """A turn, and the thread that has it."""
+
+    def __init__(self):
+        self.lock = Lock()
+        self.thread = 0
+        self.is_asked_back = False  # what that thread has lent
+
+
+# The turn; what is lent by the thread that has it; what is lent by that one; ...
+_turns = [_Turn()]
+
+
+def take_turn() -> Lock:
+    """Wait for the turn, or until one is lent; return the lock that was acquired."""
+    for turn in reversed(_turns):
+        if turn.lock.is_owned():
+            turn.lock.__enter__()
+            return turn.lock
+    seen: dict[int, Any] = {}
+    while True:
+        for level in itertools.count():
+            if level == len(_turns):
+                _turns.append(_Turn())
+            turn = _turns[level]
+            if turn.lock.acquire(LOOK_EVERY):
+                # The one who lends it may have gone on just now; if not, it waits at `take_turn_back`.
+                lender = _turns[level - 1]
+                if level == 0 or (not lender.is_asked_back and _lends(lender, level - 1, seen)):
+                    turn.thread = threading.get_ident()
+                    return turn.lock
+                turn.lock.__exit__()
+                break
+            if not turn.is_asked_back and not _lends(turn, level, seen):
+                break
+
+
+def take_turn_back() -> None:
+    """Wait, after the user's code, until those who borrowed this thread's turn meanwhile have ended."""
+    if len(_turns) == 1:
+        return
+    for turn, lent in itertools.pairwise(list(_turns)):
+        if turn.lock.is_owned() and not lent.lock.is_owned():
+            with Undone(partial(setattr, turn, "is_asked_back", False)):
+                turn.is_asked_back = True
+                with lent.lock:
+                    return
+
+
+def _lends(turn, level, seen):
+    """Tell whether the thread that has a turn waits for other threads in the user's code, where it did before."""
+    where, is_waiting = _position_in_user_code(turn.thread)
+    before, since = seen.get(level, (None, 0.0))
+    if where is None or where != before:
+        seen[level] = where, time.monotonic()
+        return False
+    return is_waiting or time.monotonic() - since > LONGEST
+
+
+def _position_in_user_code(thread):
+    """Find where in the user's code a thread is: None if it is in this package's, and whether it waits for threads."""
+    frame = sys._current_frames().get(thread)
+    is_waiting = frame is not None and _package(frame) in WAITING
+    while frame is not None and _package(frame) in WAITING:
+        frame = frame.f_back
+    if frame is None or _package(frame) == "sklcnn":
+        return None, False
+    if is_waiting:
+        return (id(frame), frame.f_lasti), True
+    while frame is not None and _package(frame) != "sklcnn":
+        frame = frame.f_back
+    # From callbacks and scorers alone; what networks and losses do in so long a time is computing.
+    is_told = frame is not None and frame.f_code.co_name in ("notify", "checked_score", "begin_epoch", "end_epoch")
+    return ((id(frame), frame.f_lasti) if is_told else None), False
+
+
+def _package(frame):
+    return frame.f_globals.get("__name__", "").partition(".")[0]

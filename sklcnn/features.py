@@ -165,6 +165,7 @@ class CNNFeatures(
     def _read(self, X):
         """Read X and load the backbone; return what is left behind, and X."""
         donor = find_donor(self.backbone)
+        resolve_device(self.device, self.precision, type(self).__name__)
         if donor is not None:
             schema, precision = donor._fitted.schema, donor._fitted.spec.precision
             store = read_again(X, schema, self.n_jobs)
@@ -198,7 +199,7 @@ class CNNFeatures(
     @leaves_process_as_found
     @own_modes()
     def _features(self, store):
-        backbone, precision = self.backbone_, self._fitted.precision
+        backbone, precision, batch_size = self.backbone_, self._fitted.precision, int(self.batch_size)
         device = torch.device(resolve_device(self.device, precision, type(self).__name__))
         if hasattr(backbone, "fingerprint"):
             features = cached_features(
@@ -206,7 +207,7 @@ class CNNFeatures(
                 store,
                 slice(None),
                 cache=open_feature_cache(self.feature_cache),
-                batch_size=min(self.batch_size, backbone_batch_size(store.sample_shape)),
+                batch_size=min(batch_size, backbone_batch_size(store.sample_shape)),
                 device=device,
                 precision=precision,
                 image_size=store.sample_shape[1:],
@@ -215,9 +216,7 @@ class CNNFeatures(
             from sklcnn.training.evaluation import forward_store
 
             module = backbone.to(device)
-            features = forward_store(
-                module, store, TORCH_FLOATS[precision], precision, device, max_rows=self.batch_size
-            )
+            features = forward_store(module, store, TORCH_FLOATS[precision], precision, device, max_rows=batch_size)
         return features.cpu().numpy()
 
     def transform(self, X: Any) -> np.ndarray:

@@ -82,7 +82,7 @@ UNITS = OneOf(MANY, SequenceOf(MANY), text=f"{MANY} or a tuple of such numbers")
 CONVS = OneOf(Whole(1, 100), SequenceOf(Whole(1, 100)), text=f"{Whole(1, 100)}, or a tuple of one a block")
 SIDE = Whole(1, 2**16)  # of an image, in pixels
 SHARE = Number(0, 1, below=True)
-STRENGTH = Number(0, 1e30)  # larger numbers would be infinite in single precision
+STRENGTH, RATE = Number(0, 1e30), Number(0, 1e30, above=True)  # larger ones would be infinite in single precision
 SEED = OneOf(Nothing(), Whole(0, 2**32 - 1), InstanceOf(_random_state_class, "a numpy RandomState"))
 
 
@@ -283,7 +283,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     )
     backbone_lr_factor: float | str = parameter(
         "auto",
-        OneOf(Number(0, above=True), Choice(("auto",))),
+        OneOf(RATE, Choice(("auto",))),
         """The backbone's share of `learning_rate` once it trains. "auto": 0.1 where weights were loaded by name or
         path, 1 where they are random or the module is yours.""",
     )
@@ -300,7 +300,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         ),
         """"sgd" has Nesterov momentum, as much as `momentum` says.""",
     )
-    learning_rate: float = parameter(2e-3, Number(0, above=True), 'Step size; the peak of it with "one_cycle".')
+    learning_rate: float = parameter(2e-3, RATE, 'Step size; the peak of it with "one_cycle".')
     weight_decay: float = parameter(
         0.0,
         STRENGTH,

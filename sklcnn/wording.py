@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import reprlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 LINE = 100  # characters
@@ -63,3 +66,24 @@ def shortened(error: BaseException) -> str:
 def short_cause(error: BaseException) -> BaseException | None:
     """Return an error as another's cause, which is printed with it, unless it holds more of a value than a line."""
     return error if len(str(error)) <= PARAGRAPH else None
+
+
+@contextmanager
+def errors_named(estimator: str, name: str) -> Iterator[None]:
+    """Say what another library's errors are about, where they do not say so themselves.
+
+    Parameters
+    ----------
+    estimator : str
+    name : str
+        What is checked, such as "y".
+    """
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        text = str(error)
+        if len(text) <= PARAGRAPH and re.search(rf"(?<!\w)(?:{estimator}|{name})(?!\w)", text):
+            raise
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        first_line = (text.splitlines() or [""])[0]
+        raise kind(f"{estimator}: {name}: {cut(first_line, PARAGRAPH)}") from None

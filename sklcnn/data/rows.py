@@ -13,7 +13,7 @@ from sklearn.utils.validation import _num_samples
 
 from sklcnn.data.stores import Store
 from sklcnn.data.targets import check_weights
-from sklcnn.wording import shown
+from sklcnn.wording import errors_named, shown
 
 MAX_WEIGHT = 1e300  # of which many can be added up
 EVERYWHERE = slice(None)  # all positions in the rows kept; picking by it copies nothing
@@ -76,8 +76,11 @@ def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any,
     rows = np.flatnonzero(counts)
     if _is_array_of_numbers(X):
         return X, rows
+    if not hasattr(X, "__getitem__"):  # what can do no more than become an array
+        return np.asarray(X), rows
     # The row before, so that the first row with a fault is one that counts; before the first of them, the last.
-    return _safe_indexing(X, rows[np.cumsum(counts) - 1]), rows
+    with errors_named(estimator, "X"):
+        return _safe_indexing(X, rows[np.cumsum(counts) - 1]), rows
 
 
 def _is_array_of_numbers(X):

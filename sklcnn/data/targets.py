@@ -14,7 +14,7 @@ from sklearn.utils import check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
-from sklcnn.wording import shown
+from sklcnn.wording import errors_named, shown
 
 TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
@@ -66,7 +66,8 @@ def _refuse_measurements(y, estimator_name):
         y = check_labels(numbers, estimator_name)
     elif y.dtype.kind == "T" or (y.dtype.kind == "O" and len(y) and not isinstance(y[0], (Sequence, np.ndarray))):
         return
-    check_classification_targets(y)
+    with errors_named(estimator_name, "y"):
+        check_classification_targets(y)
 
 
 def are_foreign_labels(y: Any) -> bool:
@@ -183,15 +184,16 @@ def check_values(y: Any, estimator_name: str) -> np.ndarray:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None. Pass one value a row.")
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
-    values = check_array(
-        y,
-        dtype=np.float64,
-        ensure_2d=False,
-        allow_nd=True,
-        ensure_min_samples=0,
-        estimator=estimator_name,
-        input_name="y",
-    )
+    with errors_named(estimator_name, "y"):
+        values = check_array(
+            y,
+            dtype=np.float64,
+            ensure_2d=False,
+            allow_nd=True,
+            ensure_min_samples=0,
+            estimator=estimator_name,
+            input_name="y",
+        )
     if values.size and max(values.max(), -values.min()) > MAX_VALUE:
         raise ValueError(
             f"{estimator_name}: y holds values up to {np.abs(values).max():.3g}, too large to compute with. Scale "
@@ -214,7 +216,8 @@ def check_weights(sample_weight: Any, X_length: int, estimator_name: str) -> np.
     if sample_weight is None:
         return None
     placeholder = np.empty((X_length, 1))
-    weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)
+    with errors_named(estimator_name, "sample_weight"):
+        weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)
     if np.any(weights < 0):
         raise ValueError(f"{estimator_name}: sample_weight must not be negative; got {weights.min():g}.")
     if weights.max(initial=0) > MAX_VALUE:

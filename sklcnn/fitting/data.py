@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -121,9 +121,10 @@ def divide(
     if valid is None:
         valid_rows, scored = _given_validation_rows(cnn, given, task, schema, columns, class_weights)
     else:
-        valid_rows, scored = rows.at(valid), scored_data(given.X, kept.y, kept.rows[valid], valid)
+        valid_rows, scored = weighed_alone(rows.at(valid), cnn), scored_data(given.X, kept.y, kept.rows[valid], valid)
     _check_validation_rows(cnn, valid_rows)
-    return FitData(schema, columns, kept, task, rows.at(train), valid_rows, scored)
+    train_rows = weighed_for_training(rows.at(train), cnn, rescale=True)
+    return FitData(schema, columns, kept, task, train_rows, valid_rows, scored)
 
 
 def undivided(cnn: Any, kept: KeptRows, schema: InputSchema, columns: Columns, draft: Any, *, rescale: bool) -> FitData:
@@ -140,8 +141,8 @@ def undivided(cnn: Any, kept: KeptRows, schema: InputSchema, columns: Columns, d
         Whether weights are rescaled to a mean of 1.
     """
     task = draft.trained_on(kept.y, EVERYWHERE, kept.weights, type(cnn).__name__)
-    rows, _ = encode(cnn, task, kept, EVERYWHERE, rescale=rescale)
-    return FitData(schema, columns, kept, task, rows)
+    rows, _ = encode(cnn, task, kept, EVERYWHERE)
+    return FitData(schema, columns, kept, task, weighed_for_training(rows, cnn, rescale=rescale))
 
 
 def _hold_out(cnn, given, kept, draft, seed):
@@ -157,9 +158,9 @@ def _hold_out(cnn, given, kept, draft, seed):
 
 
 def encode(
-    cnn: Any, task: Task, kept: KeptRows, train: Any, *, rescale: bool = True, class_weights: np.ndarray | None = None
+    cnn: Any, task: Task, kept: KeptRows, train: Any, class_weights: np.ndarray | None = None
 ) -> tuple[Rows, np.ndarray | None]:
-    """Encode the targets and weights of rows.
+    """Encode the targets of rows, and multiply their weights by those of their classes.
 
     Parameters
     ----------
@@ -167,14 +168,14 @@ def encode(
     task : Task
     kept : KeptRows
     train : ndarray of int, or slice
-        Positions of the training rows, by which class weights are found and weights are rescaled.
-    rescale : bool
+        Positions of the training rows, by which class weights are found.
     class_weights : ndarray of shape (k,) or None
         None: found here.
 
     Returns
     -------
     rows : Rows
+        Their weights in float64, to be weighed alone or for training.
     class_weights : ndarray of shape (k,) or None
     """
     name, dtype = type(cnn).__name__, TORCH_FLOATS[cnn.precision]
@@ -182,17 +183,39 @@ def encode(
     if class_weights is None:
         class_weights = task.class_weights(getattr(cnn, "class_weight", None), targets[train], weights[train], name)
     if class_weights is not None:
-        weights = weights * class_weights[targets.numpy()]
-    if rescale:
-        weights = weights / weight_unit(weights[train], name)
+        with np.errstate(over="ignore"):  # what is infinite is refused
+            weights = weights * class_weights[targets.numpy()]
     rows = Rows(
         kept.store,
         torch.from_numpy(kept.rows),
         targets,
-        None if np.all(weights == 1) else torch.from_numpy(weights).to(dtype),
+        torch.tensor(weights),
         None if np.all(kept.weights == kept.weights[0]) else torch.from_numpy(kept.weights),
     )
     return rows, class_weights
+
+
+def weighed_for_training(rows: Rows, cnn: Any, *, rescale: bool) -> Rows:
+    """Return rows with weights in the network's precision, of mean 1 if they are rescaled; None where all are 1."""
+    return _with_weights(rows, _float64(rows.weights), cnn, rescale)
+
+
+def weighed_alone(rows: Rows, cnn: Any) -> Rows:
+    """Return validation rows with weights of mean 1 among themselves, however far from the training rows' they are."""
+    weights = _float64(rows.weights)
+    largest = weights.max()
+    return _with_weights(rows, weights / (largest or 1), cnn, rescale=largest > 0)
+
+
+def _float64(weights):
+    return np.ones(1) if weights is None else weights.numpy()
+
+
+def _with_weights(rows, weights, cnn, rescale):
+    if rescale:
+        weights = weights / weight_unit(weights, type(cnn).__name__)
+    ones = np.all(weights == 1)
+    return replace(rows, weights=None if ones else torch.from_numpy(weights).to(TORCH_FLOATS[cnn.precision]))
 
 
 def _given_validation_rows(cnn, given, task, schema, columns, class_weights):
@@ -213,8 +236,8 @@ def _given_validation_rows(cnn, given, task, schema, columns, class_weights):
         columns.check(X, schema, name)
         store = read_again(X, schema, cnn.n_jobs, rows, name="X_val")
         kept = keep_rows(store, given.y_val, given.sample_weight_val, None, name)
-        data, _ = encode(cnn, task, kept, EVERYWHERE, rescale=False, class_weights=class_weights)
-    return data, scored_data(given.X_val, kept.y, kept.rows, EVERYWHERE)
+        data, _ = encode(cnn, task, kept, EVERYWHERE, class_weights)
+    return weighed_alone(data, cnn), scored_data(given.X_val, kept.y, kept.rows, EVERYWHERE)
 
 
 def _check_validation_rows(cnn, valid):

@@ -84,7 +84,7 @@ def resolve_device(device: str, precision: str, estimator_name: str) -> str:
         usable = torch.backends.mps.is_available() and precision != "float64"  # which Apple's GPUs lack
         return "mps" if usable else "cpu"
     try:
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).cpu()  # "meta" has no values to give back
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
         meant = "" if _is_device_name(device) else did_you_mean(device, DEVICES)
@@ -123,12 +123,17 @@ def input_spec(cnn: CNNParameters) -> InputSpec:
 
 
 def plain_numbers(value: Any) -> Any:
-    """Return fractions and other real numbers as floats, which torch insists on; within tuples, lists and dicts too."""
+    """Return whole numbers as ints and others as floats, which torch insists on; within tuples, lists and dicts too.
+
+    NumPy's small integers would overflow where they are multiplied.
+    """
     if isinstance(value, Mapping):
         return {key: plain_numbers(entry) for key, entry in value.items()}
     if type(value) in (tuple, list):
         return type(value)(map(plain_numbers, value))
-    return float(value) if isinstance(value, Real) and not isinstance(value, (Integral, float)) else value
+    if isinstance(value, Integral):
+        return value if isinstance(value, bool) else int(value)
+    return float(value) if isinstance(value, Real) and not isinstance(value, float) else value
 
 
 def as_tuple(units: Any) -> tuple[int, ...]:
@@ -216,7 +221,7 @@ def training_spec(cnn: CNNParameters, n_rows: int) -> TrainingSpec:
         estimator_name=estimator_name,
         schedule=schedule,
         optimizer_params=optimizer_arguments(cnn),
-        max_epochs=auto_epochs(n_rows, cnn.batch_size) if cnn.max_epochs == "auto" else int(cnn.max_epochs),
+        max_epochs=auto_epochs(n_rows, int(cnn.batch_size)) if cnn.max_epochs == "auto" else int(cnn.max_epochs),
         patience=find_patience(cnn.patience) if cnn.early_stopping else None,
         device=resolve_device(cnn.device, cnn.precision, estimator_name),
         backbone_lr_factor=1.0 if isinstance(cnn.backbone_lr_factor, str) else float(cnn.backbone_lr_factor),

@@ -140,10 +140,15 @@ class ValuesToStandardise:
         """
         values = check_values(y, estimator_name)
         columns = values.reshape(len(values), -1)[rows]
+        # By a power of two, which changes no digit, so that neither they nor their products with values overflow.
+        weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
         mean = np.average(columns, axis=0, weights=weights)
         differences = columns - mean
         # In a unit of a power of two, which changes no digit, squares neither overflow nor vanish.
-        unit = 2.0 ** np.frexp(np.abs(differences).max(axis=0))[1]
+        spread = np.abs(differences).max(axis=0)
+        unit = 2.0 ** np.frexp(spread)[1]
         deviation = unit * np.sqrt(np.average((differences / unit) ** 2, axis=0, weights=weights))
-        constant = deviation <= 1e-12 * np.maximum(np.abs(mean), deviation)
-        return Values(mean, np.where(constant, 1.0, deviation), values.ndim == 1, column_names(y))
+        constant = deviation <= 1e-12 * np.abs(mean)
+        # All equal but for rounding; or one row weighs so much more than the others that it alone is seen.
+        without = np.where(spread <= 1e-12 * np.abs(mean), np.maximum(unit, 1.0), unit)
+        return Values(mean, np.where(constant, without, deviation), values.ndim == 1, column_names(y))

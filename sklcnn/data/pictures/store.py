@@ -258,4 +258,4 @@ def n_threads(n_jobs):
     """Return how many threads `n_jobs` stands for."""
     if n_jobs is None:
         return torch.get_num_threads()
-    return n_jobs if n_jobs > 0 else max(1, cpu_count() + 1 + n_jobs)
+    return int(n_jobs) if n_jobs > 0 else max(1, cpu_count() + 1 + int(n_jobs))

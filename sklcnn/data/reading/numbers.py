@@ -12,7 +12,7 @@ from sklearn.utils import check_array
 
 from sklcnn.data.pictures.columns import is_numeric
 from sklcnn.data.stores.base import CHUNK_VALUES
-from sklcnn.wording import PARAGRAPH, short_cause, shortened, shown
+from sklcnn.wording import PARAGRAPH, errors_named, short_cause, shortened, shown
 
 # The largest values, from zero, that a network can standardise: their differences and, in float64, squares are finite.
 LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
@@ -42,6 +42,8 @@ def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precis
     array = X
     if not _in_order(X, rows, LARGEST[precision]):
         array = np.asarray(X if _is_finite_at(X, rows) else _checked_array(X, estimator))
+        if array.dtype.kind == "O":  # of what has a type that check_array does not ask for
+            array = _checked_array(array, estimator)
         _check_size(array, rows, precision, estimator)
     if 0 in array.shape:
         raise ValueError(f"{estimator}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
@@ -57,6 +59,8 @@ def _unwrapped(X, estimator):
         return [tensor_to_array(sample, estimator) if isinstance(sample, torch.Tensor) else sample for sample in X]
     if hasattr(X, "to_numpy") and not hasattr(X, "columns"):
         return X.to_numpy()  # a Series
+    if hasattr(X, "__array__") and not hasattr(X, "dtype") and not hasattr(X, "columns"):
+        return np.asarray(X)  # what can become an array, and tells nothing of it
     dtypes = set(getattr(X, "dtypes", ())) if hasattr(X, "columns") else set()
     if any(hasattr(dtype, "numpy_dtype") for dtype in dtypes):
         return _without_extension_types(X)
@@ -112,7 +116,7 @@ def _checked_array(X, estimator):
         if isinstance(X, list) and (array := np.asarray(X)).ndim > 1:
             X = array  # in which Python's numbers of any kind are converted
         _check_axes(X, estimator)
-        with np.errstate(all="ignore"):  # sums that overflow
+        with np.errstate(all="ignore"), errors_named(estimator, "X"):  # sums that overflow
             return check_array(X, dtype="numeric", allow_nd=True, estimator=estimator, input_name="X")
     except OverflowError as error:
         raise ValueError(f"{estimator}: Input X contains a value too large for float64: {error}.") from error

@@ -10,6 +10,7 @@ import joblib
 import numpy as np
 import pytest
 import torch
+from counted import Counted
 from joblib import hash as hash_of
 from PIL import Image
 from sklearn.base import clone
@@ -22,8 +23,8 @@ from torch import nn
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor, export_onnx
 from sklcnn.inspection import FeatureMapDisplay, SaliencyDisplay
 from sklcnn.network.feature_cache import opening
-from sklcnn.network.feature_cache.computing import N_PASSES
 
+N_PASSES = Counted("sklcnn.features")
 RANDOM = np.random.RandomState(0)
 N = 42
 Y = np.arange(N) % 3

@@ -24,7 +24,6 @@ from sklcnn.training.run import Fall, FrozenStage, Hooks, Outcome
 from sklcnn.training.stages import Stages, set_rate
 from sklcnn.training.step import Step, has_heavy_rows
 from sklcnn.training.stopping import Judge
-from sklcnn.training.turns import take_turn_back
 
 DEVICE_SHARE = 3  # a GPU's free memory over what the rows may take of it: the rest is for the network
 
@@ -165,13 +164,11 @@ class Run:
             self.enter_stage(epoch)
         if self.hooks.before_epoch is not None:
             self.hooks.before_epoch()
-            take_turn_back()
         row = self.train_and_validate(epoch)
         self.outcome.rates.append(row["learning_rate"])
         self.rates.after_epoch(self.watched(row))
         self.progress.end_epoch(row)
         told_to_stop = self.hooks.after_epoch is not None and self.hooks.after_epoch(row)
-        take_turn_back()
         self.outcome.stopped = bool(told_to_stop or self.net.stop_training)
         self.stages.set_training_mode()  # after validation, so that the copies hold what training changes
         self.finished = epoch  # before copying: a copy that is interrupted leaves the network at the end of this epoch
@@ -220,7 +217,6 @@ class Run:
         )  # fmt: skip
         self.pulse.feel(outputs)
         score = np.nan if self.hooks.valid_score is None else self.hooks.valid_score(outputs)
-        take_turn_back()
         return weighted_loss(self.net.criterion_, outputs, rows, self.device), score
 
     # Early stopping.

@@ -97,12 +97,18 @@ def _output_types(source: Source, input_dtype: np.dtype) -> dict[str, Any]:
 
 def _input_dtype(model, inputs) -> np.dtype:
     """Return the format of what an estimator is given."""
+    name = type(model).__name__
     if len(inputs) > 1:
+        odd = [variable for variable in inputs if len(variable.type.shape) != 2]
+        if odd:
+            raise TypeError(
+                f"{name}: the step before it gives in ONNX {', '.join(v.raw_name for v in inputs)}, which are no "
+                f"columns of one table. Export the {name} by itself."
+            )
         return COLUMNS_DTYPE
     for dtype, kind in TENSOR_TYPES.items():
         if isinstance(inputs[0].type, kind):
             return dtype
-    name = type(model).__name__
     if isinstance(inputs[0].type, data_types.StringTensorType):
         raise TypeError(
             f"{name}: an ONNX file opens no pictures, so that X cannot be paths or texts. Export the {name} by itself: "

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.pipeline import Pipeline
 
 from sklcnn import __version__
 from sklcnn.deploy.extras import require_onnx
 from sklcnn.deploy.program import input_shape
-from sklcnn.wording import LINE, cut, short_cause, shown
+from sklcnn.wording import LINE, cut, short_cause, shortened, shown
 
 N_CHECKED, TOLERANCE = 5, 1e-4  # rows that the file is tried on, and by how much it may differ
 
@@ -28,7 +30,8 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     Parameters
     ----------
     estimator : estimator
-        Fitted: CNNClassifier, CNNRegressor, CNNFeatures, or a Pipeline with one among steps that skl2onnx converts.
+        Fitted: CNNClassifier, CNNRegressor, CNNFeatures, or a Pipeline with one among steps that skl2onnx converts;
+        of a search, the best is taken.
     path : str or path-like
         Of the file. It is replaced when the new one is whole.
     input_dtype : dtype, default=None
@@ -51,25 +54,45 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     """
     require_onnx()
     path = _find_place(path)
-    steps = [step for _, step in estimator.steps] if hasattr(estimator, "steps") else [estimator]
-    ours = next((step for step in steps if hasattr(step, "onnx_converter") and hasattr(step, "_fitted")), None)
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    steps = [estimator]
+    if hasattr(estimator, "steps"):
+        estimator = Pipeline(list(_flatten(estimator)))
+        steps = [step for _, step in estimator.steps]
+    is_ours = [hasattr(step, "onnx_converter") and hasattr(step, "_fitted") for step in steps]
+    ours = is_ours.index(True) if any(is_ours) else None
     if ours is None:
         raise TypeError(
             f"export_onnx takes a CNNClassifier, CNNRegressor or CNNFeatures, or a Pipeline with one; got "
             f"{shown(estimator)}. Pass other estimators to skl2onnx.to_onnx."
         )
+    from sklcnn.deploy.converter import TENSOR_TYPES
     from sklcnn.deploy.source import source_of
+    from sklcnn.deploy.steps import convert
 
-    source = source_of(ours)
-    first = steps[0]
-    dtype = _find_dtype(source.schema, first is ours, input_dtype)
-    shape = input_shape(source.schema) if first is ours else (first.n_features_in_,)
-    model = _convert(estimator, shape, dtype)
+    source, before = source_of(steps[ours]), steps[:ours]
+    dtype = _find_dtype(source.schema, not before, input_dtype)
+    if dtype not in TENSOR_TYPES:
+        raise TypeError(
+            f"input_dtype={dtype} is no format that a file takes. Pass one of "
+            f"{', '.join(str(known) for known in TENSOR_TYPES)}."
+        )
+    shape = _find_shape(source.schema, before)
+    model = convert(estimator, TENSOR_TYPES[dtype]([None, *shape]))
     _describe(model, source, shape, dtype)
     data = model.SerializeToString()
-    _compare(estimator, data, _examples(source.schema, shape, dtype), source.name)
+    _compare(estimator, data, _examples(source.schema, shape, dtype, before), source.name)
     _write(path, data)
     return path
+
+
+def _flatten(pipeline) -> Iterator[tuple[str, Any]]:
+    """Yield the steps of a Pipeline and of those inside it, but for those that let X through."""
+    for name, step in pipeline.steps:
+        if hasattr(step, "steps"):
+            yield from ((f"{name}.{inner_name}", inner) for inner_name, inner in _flatten(step))
+        elif hasattr(step, "fit"):
+            yield name, step
 
 
 def _find_dtype(schema, is_first, given) -> np.dtype:
@@ -79,32 +102,16 @@ def _find_dtype(schema, is_first, given) -> np.dtype:
     return np.dtype(np.uint8 if is_first and (schema.mode is not None or schema.integer) else np.float32)
 
 
-def _convert(estimator, shape, dtype):
-    """Let skl2onnx convert all steps."""
-    from skl2onnx import convert_sklearn
-    from skl2onnx.common.exceptions import MissingShapeCalculator
-    from sklearn.base import is_classifier
-
-    from sklcnn.deploy.converter import TENSOR_TYPES
-
-    if dtype not in TENSOR_TYPES:
+def _find_shape(schema, before) -> tuple[int | None, ...]:
+    """Find the shape of one row of X: what the first step was fitted on."""
+    if not before:
+        return input_shape(schema)
+    if not hasattr(before[0], "n_features_in_"):
         raise TypeError(
-            f"input_dtype={dtype} is no format that a file takes. Pass one of "
-            f"{', '.join(str(known) for known in TENSOR_TYPES)}."
+            f"export_onnx: {type(before[0]).__name__} does not say how many columns it takes: its fit sets no "
+            "n_features_in_. Export the steps after it."
         )
-    last = estimator.steps[-1][1] if hasattr(estimator, "steps") else estimator
-    options = {id(last): {"zipmap": False}} if is_classifier(last) else None
-    try:
-        return convert_sklearn(
-            estimator, initial_types=[("X", TENSOR_TYPES[dtype]([None, *shape]))], options=options, target_opset=18
-        )
-    except MissingShapeCalculator as error:
-        names = [type(step).__name__ for _, step in getattr(estimator, "steps", [])]
-        step = next((name for name in names if f"'{name}'" in str(error) or f".{name}'" in str(error)), "a step")
-        raise TypeError(
-            f"export_onnx: skl2onnx has no converter for {step}. Export the steps that follow it, or register one "
-            "with skl2onnx.update_registered_converter."
-        ) from short_cause(error)
+    return (before[0].n_features_in_,)
 
 
 def _describe(model, source, shape, dtype):
@@ -123,12 +130,20 @@ def _describe(model, source, shape, dtype):
     set_model_props(model, described)
 
 
-def _examples(schema, shape, dtype) -> np.ndarray:
+def _examples(schema, shape, dtype, before) -> np.ndarray:
     """Make rows of the magnitude that `fit` saw."""
     random = np.random.RandomState(0)
-    size = [2 * schema.sample_shape[1 + axis] + 1 if n is None else n for axis, n in enumerate(shape)]
     glance = schema.glance
     low, high = (0.0, 1.0) if glance is None else (glance.low, max(glance.high, glance.low + 1e-6))
+    if before:
+        try:  # what those steps make such values of
+            rows: Any = random.uniform(low, high, (N_CHECKED, *input_shape(schema)))  # type: ignore[arg-type]
+            for step in reversed(before):
+                rows = step.inverse_transform(rows)
+            return np.asarray(rows).reshape(N_CHECKED, *shape).astype(dtype)
+        except Exception:  # not every step can be undone
+            pass
+    size = [2 * schema.sample_shape[1 + axis] + 1 if n is None else n for axis, n in enumerate(shape)]
     if dtype.kind in "ui":
         low, high = max(low, np.iinfo(dtype).min), min(max(high, 1), np.iinfo(dtype).max)
         return random.randint(int(low), int(high) + 1, (N_CHECKED, *size)).astype(dtype)
@@ -137,16 +152,8 @@ def _examples(schema, shape, dtype) -> np.ndarray:
 
 def _compare(estimator, data, X, name):
     """Run the file on some rows, and compare what it gives with the estimator."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    found = session.run(None, {session.get_inputs()[0].name: X})
-    if hasattr(estimator, "predict_proba"):
-        expected = np.asarray(estimator.predict_proba(X))
-        found = found[1]
-    else:
-        method = estimator.predict if hasattr(estimator, "predict") else estimator.transform
-        expected, found = np.asarray(method(X)), found[0]
+    expected = _ask(estimator, X)
+    found = _run(data, X)[1 if hasattr(estimator, "predict_proba") else 0]
     expected, found = (np.asarray(values, float).reshape(len(X), -1) for values in (expected, found))
     unit = max(1.0, float(np.abs(expected).max()))
     if expected.shape != found.shape or not np.abs(expected - found).max() <= TOLERANCE * unit:
@@ -155,6 +162,31 @@ def _compare(estimator, data, X, name):
             f"export_onnx: the file does not agree with {name}: it differs by {cut(str(differs), LINE)}. Nothing was "
             "written."
         )
+
+
+def _ask(estimator, X):
+    methods = ("predict_proba", "predict", "transform")
+    method = getattr(estimator, next(name for name in methods if hasattr(estimator, name)))
+    try:
+        return method(X)
+    except Exception as error:
+        raise ValueError(
+            f"export_onnx: the estimator refuses the rows on which the file is to be tried: {shortened(error)} Export "
+            "the steps after the one that does."
+        ) from short_cause(error)
+
+
+def _run(data, X):
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+        return session.run(None, {session.get_inputs()[0].name: X})
+    except Exception as error:
+        raise ValueError(
+            f"export_onnx: onnxruntime does not run what skl2onnx has made: {cut(str(error), 2 * LINE)} Nothing was "
+            "written."
+        ) from short_cause(error)
 
 
 def _find_place(path: Any) -> Path:

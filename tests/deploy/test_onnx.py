@@ -7,10 +7,26 @@ import onnx
 import onnxruntime
 import pytest
 import skl2onnx
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest, RandomForestClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import NearestCentroid
+from sklearn.pipeline import FeatureUnion, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    Normalizer,
+    OrdinalEncoder,
+    PowerTransformer,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.svm import LinearSVC
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor, __version__, export_onnx
@@ -101,7 +117,10 @@ def test_a_file_gives_what_the_estimator_gives_for_any_number_of_rows(make, tmp_
 
 def test_a_file_says_what_it_takes_and_what_made_it(tmp_path):
     cnn, _ = FAST["signals"]()
-    model = onnx.load(export_onnx(cnn, tmp_path / "model.onnx"))
+    path = export_onnx(cnn, tmp_path / "model.onnx")
+    (tmp_path / "other").write_text("")
+    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode  # it may be read by whom other files may be
+    model = onnx.load(path)
     said = {entry.key: entry.value for entry in model.metadata_props}
     assert said["sklcnn_version"] == __version__
     assert json.loads(said["labels"]) == ["ape", "bee", "cat"]
@@ -128,6 +147,62 @@ def test_skl2onnx_converts_it_as_it_does_any_other_estimator():
     np.testing.assert_allclose(found["probabilities"], pipeline.predict_proba(X), rtol=0, atol=1e-4)
 
 
+STEPS = {
+    "before: scaled by rows": (Normalizer(),),
+    "before: to positive values and powers": (MinMaxScaler((1, 2)), PowerTransformer(method="box-cox")),
+    "before: codes": (OrdinalEncoder(),),
+    "before: nothing": ("passthrough", StandardScaler()),
+    "before: in a Pipeline of their own": (make_pipeline(RobustScaler(), None), PCA(9)),
+    "before: columns apart": (
+        ColumnTransformer([("a", StandardScaler(), slice(0, 9)), ("b", "passthrough", slice(9, 20))]),
+    ),
+}  # fmt: skip
+BEHIND = {
+    "a classifier without probabilities": LinearSVC(random_state=0),
+    "trees": RandomForestClassifier(4, random_state=0),
+    "a search": GridSearchCV(LogisticRegression(), {"C": [1, 10]}, cv=2),
+    "outliers": IsolationForest(n_estimators=3, random_state=0),
+    "a regressor": Ridge(),
+    "a transformer": PCA(2),
+}
+
+
+def slow_but(names, fast):
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", slow_but(STEPS, ("before: in a Pipeline of their own",)))
+def test_steps_before_are_converted(name, tmp_path):
+    pipeline = make_pipeline(*STEPS[name], CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES)
+    found = run(export_onnx(pipeline, tmp_path / "model.onnx"), SIGNALS)
+    np.testing.assert_allclose(found["probabilities"], pipeline.predict_proba(SIGNALS), rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", slow_but(BEHIND, ("a classifier without probabilities",)))
+def test_steps_behind_are_converted(name, tmp_path):
+    pipeline = make_pipeline(FEATURES, BEHIND[name]).fit(IMAGES, CLASSES)
+    first, *_ = run(export_onnx(pipeline, tmp_path / "model.onnx"), IMAGES).values()
+    expected = pipeline.predict(IMAGES) if hasattr(pipeline, "predict") else pipeline.transform(IMAGES)
+    np.testing.assert_allclose(first.reshape(expected.shape), expected, rtol=0, atol=1e-4)
+
+
+def test_of_a_search_the_best_is_exported(tmp_path):
+    search = GridSearchCV(
+        make_pipeline(StandardScaler(), CNNClassifier(**QUICK)), {"cnnclassifier__l2": [0, 1e-3]}, cv=2
+    )
+    search.fit(SIGNALS, CLASSES)
+    found = run(export_onnx(search, tmp_path / "model.onnx"), SIGNALS)
+    np.testing.assert_allclose(found["probabilities"], search.predict_proba(SIGNALS), rtol=0, atol=1e-4)
+
+
+def test_the_rows_it_is_tried_on_are_what_the_first_step_saw():
+    X = (1e5 * (1 + SIGNALS)).astype("float32")
+    pipeline = make_pipeline(StandardScaler(), CNNClassifier(**QUICK)).fit(X, CLASSES)
+    rows = export._examples(pipeline[-1]._fitted.schema, (20,), np.dtype("float32"), [pipeline[0]])
+    assert rows.shape == (5, 20)
+    assert 0.5e5 < rows.min() < rows.max() < 2.5e5
+
+
 def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
     cnn, _ = FAST["signals"]()
     path = tmp_path / "model.onnx"
@@ -137,12 +212,6 @@ def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
         export_onnx(cnn, path)
     assert path.read_text() == "the old one"
     assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_a_file_may_be_read_by_whom_other_files_may_be_read_by(tmp_path):
-    path = export_onnx(FAST["signals"]()[0], tmp_path / "model.onnx")
-    (tmp_path / "other").write_text("")
-    assert path.stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_place_where_no_file_can_be_is_refused_in_words_and_left_as_it_was(tmp_path):
@@ -159,12 +228,57 @@ class Branching(nn.Module):
         return images.flatten(1) if float(images.sum()) > 0 else -images.flatten(1)
 
 
+class Doubled(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        return self
+
+    def transform(self, X):
+        return 2 * X
+
+
+class Uncounted(Doubled):
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+
+FEATURES = CNNFeatures(backbone=small_backbone, random_state=0)
 REFUSED = {
     "not fitted": (CNNClassifier(), NotFittedError, "not fitted"),
     "another estimator": (LogisticRegression(), TypeError, "takes a CNNClassifier.*skl2onnx.to_onnx"),
     "a step without converter": (
         make_pipeline(FunctionTransformer(np.log1p), CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES),
-        Exception, "FunctionTransformer",
+        ValueError,
+        "step 'functiontransformer' cannot be converted: FunctionTransformer is not.*Export the steps after",
+    ),
+    "a step of the user's own": (
+        make_pipeline(StandardScaler(), Doubled(), CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES),
+        TypeError, "step 'doubled' cannot be converted: skl2onnx has no converter for Doubled.*Export the steps after",
+    ),
+    "a part of a step": (
+        make_pipeline(
+            FeatureUnion([("a", StandardScaler()), ("b", make_pipeline(MinMaxScaler(), Doubled()))]),
+            CNNClassifier(**QUICK),
+        ).fit(SIGNALS, CLASSES),
+        TypeError, "step 'featureunion' cannot be converted: skl2onnx has no converter for Doubled",
+    ),
+    "a step behind": (
+        make_pipeline(FEATURES, NearestCentroid()).fit(IMAGES, CLASSES),
+        TypeError,
+        "step 'nearestcentroid' cannot be converted: .*converter for NearestCentroid.*Export the steps before",
+    ),
+    "a step that is half converted": (
+        make_pipeline(FEATURES, VotingClassifier([("a", LogisticRegression())], voting="soft")).fit(IMAGES, CLASSES),
+        ValueError, "step 'votingclassifier' cannot be converted: VotingClassifier: flatten_transform",
+    ),
+    "a step that says no columns": (
+        make_pipeline(Uncounted(), CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES),
+        TypeError, "Uncounted does not say how many columns it takes",
+    ),
+    "a step that gives two answers": (
+        make_pipeline(KMeans(8, n_init=1, random_state=0), CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES),
+        TypeError, "CNNClassifier: the step before it gives in ONNX label, scores",
     ),
     "a module that branches": (
         CNNClassifier(**QUICK, backbone=Branching()).fit(IMAGES, CLASSES), ValueError,

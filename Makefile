@@ -8,8 +8,11 @@ VENV_PYTHON := $(VENV)/bin/python
 # One thread a process: searches and tests run several processes, which would fight over the cores.
 ONE_THREAD := OMP_NUM_THREADS=1 $(VENV_PYTHON)
 
+SEED := $(shell date +%s)
+EXAMPLES := 10000
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format docs benchmark
+.PHONY: help demo test test-slow fuzz lint format docs benchmark
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +25,10 @@ test: $(VENV)/.has-test ## Run the tests, but the slow ones
 
 test-slow: $(VENV)/.has-test ## Run the tests that take minutes
 	$(ONE_THREAD) -m pytest -m slow
+
+fuzz: $(VENV)/.has-test ## Try EXAMPLES=10000 random examples; SEED=... repeats a run
+	@echo "SEED=$(SEED) (make fuzz SEED=$(SEED) repeats this run, with the example that failed first)"
+	SKLCNN_FUZZ_SEED=$(SEED) SKLCNN_FUZZ_EXAMPLES=$(EXAMPLES) $(ONE_THREAD) -m pytest -n $(JOBS) tests/properties
 
 lint: $(VENV)/.has-dev ## Check style and types
 	$(VENV_PYTHON) -m ruff check .

@@ -180,7 +180,7 @@ FORMS = {
     "masked array": lambda array: np.ma.masked_array(array),
     "matrix": lambda array: np.asmatrix(array.reshape(len(array), -1)),
     "wrapped": Wrapped,
-    "sparse": lambda array: sparse.csr_matrix(array.reshape(len(array), -1)),
+    "sparse": lambda array: sparse.csr_matrix(array.reshape(len(array), -1).real.astype(float)),
     "memoryview": lambda array: memoryview(np.ascontiguousarray(array)),
 }
 

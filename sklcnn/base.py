@@ -106,6 +106,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -139,12 +140,14 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         Parameters
         ----------
         X, y : as in `fit`
+            Some of the rows, and their targets.
         sample_weight : array-like of shape (n,), default=None
             Taken as they are: not rescaled.
 
         Returns
         -------
         self : object
+            The estimator itself, fitted.
         """
         self._check_parameters()
         self._partial_fit(Given(X, y, sample_weight))

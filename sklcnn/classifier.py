@@ -55,9 +55,11 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     >>> from sklearn.datasets import load_digits
     >>> from sklcnn import CNNClassifier
     >>> X, y = load_digits(return_X_y=True)
-    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=3, random_state=0).fit(X, y)
-    >>> cnn.predict(X[:3])
-    array([0, 1, 2])
+    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=10, random_state=0).fit(X[:500], y[:500])
+    >>> cnn.score(X[500:], y[500:]) > 0.8
+    True
+    >>> cnn.predict_proba(X[:3]).shape
+    (3, 10)
     """
 
     loss: Any = parameter(
@@ -104,6 +106,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Parameters
         ----------
         X, y : as in `fit`
+            Some of the rows, and their targets.
         classes : array-like of shape (n_classes,), default=None
             All labels that will ever come; needed in the first call if this y does not hold them all.
         sample_weight : array-like of shape (n,), default=None
@@ -112,6 +115,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Returns
         -------
         self : object
+            The estimator itself, fitted.
         """
         self._check_parameters()
         if self.class_weight == "balanced":
@@ -144,12 +148,16 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Parameters
         ----------
         X : array-like
+            Samples as `fit` takes them.
         y : array-like of shape (n,) or (n, n_labels)
+            Their true labels.
         sample_weight : array-like of shape (n,) or None
+            What each row counts.
 
         Returns
         -------
         score : float
+            From 0 to 1.
         """
         if not are_foreign_labels(y):
             return super().score(X, y, sample_weight)
@@ -163,6 +171,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Parameters
         ----------
         X : array-like
+            Samples as `fit` takes them.
 
         Returns
         -------
@@ -178,10 +187,12 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Parameters
         ----------
         X : array-like
+            Samples as `fit` takes them.
 
         Returns
         -------
         log_probabilities : ndarray of shape (n, n_classes)
+            Of the columns of `predict_proba`.
         """
         outputs = self._outputs(X)
         return self._task.log_probabilities(outputs)
@@ -192,6 +203,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Parameters
         ----------
         X : array-like
+            Samples as `fit` takes them.
 
         Returns
         -------

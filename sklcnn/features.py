@@ -81,10 +81,14 @@ class CNNFeatures(
 
     Examples
     --------
+    >>> from sklearn.datasets import load_sample_images
     >>> from sklearn.linear_model import LogisticRegression
     >>> from sklearn.pipeline import make_pipeline
     >>> from sklcnn import CNNFeatures
-    >>> model = make_pipeline(CNNFeatures(), LogisticRegression())
+    >>> photographs = load_sample_images().images
+    >>> CNNFeatures(image_size=64).fit_transform(photographs).shape
+    (2, 1280)
+    >>> model = make_pipeline(CNNFeatures(image_size=64), LogisticRegression()).fit(photographs, ["temple", "flower"])
     """
 
     backbone: Any = parameter(
@@ -129,11 +133,14 @@ class CNNFeatures(
         Parameters
         ----------
         X : array-like, or paths, bytes or PIL images
+            Samples.
         y : ignored
+            Here since scikit-learn passes it.
 
         Returns
         -------
         self : object
+            The estimator itself, fitted.
 
         Raises
         ------
@@ -150,11 +157,14 @@ class CNNFeatures(
         Parameters
         ----------
         X : as in `fit`
+            Samples.
         y : ignored
+            Here since scikit-learn passes it.
 
         Returns
         -------
         features : ndarray of shape (n, d)
+            A row a sample.
         """
         self._check_parameters()
         self._fitted, store = self._read(X)
@@ -230,6 +240,7 @@ class CNNFeatures(
         Returns
         -------
         features : ndarray of shape (n, d)
+            A row a sample.
         """
         check_is_fitted(self)
         self._fitted.columns.check(X, self._fitted.schema, type(self).__name__)

@@ -393,7 +393,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
             ),
             text="None or a list of skorch callbacks, callback classes or (name, callback) pairs",
         ),
-        """skorch callbacks, cloned before use. skorch's EarlyStopping is refused: `early_stopping` does its work.""",
+        """Callbacks of skorch, cloned before use. Its EarlyStopping is refused: `early_stopping` does its work.""",
     )
 
 

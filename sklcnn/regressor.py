@@ -45,11 +45,12 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     Examples
     --------
-    >>>     >>> from sklcnn import CNNRegressor
-    >>> signals = np.random.RandomState(0).randn(200, 16)
-    >>> cnn = CNNRegressor(random_state=0).fit(signals, signals[:, 4:8].sum(1))
-    >>> cnn.predict(signals).shape
-    (200,)
+    >>> import numpy as np
+    >>> from sklcnn import CNNRegressor
+    >>> signals = np.random.default_rng(0).normal(size=(200, 16))
+    >>> cnn = CNNRegressor(filters=(8,), max_epochs=40, random_state=0).fit(signals, signals[:, 4:8].sum(1))
+    >>> cnn.score(signals, signals[:, 4:8].sum(1)) > 0.9
+    True
     """
 
     loss: Any = parameter(

@@ -40,6 +40,7 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     Returns
     -------
     path : Path
+        Of the file.
 
     Raises
     ------
@@ -51,6 +52,18 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
         If the estimator is not fitted.
     TypeError, ValueError
         If a step cannot be converted, or the file does not agree with the estimator. No file is written then.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from sklearn.datasets import load_digits
+    >>> from sklcnn import CNNClassifier, export_onnx
+    >>> X, y = load_digits(return_X_y=True)
+    >>> cnn = CNNClassifier(input_shape=(8, 8), filters=(8,), max_epochs=1, random_state=0).fit(X[:200], y[:200])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export_onnx(cnn, Path(folder, "digits.onnx")).name
+    'digits.onnx'
     """
     require_onnx()
     path = _find_place(path)

@@ -53,7 +53,7 @@ class TrainingCurveDisplay:
     >>> from sklcnn import CNNClassifier
     >>> from sklcnn.inspection import TrainingCurveDisplay
     >>> X, y = load_digits(return_X_y=True)
-    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=3, random_state=0).fit(X, y)
+    >>> cnn = CNNClassifier(input_shape=(8, 8), filters=(8,), max_epochs=3, random_state=0).fit(X[:300], y[:300])
     >>> display = TrainingCurveDisplay.from_estimator(cnn, draw=False)
     >>> len(display.histories[0])
     3
@@ -98,6 +98,7 @@ class TrainingCurveDisplay:
         Returns
         -------
         display : TrainingCurveDisplay
+            With the curves, drawn or not.
         """
         if isinstance(estimator, Mapping):
             names = list(estimator) if names is None else names
@@ -126,11 +127,14 @@ class TrainingCurveDisplay:
         ax : matplotlib Axes, default=None
             Whose place is filled. None makes a figure.
         score : bool, default=True
+            Whether to draw the score below the losses.
         learning_rate : bool, default=False
+            Whether to draw the learning rate as well.
 
         Returns
         -------
         display : TrainingCurveDisplay
+            With the curves, drawn or not.
         """
         panels: list[tuple[str, tuple[str, ...]]] = [("loss", ("train_loss", "val_loss"))]
         if score and any(_recorded(history, ("train_score", "val_score")) for history in self.histories):

@@ -83,9 +83,9 @@ class FeatureMapDisplay:
     >>> from sklcnn import CNNClassifier
     >>> from sklcnn.inspection import FeatureMapDisplay
     >>> X, y = load_digits(return_X_y=True)
-    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=1, random_state=0).fit(X, y)
+    >>> cnn = CNNClassifier(input_shape=(8, 8), filters=(8, 16), max_epochs=1, random_state=0).fit(X[:300], y[:300])
     >>> FeatureMapDisplay.from_estimator(cnn, X, layer="block2", samples=[0, 5], draw=False).maps.shape
-    (2, 64, 4, 4)
+    (2, 16, 4, 4)
     """
 
     maps: np.ndarray
@@ -134,14 +134,17 @@ class FeatureMapDisplay:
             what they return, and take None only.
         samples : array-like of int or bool, default=None
             Positions of rows of X, or a mask. None: the first two.
-        ax, max_maps, filters, shared_scale, slice_index
-            As in :meth:`plot`.
+        ax : matplotlib Axes, default=None
+            Whose place is filled. None makes a figure.
         draw : bool, default=True
             False only computes the arrays; :meth:`plot` draws them.
+        max_maps, filters, shared_scale, slice_index : as in :meth:`plot`
+            How they are drawn.
 
         Returns
         -------
         display : FeatureMapDisplay
+            With the maps, drawn or not.
 
         Raises
         ------
@@ -206,6 +209,7 @@ class FeatureMapDisplay:
         Returns
         -------
         display : FeatureMapDisplay
+            With the maps, drawn or not.
         """
         weights = self.filters if filters else None
         if filters and weights is None:

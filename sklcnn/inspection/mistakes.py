@@ -76,7 +76,7 @@ class MistakesDisplay:
     >>> from sklcnn import CNNClassifier
     >>> from sklcnn.inspection import MistakesDisplay
     >>> X, y = load_digits(return_X_y=True)
-    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=1, random_state=0).fit(X[:1000], y[:1000])
+    >>> cnn = CNNClassifier(input_shape=(8, 8), filters=(8,), max_epochs=1, random_state=0).fit(X[:1000], y[:1000])
     >>> display = MistakesDisplay.from_estimator(cnn, X[1000:], y[1000:], n_samples=3, draw=False)
     >>> display.losses[0] >= display.losses[1] >= display.losses[2]
     np.True_
@@ -125,14 +125,17 @@ class MistakesDisplay:
             How many to show, right predictions too if there are fewer wrong ones.
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes in titles, in the order of `classes_`. None: the labels.
-        ax, slice_index
-            As in :meth:`plot`.
+        ax : matplotlib Axes, default=None
+            Whose place is filled. None makes a figure.
         draw : bool, default=True
             False only computes the arrays; :meth:`plot` draws them.
+        slice_index : as in :meth:`plot`
+            Which slice of volumes is drawn.
 
         Returns
         -------
         display : MistakesDisplay
+            With the samples, drawn or not.
 
         Raises
         ------
@@ -186,6 +189,7 @@ class MistakesDisplay:
         Returns
         -------
         display : MistakesDisplay
+            With the samples, drawn or not.
         """
         share = find_cut(slice_index, self.pictures)
         n_axes, n_samples = self.pictures[0].ndim - 1, len(self.pictures)

@@ -57,6 +57,7 @@ class SaliencyDisplay:
           units of y, or of a classifier's logit; they add up to that difference.
         - ``"saliency"``: how steep the target is there: the largest absolute gradient over the channels.
     method : str
+        How they were found.
     targets : ndarray of shape (n_samples,)
         The class, or the number of the column of y, that is explained.
     scores : ndarray of shape (n_samples,)
@@ -114,7 +115,7 @@ class SaliencyDisplay:
     >>> from sklcnn import CNNClassifier
     >>> from sklcnn.inspection import SaliencyDisplay
     >>> X, y = load_digits(return_X_y=True)
-    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=1, random_state=0).fit(X, y)
+    >>> cnn = CNNClassifier(input_shape=(8, 8), filters=(8,), max_epochs=1, random_state=0).fit(X[:300], y[:300])
     >>> display = SaliencyDisplay.from_estimator(cnn, X, target=7, method="occlusion", samples=[7], draw=False)
     >>> display.probabilities.shape
     (1, 7, 7)
@@ -177,6 +178,7 @@ class SaliencyDisplay:
             its name in a DataFrame; or one for each row of X. None: the predicted class, the most probable label, the
             first column.
         method : {"grad_cam", "occlusion", "integrated_gradients", "saliency"}, default="grad_cam"
+            How it is found; see `attributions` for what each gives.
         samples : array-like of int or bool, default=None
             Positions of rows of X, or a mask. None: the first four.
         layer : int or str, default=None
@@ -195,14 +197,17 @@ class SaliencyDisplay:
             logarithm of the odds, which tells parts apart also where the network is sure.
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes in titles, in the order of `classes_`. None: the labels.
-        ax, alpha, smoothing, slice_index
-            As in :meth:`plot`.
+        ax : matplotlib Axes, default=None
+            Whose place is filled. None makes a figure.
         draw : bool, default=True
             False only computes the arrays; :meth:`plot` draws them.
+        alpha, smoothing, slice_index : as in :meth:`plot`
+            How it is drawn.
 
         Returns
         -------
         display : SaliencyDisplay
+            With what was found, drawn or not.
 
         Raises
         ------
@@ -249,6 +254,7 @@ class SaliencyDisplay:
         Returns
         -------
         display : SaliencyDisplay
+            With what was found, drawn or not.
         """
         check_method(self.method, {"smoothing": smoothing})
         share, method = find_cut(slice_index, self.pictures), METHODS[self.method]

@@ -39,9 +39,11 @@ class SearchResultsDisplay:
     values : DataFrame of shape (n_candidates, n_hyper_parameters)
         What was searched, by short names.
     scores : ndarray of shape (n_candidates, n_folds)
+        Of each candidate in each fold.
     params : tuple of str
         The one or two columns of `values` that are drawn.
     score_name : str
+        What the scores are.
     best_index : int or None
         The row of the candidate that the search chose.
     rounds : ndarray of shape (n_candidates,) or None
@@ -49,6 +51,7 @@ class SearchResultsDisplay:
     resources : ndarray of shape (n_candidates,) or None
         What each candidate had of a halving search's resource.
     resource_name : str or None
+        What that resource is.
     is_grid : bool, default=True
         Whether the values come from a grid, so that lines are drawn from one to the next.
 
@@ -69,11 +72,11 @@ class SearchResultsDisplay:
     >>> from sklcnn import CNNClassifier
     >>> from sklcnn.inspection import SearchResultsDisplay
     >>> X, y = load_digits(return_X_y=True)
-    >>> cnn = CNNClassifier(input_shape=(8, 8), max_epochs=2, random_state=0)
-    >>> search = GridSearchCV(cnn, {"learning_rate": [1e-4, 1e-3, 1e-2]}, cv=3).fit(X[:300], y[:300])
+    >>> cnn = CNNClassifier(input_shape=(8, 8), filters=(4,), max_epochs=1, random_state=0)
+    >>> search = GridSearchCV(cnn, {"learning_rate": [1e-4, 1e-3, 1e-2]}, cv=2).fit(X[:200], y[:200])
     >>> display = SearchResultsDisplay.from_estimator(search, draw=False)
     >>> display.scores.shape
-    (3, 3)
+    (3, 2)
     """
 
     values: pd.DataFrame
@@ -113,6 +116,7 @@ class SearchResultsDisplay:
         Returns
         -------
         display : SearchResultsDisplay
+            With the scores, drawn or not.
         """
         import pandas as pd
 
@@ -147,6 +151,7 @@ class SearchResultsDisplay:
         Returns
         -------
         display : SearchResultsDisplay
+            With the scores, drawn or not.
         """
         axes = [value_axis(name, list(self.values[name])) for name in self.params]
         self.figure_, self.ax_ = axes_or_new(ax, (0.8 * WIDTH, 0.5 * WIDTH))
@@ -173,7 +178,13 @@ class SearchResultsDisplay:
         return self.scores.std(1)
 
     def rows_to_draw(self) -> np.ndarray:
-        """List the candidates that have a score; of a halving search, those of their last round."""
+        """List the candidates that have a score; of a halving search, those of their last round.
+
+        Returns
+        -------
+        rows : ndarray of int
+            Their positions in `scores`.
+        """
         rows = np.flatnonzero(np.isfinite(self.means))
         if self.rounds is None:
             return rows

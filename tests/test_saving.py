@@ -25,6 +25,7 @@ RANDOM = np.random.RandomState(0)
 SIGNALS, IMAGES, VOLUMES = RANDOM.rand(24, 20), RANDOM.rand(24, 8, 8), RANDOM.rand(24, 5, 6, 7, 1)
 CLASSES, VALUES = np.arange(24) % 3, RANDOM.rand(24)
 NAMES = np.array(["ape", "bee", "cat"])[CLASSES]
+SAVED_MODELS = Path(__file__).parent / "data" / "saved_models"
 QUICK = {"filters": 3, "dense_units": 4, "max_epochs": 2, "random_state": 0}
 
 
@@ -51,6 +52,7 @@ CASES = {
     "thawed": lambda: CNNClassifier(**QUICK, backbone=small_backbone, freeze_epochs=1).fit(IMAGES, CLASSES),
     "lent backbone": lambda: CNNClassifier(**QUICK, backbone=DONOR).fit(IMAGES, CLASSES),
     "L-BFGS": lambda: CNNClassifier(**QUICK, optimizer=torch.optim.LBFGS).fit(IMAGES, CLASSES),
+    "a numbered device": lambda: CNNClassifier(**QUICK, device="cpu:0").fit(IMAGES, CLASSES),
     "refitted": lambda: CNNClassifier(**QUICK, early_stopping=True, refit_full=True).fit(IMAGES, CLASSES),
     "steps before": lambda: make_pipeline(StandardScaler(), CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES),
     "steps behind": lambda: make_pipeline(CNNFeatures(backbone=DONOR), LogisticRegression()).fit(IMAGES, CLASSES),
@@ -223,7 +225,7 @@ def test_a_file_of_a_newer_version_is_refused_in_words(monkeypatch):
         pickle.loads(data)
 
 
-@pytest.mark.parametrize("file", sorted((Path(__file__).parent / "saved_models").glob("*.skops")), ids=lambda f: f.stem)
+@pytest.mark.parametrize("file", sorted(SAVED_MODELS.glob("*.skops")), ids=lambda f: f.stem)
 def test_a_model_of_each_release_is_still_read(file):
     with np.load(file.with_suffix(".npz")) as kept, warnings.catch_warnings():
         warnings.simplefilter("ignore", InconsistentVersionWarning)
@@ -232,7 +234,7 @@ def test_a_model_of_each_release_is_still_read(file):
 
 
 def test_a_model_of_this_release_is_kept():
-    assert (Path(__file__).parent / "saved_models" / f"{__version__}.skops").exists()
+    assert (SAVED_MODELS / f"{__version__}.skops").exists()
 
 
 # What is damaged.

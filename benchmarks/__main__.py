@@ -15,7 +15,7 @@ from pathlib import Path
 
 SECTIONS = (
     "training", "predicting", "memory", "grid_search", "augmentation", "penalty", "import_time", "image_files",
-    "search", "scaling", "accuracy", "small_data", "recipes",
+    "search", "jobs", "scaling", "accuracy", "small_data", "recipes",
 )  # fmt: skip
 PACKAGES = ("sklcnn", "torch", "numpy", "scikit-learn", "skorch", "torchvision", "kornia", "timm")
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"

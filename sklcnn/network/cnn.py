@@ -12,7 +12,7 @@ from torch import nn
 
 from sklcnn.network.blocks import POOLING_LAYERS, make_activation, make_block
 from sklcnn.network.convolutions import CONVOLUTION_LAYERS
-from sklcnn.network.memory import widest_block
+from sklcnn.network.memory import count_operations, widest_block
 from sklcnn.network.network import Layers, Network
 from sklcnn.network.plan import NetworkSpec, plan_blocks
 
@@ -143,6 +143,7 @@ def build_network(
     layers |= head_layers(spec, n_features, n_outputs)
     network = channels_last(Network(layers))
     network.widest = widest_block(spec, sample_shape)
+    network.operations = count_operations(spec, sample_shape, n_outputs)
     return network
 
 

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from sklcnn.control_groups import control_groups, read_lines
 from sklcnn.network.plan import NetworkSpec, plan_blocks
 
 INDEX_BYTES = 8
@@ -41,6 +42,25 @@ def count_head_weights(spec: NetworkSpec, n_features: int, n_outputs: int) -> di
     widths = [n_features, *spec.dense_units, n_outputs]
     names = [*(f"dense{number}" for number in range(1, len(widths) - 1)), "output"]
     return {name: (n_in + 1) * n_out for name, (n_in, n_out) in zip(names, itertools.pairwise(widths), strict=True)}
+
+
+def count_operations(spec: NetworkSpec, sample_shape: tuple[int, ...], n_outputs: int) -> int:
+    """Count the multiply-adds of one sample's way through a network; those of a factory's modules are a guess.
+
+    Parameters
+    ----------
+    spec : NetworkSpec
+    sample_shape : tuple of int
+        Channels first.
+    n_outputs : int
+    """
+    plans, n_features = plan_blocks(spec, sample_shape)
+    of_blocks = sum(
+        plan.n_own_weights * math.prod(plan.convolved)
+        + sum(conv.filters * conv.channels * math.prod((*conv.kernel, *conv.convolved)) for conv in plan.each_conv())
+        for plan in plans
+    )
+    return of_blocks + sum(count_head_weights(spec, n_features, n_outputs).values())
 
 
 def sample_bytes(spec: NetworkSpec, sample_shape: tuple[int, ...], value_bytes: int) -> int:
@@ -108,7 +128,9 @@ def free_memory(root: Path = Path("/")) -> int | None:
 
 def _left_of_machine(root: Path) -> list[int]:
     """Read what the machine has left, in a list of one number or none."""
-    told = {name: value.split() for name, _, value in (line.partition(":") for line in _lines(root / "proc/meminfo"))}
+    told = {
+        name: value.split() for name, _, value in (line.partition(":") for line in read_lines(root / "proc/meminfo"))
+    }
     if "MemAvailable" not in told:
         return []
     return [sum(int(told[name][0]) * 1024 for name in ("MemAvailable", "SwapFree") if name in told)]
@@ -124,34 +146,14 @@ def _physical_memory():
 
 def _left_of_groups(root: Path) -> Iterator[int]:
     """Read what each memory control group of this process, and those around it, leave."""
-    for line in _lines(root / "proc/self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if "memory" in controllers.split(","):
-            base, names = root / "sys/fs/cgroup/memory", V1
-        elif not controllers:
-            base, names = root / "sys/fs/cgroup", V2
-        else:
-            continue
-        group = base / path.strip().lstrip("/")
-        # In a container the path may be the host's, and what is mounted is the container's own group.
-        for folder in (group, *group.parents):
-            yield from _left_of_group(folder, *names)
-            if folder == base:
-                break
+    for version, folder in control_groups("memory", root):
+        yield from _left_of_group(folder, *(V1 if version == 1 else V2))
 
 
 def _left_of_group(folder, limit_name, usage_name, reclaimable_name):
     """Read what one control group leaves, if it has a limit."""
-    limit, usage = ("".join(_lines(folder / name)).strip() for name in (limit_name, usage_name))
+    limit, usage = ("".join(read_lines(folder / name)).strip() for name in (limit_name, usage_name))
     if not (limit.isdecimal() and usage.isdecimal()) or int(limit) > UNLIMITED:
         return
-    stat = dict(line.split()[:2] for line in _lines(folder / "memory.stat") if len(line.split()) == 2)
+    stat = dict(line.split()[:2] for line in read_lines(folder / "memory.stat") if len(line.split()) == 2)
     yield max(0, int(limit) - int(usage) + int(stat.get(reclaimable_name, 0)))
-
-
-def _lines(path):
-    """Read a file's lines; none where it cannot be read."""
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []

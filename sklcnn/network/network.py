@@ -31,6 +31,7 @@ class Network(nn.Sequential):
     """
 
     widest: int | None = None  # values of a sample around a layer, where they are most and layers are not in a row
+    operations: int | None = None  # multiply-adds of a sample; None: unknown, and many
 
     @property
     def has_backbone(self) -> bool:
@@ -54,7 +55,11 @@ class Network(nn.Sequential):
     @property
     def head(self) -> Network:
         """The layers after the backbone, which share its parameters; all layers where there is no backbone."""
-        return self[1:] if self.has_backbone else self  # type: ignore[return-value]
+        if not self.has_backbone:
+            return self
+        head: Any = self[1:]
+        head.operations = sum(parameter.numel() for parameter in head.parameters())
+        return head
 
     @property
     def input_means(self) -> torch.Tensor | None:
@@ -88,7 +93,7 @@ class Network(nn.Sequential):
             else:
                 layers[name] = layer
         network = Network(layers)
-        network.widest = self.widest
+        network.widest, network.operations = self.widest, self.operations
         return network
 
 

@@ -16,6 +16,7 @@ from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.network.backbones import backbone_batch_size
 from sklcnn.network.cnn import widest_layer
 from sklcnn.network.network import Network
+from sklcnn.threads import threads_for
 
 EVALUATION_BATCH = 1024  # rows a forward pass without gradients, at most
 # Values before and after a layer in such a pass. Measured for signals, images and volumes, 8 to 256 filters: throughput
@@ -85,8 +86,10 @@ def forward_store(
     else:
         groups = rows.split(size)
     n_done, outputs = 0, torch.empty(0)
+    operations = getattr(module, "operations", None)
+    threads = threads_for(None if operations is None else operations * min(size, n_rows))
     # Without a backbone, batches are of a size for which memory comes from a pool anyway.
-    with freed_memory_kept() if n_rows > 1 and has_backbone(module) else nullcontext():
+    with threads, freed_memory_kept() if n_rows > 1 and has_backbone(module) else nullcontext():
         for inputs in store.batches(groups, dtype):
             with autocast(precision, device):
                 output = module(inputs.to(device)).to(dtype)

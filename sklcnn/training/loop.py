@@ -12,6 +12,7 @@ import torch
 from sklcnn.data.batches import Rows, batch_sizes
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.allocation import freed_memory_kept
+from sklcnn.threads import threads_for
 from sklcnn.training.averaging import make_averaging
 from sklcnn.training.copies import Copies
 from sklcnn.training.epoch import BatchCallbacks, TrainingPass
@@ -105,8 +106,7 @@ class Run:
         self.n_updates = len(batch_sizes(len(train), self.spec.batch_size, self.stages.joins_last_row))
         span = self.n_updates, self.first, self.first + horizon - 1
         self.rates = Rates(self.spec, optimizer, *span, self.watches_loss, given=rates, fall=fall)
-        self.judge = self.make_judge()
-        self.pulse = Pulse()
+        self.judge, self.pulse = self.make_judge(), Pulse()
         self.statistics = YoungStatistics(network)
         self.progress = make_progress(self.spec.verbose, self.spec.label)
         self.callbacks = BatchCallbacks(net, self.stages)
@@ -128,7 +128,8 @@ class Run:
         try:
             self.begin_or_resume()
             while self.finished < self.last_epoch:
-                self.run_epoch(self.finished + 1)
+                with threads_for(self.stages.operations_of_batch(self.finished + 1)):
+                    self.run_epoch(self.finished + 1)
             self.progress.finish(self.copies.best.epoch if self.copies.best.complete else None)
         except KeyboardInterrupt as interrupt:
             self.keep_last_epoch(interrupt)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from sklcnn.process import Undone
+from sklcnn.threads import available_cores, threads_for
 
 FLOAT32, CPU = torch.float32, torch.device("cpu")
 # A mode is off where the first function says so; the second one switches it off, until the block ends.
@@ -19,6 +20,7 @@ MODES: tuple[tuple[Callable[[], bool], Callable[[ExitStack], Any]], ...] = (
     (lambda: not torch.is_autocast_enabled("cpu"), lambda stack: stack.enter_context(_no_autocast("cpu"))),
     (lambda: not torch.is_autocast_enabled("cuda"), lambda stack: stack.enter_context(_no_autocast("cuda"))),
     (lambda: torch.get_default_device() == CPU, lambda stack: stack.enter_context(CPU)),
+    (lambda: torch.get_num_threads() <= available_cores(), lambda stack: stack.enter_context(threads_for())),
     (lambda: torch.get_default_dtype() == FLOAT32, lambda stack: _default_to_float32(stack)),
 )
 
@@ -35,8 +37,9 @@ def _default_to_float32(stack):
 class own_modes(ContextDecorator):  # noqa: N801 (called like a function)
     """Run a block, or a function, as if nobody had changed torch's global modes.
 
-    They are: gradients switched off, inference mode, autocast, another default device or default type of floats. What
-    has been left alone is not touched, so that the block costs next to nothing then.
+    They are: gradients switched off, inference mode, autocast, another default device or default type of floats, more
+    threads than the process has cores. What has been left alone is not touched, so that the block costs next to nothing
+    then.
     """
 
     def __enter__(self):

@@ -31,10 +31,6 @@ from sklcnn.training.run import TrainingSpec
 from sklcnn.training.stages import parameter_groups, thaw
 from sklcnn.training.turns import take_turn_back
 
-# OpenMP's threads do not survive a fork: a child that asks for them waits for ever.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
-
 
 class TrainingNet(NeuralNet):
     """A skorch net around a network of the package.

@@ -117,6 +117,12 @@ class Stages:
         self._strengths = spec.l1, 0.0
         self._penalised: list[nn.Parameter] = []
 
+    def operations_of_batch(self, epoch: int) -> int | None:
+        """Count the multiply-adds of a batch's way through the layers that an epoch calls; None: unknown, and many."""
+        frozen = self._network.has_backbone and epoch <= self._spec.freeze_epochs and self._features.train is not None
+        operations = (self._network.head if frozen else self._network).operations
+        return None if operations is None else operations * self._spec.batch_size
+
     def enter(self, epoch: int) -> list[torch.Tensor]:
         """Enter the stage of an epoch; return the tensors that begin to change with it."""
         network = self._network

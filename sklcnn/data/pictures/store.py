@@ -16,6 +16,7 @@ from sklcnn.data.pictures.resizing import convert, on_scale, resize_pixels
 from sklcnn.data.pictures.sources import image_source
 from sklcnn.data.stores.base import Store
 from sklcnn.process import Undone
+from sklcnn.threads import allowed_threads
 
 # Batches read ahead of the one that trains: enough that threads always have work, few enough that
 # float batches of photographs do not fill the memory.
@@ -257,5 +258,5 @@ def channels_first(pixels, dtype):
 def n_threads(n_jobs):
     """Return how many threads `n_jobs` stands for."""
     if n_jobs is None:
-        return torch.get_num_threads()
+        return allowed_threads()
     return int(n_jobs) if n_jobs > 0 else max(1, cpu_count() + 1 + int(n_jobs))

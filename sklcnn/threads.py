@@ -1,0 +1,129 @@
+"""How many of torch's threads a network runs on.
+
+Threads of one computation wait for one another after each layer, and spin while they wait. Where a core is busy with
+other work, the thread that should run there does not, and the others burn their own time: beside two busy processes on
+two cores a small fit took three to twelve times as long on two threads as on one. So a network runs on no more threads
+than the process has cores, and a batch that is done sooner than threads are woken and met again runs on one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sklcnn.control_groups import control_groups, read_lines
+from sklcnn.process import Undone
+
+# Multiply-adds of a batch's forward pass below which a second thread gains nothing on an idle machine, or a tenth.
+SMALL = 2**25
+
+# Threads inside a block, and how many of torch's each had before it. A thread is here before it changes anything, and
+# until it has changed it back.
+_inside: dict[int, int] = {}
+_local = threading.local()
+
+
+def _begin_alone():
+    """Run a forked child on one thread: OpenMP's others do not survive a fork, and asking for them waits for ever."""
+    global _local
+    _local = threading.local()
+    _inside.clear()
+    torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_alone)
+
+
+class threads_for:  # noqa: N801 (called like a function)
+    """Run a block on as many threads as its work is worth: one, or those that torch has, up to the process's cores.
+
+    Afterwards torch has as many threads as before. A block inside another one has the choice of what torch had outside.
+
+    Parameters
+    ----------
+    operations : float or None
+        Multiply-adds of a batch; None for work that is not small.
+    """
+
+    def __init__(self, operations: float | None = None):
+        self._alone = operations is not None and operations < SMALL
+
+    def __enter__(self):
+        thread, n_threads = threading.get_ident(), torch.get_num_threads()
+        is_outer = thread not in _inside
+        if is_outer:
+            if not hasattr(_local, "known"):  # torch gives a new thread what another one has set for its own block
+                n_threads = next(iter(list(_inside.values())), n_threads)
+            _local.known = True
+        self._undone = Undone(partial(_go_back, n_threads, thread if is_outer else None, os.getpid()))
+        self._undone.__enter__()
+        if is_outer:
+            _inside[thread] = n_threads
+        wanted = 1 if self._alone else min(_inside[thread], available_cores())
+        if wanted != torch.get_num_threads():
+            torch.set_num_threads(wanted)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._undone.__exit__()
+
+
+def _go_back(n_threads, thread, process):
+    """Give torch as many threads as before a block, and count a thread out that was not in another one."""
+    if process != os.getpid():  # in a child that was forked inside the block
+        return
+    if torch.get_num_threads() != n_threads:
+        torch.set_num_threads(n_threads)
+    if thread is not None:
+        _inside.pop(thread, None)
+
+
+def allowed_threads() -> int:
+    """Return how many threads work that is not small may have, inside a block and outside."""
+    given = _inside.get(threading.get_ident()) or next(iter(list(_inside.values())), torch.get_num_threads())
+    return min(given, available_cores())
+
+
+def available_cores() -> int:
+    """Count the cores that this process may use: its affinity, and the quota of its control groups."""
+    try:
+        n_cores = len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        n_cores = os.cpu_count() or 1
+    return min(n_cores, _cores_of_groups())
+
+
+@cache
+def _cores_of_groups():
+    return cores_of_groups()
+
+
+def cores_of_groups(root: Path = Path("/")) -> int:
+    """Count the cores that the quotas of this process's control groups come to; a part of one counts as one.
+
+    Parameters
+    ----------
+    root : Path
+        Where the system's files are.
+
+    Returns
+    -------
+    n_cores : int
+        Very many where there is no quota.
+    """
+    quotas = []
+    for version, folder in control_groups("cpu", root):
+        if version == 2:
+            told = " ".join(read_lines(folder / "cpu.max")).split()
+        else:
+            told = [" ".join(read_lines(folder / f"cpu.cfs_{name}_us")) for name in ("quota", "period")]
+        if len(told) == 2 and told[0].isdecimal() and told[1].isdecimal() and int(told[1]) > 0:
+            quotas.append(max(1, math.ceil(int(told[0]) / int(told[1]))))
+    return min(quotas, default=2**20)

@@ -118,4 +118,6 @@ def weighted_loss(criterion: nn.Module, outputs: torch.Tensor, rows: Rows, devic
     """
     with torch.inference_mode():
         losses = criterion(outputs, rows.targets.to(device)).cpu()
-    return float(np.average(losses.numpy(), weights=None if rows.weights is None else rows.weights.cpu().numpy()))
+    weights = None if rows.weights is None else rows.weights.cpu().numpy()
+    with np.errstate(all="ignore"):  # of losses that are infinite
+        return float(np.average(losses.numpy(), weights=weights))

@@ -139,6 +139,12 @@ def test_a_device_that_computes_nothing_is_refused_in_fit(kind, device, refuses)
         estimator.fit(RANDOM.rand(12, 8, 8, 3), LABELS)
 
 
+def test_infinite_losses_of_validation_rows_are_an_error_without_a_warning_of_numpys(refuses):
+    regressor = CNNRegressor(**QUICK)
+    with refuses(regressor, "the validation loss is not finite"):
+        regressor.fit(X[:1], [1.0], X_val=X[:3], y_val=[1.0, 1e200, -1e200], sample_weight_val=[1.0, 1e-300, 1.0])
+
+
 # Forms.
 
 

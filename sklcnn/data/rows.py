@@ -148,7 +148,8 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
     if groups is not None:
         if not hasattr(groups, "__len__"):
             raise TypeError(f"{estimator}: groups must be array-like, of one label a row; got {shown(groups)}.")
-        check_consistent_length(y, groups)
+        with errors_named(estimator, "groups"):
+            check_consistent_length(y, groups)
     if weights is None:
         rows, weights = np.arange(len(store)), np.broadcast_to(1.0, len(store))
     else:

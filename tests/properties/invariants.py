@@ -112,8 +112,8 @@ def native_type(array):
 
 def named_in(message, estimator):
     """Tell whether a message says what it is about."""
-    names = [*estimator.get_params(deep=False), "X", "y", "sample_weight", "Sample weights", "groups", "X_val", "y_val"]
-    names += [type(estimator).__name__, "sample_weight_val", "input variables", "samples"]
+    arguments = ["X", "y", "sample_weight", "groups", "X_val", "y_val", "sample_weight_val"]
+    names = [type(estimator).__name__, *estimator.get_params(deep=False), *arguments]
     return any(re.search(rf"(?<!\w){name}(?!\w)", message) for name in names)
 
 

@@ -45,6 +45,7 @@ class Wrapped:
 UNNAMED = {
     "no weights": ({"sample_weight": []}, "CNN.*: sample_weight: Found array with 0 sample"),
     "weights of strings": ({"sample_weight": list("abcdefghijkl")}, "sample_weight: could not convert string"),
+    "a group short": ({"groups": LABELS[1:]}, r"CNN.*: groups: Found input variables with inconsistent.*12, 11"),
     "a matrix": ({"X": X.view(np.matrix)}, "CNN.*: X: np.matrix is not supported"),
     "texts of images": ({"X": X.reshape(12, 2, 3).astype(str)}, "CNN.*: X: dtype='numeric' is not compatible"),
     "complex numbers in a wrapper": (

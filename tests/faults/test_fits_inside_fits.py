@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from ending import ended
 from joblib import parallel_config
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback
@@ -50,16 +51,6 @@ def in_nested_pools():
 
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(fit, 3, early_stopping=True, scoring=scorer, max_epochs=1).result()
-
-
-def ended(function, *arguments, seconds=60):
-    """Call a function in a thread of its own, which must end."""
-    found = []
-    thread = threading.Thread(target=lambda: found.append(function(*arguments)), daemon=True)
-    thread.start()
-    thread.join(seconds)
-    assert not thread.is_alive(), "it waits for ever"
-    return found[0]
 
 
 PLACES = ["callback", "batch callback", "scorer", "loss", "augmentation"]

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from sklcnn.data.pictures.errors import decodable
+from sklcnn.data.pictures.errors import UnusableImageError, decodable
 from sklcnn.data.pictures.opening import open_with_pillow
 from sklcnn.data.pictures.pixels import WHITE_16, deep_pixels, deep_rawmode, pillow_pixels
 
@@ -42,4 +42,6 @@ def encoded_pixels(content, header, frame=0):
             pixels = pillow_pixels(image, header.orientation)
         else:
             pixels = deep_pixels(rawmode, opened, header.orientation)
+        if pixels.shape[:2] != (header.height, header.width):
+            raise UnusableImageError("whose pixels are not as many as its header says")
         return np.ascontiguousarray(pixels)

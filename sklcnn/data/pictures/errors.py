@@ -34,8 +34,12 @@ def readable():
     except IsADirectoryError as error:
         reason = 'which is a folder. Pass the files in it, such as sorted(pathlib.Path(folder).rglob("*.png"))'
         raise UnusableImageError(reason) from short_cause(error)
-    except (OSError, ValueError) as error:  # a name with a zero byte in it is a ValueError
-        reason = getattr(error, "strerror", None) or error
+    except ValueError as error:
+        raise UnusableImageError(
+            "which is a name that no file can have: it holds a null character or surrogates"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or error
         raise UnusableImageError(f"which cannot be read: {reason}") from short_cause(error)
 
 

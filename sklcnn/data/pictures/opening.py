@@ -8,6 +8,15 @@ from sklcnn.data.pictures.pixels import ORIENTATION_TAG, has_frames, is_grey, wh
 LEVEL, SIDEWAYS = (1, 2, 3, 4), (5, 6, 7, 8)  # EXIF orientations by whether rows stay rows
 
 
+# What Pillow decodes in this process, by itself. It hands EPS to Ghostscript, WMF to Windows, and others to whatever
+# has been registered for them. The last ones are of libraries that are registered with Pillow by the user.
+FORMATS = (
+    "PNG", "JPEG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "JPEG2000", "MPO", "DIB", "TGA", "ICO", "CUR", "ICNS",
+    "PCX", "DCX", "PSD", "SGI", "SUN", "DDS", "QOI", "XBM", "XPM", "IM", "MSP", "SPIDER", "PIXAR", "FITS", "FLI", "BLP",
+    "FTEX", "GBR", "IMT", "MCIDAS", "PCD", "XVTHUMB", "HEIF", "JXL",
+)  # fmt: skip
+
+
 class Header(NamedTuple):
     """What is known of an image before its pixels are decoded."""
 
@@ -78,15 +87,30 @@ def open_with_pillow(file):
     from PIL import Image, UnidentifiedImageError
 
     try:
-        image = Image.open(file)
+        image = _open_format(file)
     except UnidentifiedImageError as error:
-        raise UnusableImageError("which is not an image that Pillow can open") from error
+        raise UnusableImageError("which is not an image that Pillow can open by itself") from error
     except Image.DecompressionBombError as error:
         raise too_many_pixels() from error
     # Pillow warns of a bomb before it refuses one at twice the size.
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise too_many_pixels()
     return image
+
+
+def _open_format(file):
+    """Open an image of one of the formats above, the common ones first: the others' modules are imported for them."""
+    from PIL import Image, UnidentifiedImageError
+
+    Image.preinit()
+    common = [name for name in FORMATS if name in Image.OPEN]
+    try:
+        return Image.open(file, formats=common)
+    except UnidentifiedImageError:
+        Image.init()
+        others = [name for name in FORMATS if name in Image.OPEN and name not in common]
+        file.seek(0)
+        return Image.open(file, formats=others)
 
 
 def too_many_pixels():
@@ -102,6 +126,10 @@ def too_many_pixels():
 def check_has_pixels(image):
     """Check that a PIL image has pixels, and is decoded or still can be."""
     file = getattr(image, "fp", None)
+    if getattr(image, "tile", None) and image.format is not None and image.format not in FORMATS:
+        raise UnusableImageError(
+            f"whose format is {image.format}, which Pillow hands to another program. Call image.load(), if you trust it"
+        )
     if 0 in image.size:
         raise UnusableImageError(f"which has no pixels: its size is {image.size}")
     if is_closed(image) or (getattr(image, "tile", None) and (file is None or getattr(file, "closed", False))):

@@ -7,6 +7,7 @@ but deprecated since torchvision 0.29.) What the pixels of an opened image show 
 
 import io
 import os
+import time
 from hashlib import blake2b
 
 import numpy as np
@@ -16,8 +17,12 @@ from sklcnn.data.pictures.decoding import encoded_pixels
 from sklcnn.data.pictures.errors import UnusableImageError, decodable, readable
 from sklcnn.data.pictures.opening import Header, check_has_pixels, encoded_header, pillow_header
 from sklcnn.data.pictures.pixels import deep_rawmode, pillow_pixels
+from sklcnn.files import check_regular, identity_of, open_regular
 from sklcnn.process import Lock
 from sklcnn.wording import shown
+
+CLOCK_TICK = 0.02  # seconds in which two changes of a file may have the same time
+LARGEST_FILE = 2**31  # bytes
 
 
 def image_source(value):
@@ -78,41 +83,57 @@ class ImageSource:
 
 
 class _ImageFile(ImageSource):
+    """A file, which must stay as it is from the first look at it on: what is kept of it is kept under what it was."""
+
     encoded = True
-    _identity = None
+    _status = None
 
     def __init__(self, path):
         self.path = path
         self.name = f"the image file {shown(path)}"
 
     def identity(self):
-        # A file that is written again has another time or size.
-        if self._identity is None:
+        if self._status is None:
             with readable():
-                status = os.stat(self.path)
-            self._identity = (os.path.abspath(self.path), status.st_mtime_ns, status.st_size)
-        return self._identity
+                self._status = settled_status(self.path)
+        # The time of the last change of any kind cannot be set back, as that of the last writing can.
+        return (os.path.abspath(self.path), *identity_of(self._status), self._status.st_ctime_ns)
 
     def digest(self):
-        key = ("digest", self.identity())
-        [digest] = IMAGE_CACHE.get([key])
-        if digest is None:
-            digest = content_digest(self._read())
-            IMAGE_CACHE.put(key, digest)
-        return digest
+        if self._digest is None:
+            key = ("digest", self.identity())
+            [self._digest] = IMAGE_CACHE.get([key])
+            if self._digest is None:
+                self._digest = content_digest(self._read())
+                IMAGE_CACHE.put(key, self._digest)
+        return self._digest
 
     def header(self):
-        with readable():
-            file = open(self.path, "rb")
-        with file:
+        with self._open() as file:
             return encoded_header(file)
 
     def pixels(self, header):
-        return encoded_pixels(self._read(), header)
+        content = self._read()
+        if self._digest is not None and content_digest(content) != self._digest:
+            raise replaced()
+        return encoded_pixels(content, header)
 
     def _read(self):
-        with readable(), open(self.path, "rb") as file:
+        with self._open() as file, readable():
             return file.read()
+
+    def _open(self):
+        self.identity()
+        with readable():
+            file = open_regular(self.path)
+        status = os.fstat(file.fileno())
+        if identity_of(status) != identity_of(self._status):
+            file.close()
+            raise replaced()
+        if status.st_size > LARGEST_FILE:
+            file.close()
+            raise UnusableImageError(f"which has {status.st_size:,} bytes, more than the {LARGEST_FILE:,} of a picture")
+        return file
 
 
 class _ImageBytes(ImageSource):
@@ -205,6 +226,24 @@ def remedy_for_channels(shape):
     if shape[0] in (1, 3):
         return "Move the channels to the last axis: [np.moveaxis(image, 0, -1) for image in X]"
     return "Images of another number of channels are read as one array: resize and stack them first"
+
+
+def settled_status(path):
+    """Return the status of a file that was last changed a moment ago: later changes show in its times."""
+    status = os.stat(path)
+    check_regular(status, path)
+    age = time.time() - max(status.st_ctime, status.st_mtime)
+    if 0 <= age < CLOCK_TICK:
+        time.sleep(CLOCK_TICK - age)
+        status = os.stat(path)
+    return status
+
+
+def replaced():
+    """Say that a file is not what it was when it was first looked at."""
+    return UnusableImageError(
+        "which was changed or replaced while it was in use. Leave the files as they are until the call has ended"
+    )
 
 
 def content_digest(content):

@@ -9,6 +9,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklcnn.bounded import BoundedCache
+from sklcnn.files import identity_of
 from sklcnn.network.backbones.module import trainable_names
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.state_dicts import load_file
@@ -63,9 +64,9 @@ def _weights_identity(weights):
     path = Path(weights)
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):
         return (str(path),)  # reading it gives the error
-    return str(path.resolve()), status.st_mtime_ns, status.st_size
+    return str(path.resolve()), *identity_of(status), status.st_ctime_ns
 
 
 def _read_network(recipe, weights):

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import torch
 
+from sklcnn.files import open_regular
 from sklcnn.process import Entered
 from sklcnn.suggestions import did_you_mean
-from sklcnn.wording import LINE, cut, short_cause
+from sklcnn.wording import LINE, cut, short_cause, shown
 
 
 def load_file(network, path, name, head, rename):
@@ -46,7 +47,7 @@ def load_file(network, path, name, head, rename):
     found = [f"{what} {_first_few(keys)}" for what, keys in _find_problems(state, own).items() if keys]
     if found:
         raise ValueError(
-            f"backbone_weights={str(path)!r} does not fit backbone={name!r}: it {'; it '.join(found)}. "
+            f"backbone_weights={shown(str(path))} does not fit backbone={name!r}: it {'; it '.join(found)}. "
             "Pass a state dict that was saved from this architecture."
         )
     with torch.no_grad():
@@ -95,19 +96,14 @@ def _format_of(value):
 def read_state_dict(path):
     """Read a state dict, taken out of the wrappers that training scripts put around it."""
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"backbone_weights={str(path)!r} was looked for at {path.absolute()}, but there is no such file. "
-            "Pass the path of a .pth or .safetensors state dict, 'pretrained' or None."
-            f"{did_you_mean(str(path), ('pretrained', None))}"
-        )
+    _check_is_file(path)
     try:
         state = _read_tensors(path)
     except ImportError:
         raise
     except Exception as error:
         raise ValueError(
-            f"backbone_weights={str(path)!r} could not be read as a state dict{_reason(error)}. "
+            f"backbone_weights={shown(str(path))} could not be read as a state dict{_reason(error)}. "
             "Save one with torch.save(module.state_dict(), path)."
         ) from (None if isinstance(error, pickle.UnpicklingError) else short_cause(error))
     for wrapper in ("state_dict", "model_state_dict", "model"):
@@ -117,12 +113,30 @@ def read_state_dict(path):
         isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
     ):
         raise ValueError(
-            f"backbone_weights={str(path)!r} holds something else than a state dict. "
+            f"backbone_weights={shown(str(path))} holds something else than a state dict. "
             "Save one with torch.save(module.state_dict(), path)."
         )
     if all(key.startswith("module.") for key in state):  # saved from DataParallel
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return dict(state)
+
+
+def _check_is_file(path):
+    """Check that a path leads to a file that can be opened at once."""
+    try:
+        open_regular(path).close()
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"backbone_weights={shown(str(path))} was looked for at {cut(str(path.absolute()), 2 * LINE)}, but there "
+            "is no such file. Pass the path of a .pth or .safetensors state dict, 'pretrained' or None."
+            f"{did_you_mean(str(path), ('pretrained', None))}"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no file can have such a name"
+        raise ValueError(
+            f"backbone_weights={shown(str(path))} cannot be read: {reason}. Pass the path of a .pth or .safetensors "
+            "state dict, 'pretrained' or None."
+        ) from None
 
 
 def _reason(error):
@@ -142,7 +156,7 @@ def _read_tensors(path):
         from safetensors.torch import load_file
     except ImportError as error:
         raise ModuleNotFoundError(
-            f"backbone_weights={str(path)!r} needs safetensors, which is not installed. "
+            f"backbone_weights={shown(str(path))} needs safetensors, which is not installed. "
             'Run: pip install "sklcnn[backbones]"'
         ) from error
     return load_file(path)

@@ -13,6 +13,7 @@ from sklcnn.network.feature_cache.filling import fill
 from sklcnn.network.feature_cache.keys import feature_key, kind_of_features
 from sklcnn.network.feature_cache.memory import MemoryCache
 from sklcnn.network.feature_cache.opening import memory_cache
+from sklcnn.wording import shown
 
 LOGGER = logging.getLogger("sklcnn.features")
 
@@ -61,6 +62,8 @@ def cached_features(backbone, store, rows, *, cache, batch_size, device, precisi
 
         def keep(keys, values):
             for key, value in zip(keys, values, strict=True):
+                if value.shape != features.shape[1:]:
+                    raise _wrong_features(value, backbone.n_features, cache)
                 features[position[key]] = value
 
         fill(_suitable_cache(backbone, cache, kind), list(position), compute, keep)
@@ -69,6 +72,15 @@ def cached_features(backbone, store, rows, *, cache, batch_size, device, precisi
     if len(position) < len(keys):
         features = features[[position[key] for key in keys]]
     return torch.from_numpy(features)
+
+
+def _wrong_features(value, n_features, cache):
+    """Say that features are not as many as the backbone gives."""
+    where = f"feature_cache={shown(str(cache.folder))}" if hasattr(cache, "folder") else "the backbone"
+    return ValueError(
+        f"{where} holds {value.size} features for an image of X, instead of {n_features}: it was written to by another "
+        "program. Pass another folder."
+    )
 
 
 def _suitable_cache(backbone, cache, kind):

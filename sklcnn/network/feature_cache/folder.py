@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sklcnn.files import open_regular
 from sklcnn.network.feature_cache.claims import Claims, Patience
 from sklcnn.network.feature_cache.filling import keep_known
 from sklcnn.network.feature_cache.shards import (
@@ -118,7 +119,7 @@ class FolderCache:
 
     def _index_shard(self, name):
         try:
-            with open(self.folder / name, "rb") as file:
+            with open_regular(self.folder / name) as file:
                 shard = read_table(file)
         except DamagedError:
             self._set_aside(name)
@@ -139,7 +140,7 @@ class FolderCache:
             return {}
         found = {}
         try:
-            with open(self.folder / name, "rb") as file:
+            with open_regular(self.folder / name) as file:
                 for i, key in entries:
                     file.seek(shard.offset(i))
                     found[key] = shard.value(i, file.read(shard.row_bytes))

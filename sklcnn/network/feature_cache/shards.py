@@ -11,6 +11,7 @@ import numpy as np
 MAGIC = b"sklcnn1\n"
 HEADER = struct.Struct("<8sIIc3x")  # magic, number of entries, length of a row, type of its numbers
 KEY_BYTES = DIGEST_BYTES = 32
+MAX_ENTRIES = 2**20  # of a shard: its table is read whole, and a writer makes one of a batch
 DTYPES = {b"f": np.dtype("<f4"), b"d": np.dtype("<f8")}
 SHARD_NAME = re.compile(r"[0-9a-f]{32}\.features")
 
@@ -83,7 +84,7 @@ def read_table(file):
         raise DamagedError
     _, n, _, _ = HEADER.unpack(head)
     size = os.fstat(file.fileno()).st_size
-    if _table_bytes(n) > size:
+    if n > MAX_ENTRIES or _table_bytes(n) > size:
         raise DamagedError
     shard = decode_table(head + file.read(_table_bytes(n) - HEADER.size))
     if shard.offset(n) != size:

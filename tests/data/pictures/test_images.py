@@ -617,7 +617,7 @@ def test_a_forbidden_file_is_named(paths, monkeypatch):
     def forbid(path, *args):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(sources, "open", forbid, raising=False)
+    monkeypatch.setattr(sources, "open_regular", forbid)
     with pytest.raises(ValueError, match=rf"row 0 the image file '{paths[0]}', which cannot be read: Perm"):
         ImageStore(paths)
 

@@ -14,7 +14,8 @@ from sklcnn.data.batches import Rows
 from sklcnn.data.stores import Store
 from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.network.backbones import backbone_batch_size
-from sklcnn.network.cnn import widest_layer
+from sklcnn.network.blocks import ConvBlock
+from sklcnn.network.cnn import Standardize, widest_layer
 from sklcnn.network.network import Network
 from sklcnn.threads import threads_for
 
@@ -34,6 +35,11 @@ def autocast(precision: str, device: torch.device) -> Any:
 def has_backbone(module: nn.Module) -> bool:
     """Tell whether a module is a network with a backbone."""
     return isinstance(module, Network) and module.has_backbone
+
+
+def only_reads(module: nn.Module) -> bool:
+    """Tell whether a module surely does not write into what it is given."""
+    return isinstance(module, Network) and isinstance(module[0], Standardize | ConvBlock | nn.Linear)
 
 
 def evaluation_batch_size(network: nn.Module, sample_shape: Sequence[int]) -> int:
@@ -85,14 +91,15 @@ def forward_store(
         groups = [slice(start, start + size) for start in range(0, len(store), size)]
     else:
         groups = rows.split(size)
-    n_done, outputs = 0, torch.empty(0)
+    n_done, outputs, reads = 0, torch.empty(0), only_reads(module)
     operations = getattr(module, "operations", None)
     threads = threads_for(None if operations is None else operations * min(size, n_rows))
     # Without a backbone, batches are of a size for which memory comes from a pool anyway.
     with threads, freed_memory_kept() if n_rows > 1 and has_backbone(module) else nullcontext():
         for inputs in store.batches(groups, dtype):
             with autocast(precision, device):
-                output = module(inputs.to(device)).to(dtype)
+                # A copy: what is not standardised may be X itself, and a module of the user's may write into it.
+                output = module(inputs.to(device) if reads else inputs.to(device, copy=True)).to(dtype)
             if tell is not None:
                 tell(inputs, output, n_done)
             if len(output) == n_rows:

@@ -214,6 +214,8 @@ def _pool(features, batch_shape):
             "backbone must return a tensor of features (n, d), "
             f"but it returned {type(features).__name__}. Return the features alone."
         )
+    if not features.is_floating_point():
+        raise TypeError(f"backbone must return features that are floats, but they are {features.dtype}. Convert them.")
     maps = features.ndim == len(batch_shape)
     if features.shape[:1] != batch_shape[:1] or not (features.ndim == 2 or maps):
         raise ValueError(

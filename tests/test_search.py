@@ -1,9 +1,14 @@
-"""Searches: halving by epochs."""
+"""Searches: halving by epochs; processes, threads and clusters; a worker that dies."""
+
+import os
+import signal
 
 import numpy as np
 import pytest
+from joblib import parallel_config
+from sklearn.datasets import load_digits
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
-from sklearn.model_selection import HalvingGridSearchCV, HalvingRandomSearchCV
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, StratifiedKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import MinMaxScaler
 
@@ -50,3 +55,79 @@ def test_a_halving_search_by_epochs_asks_for_the_most_of_them(digits):
     search = HalvingGridSearchCV(CNNClassifier(**SMALL), {"learning_rate": RATES}, resource="max_epochs", cv=2)
     with pytest.raises(ValueError, match="max_resources='auto'"):
         search.fit(*digits)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Start two worker processes of one thread, and a client of theirs."""
+    import distributed
+
+    options = {"dashboard_address": ":0", "silence_logs": 50}
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, **options) as running,
+        distributed.Client(running) as client,
+    ):
+        yield client
+
+
+def search_by(digits, backend, scoring="neg_log_loss", cv=2, **options):
+    search = GridSearchCV(
+        CNNClassifier(**SMALL, max_epochs=2), {"learning_rate": RATES[1:3], "dropout": [0.0, 0.3]}, cv=cv,
+        scoring=scoring, return_train_score=True, error_score="raise",
+    )  # fmt: skip
+    with parallel_config(backend, n_jobs=2, **options):
+        return search.fit(*digits)
+
+
+def scores_of(search):
+    return {name: values for name, values in search.cv_results_.items() if name.endswith("_score")}
+
+
+def assert_same_scores(search, other):
+    one, two = scores_of(search), scores_of(other)
+    assert one.keys() == two.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], two[name], rtol=1e-5, err_msg=name)
+
+
+@pytest.fixture(scope="module")
+def by_processes(digits):
+    return search_by(digits, "loky", inner_max_num_threads=1)
+
+
+def test_threads_find_what_processes_find(by_processes, digits):
+    assert_same_scores(search_by(digits, "threading"), by_processes)
+
+
+def test_a_dask_cluster_finds_what_processes_find(by_processes, cluster, digits):
+    assert_same_scores(search_by(digits, "dask"), by_processes)
+
+
+class DyingScorer:
+    """Scores by log loss; the first process that calls it in a worker dies."""
+
+    def __init__(self, folder):
+        self.flag, self.survivor = str(folder / "died"), os.getpid()
+
+    def __call__(self, estimator, X, y):
+        from sklearn.metrics import get_scorer
+
+        if os.getpid() != self.survivor:
+            try:
+                os.close(os.open(self.flag, os.O_CREAT | os.O_EXCL))
+            except FileExistsError:
+                pass
+            else:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return get_scorer("neg_log_loss")(estimator, X, y)
+
+
+@pytest.mark.slow
+def test_a_search_survives_a_worker_that_is_killed(cluster, tmp_path):
+    X, y = load_digits(n_class=4, return_X_y=True)
+    folds = list(StratifiedKFold(2).split(X, y))
+    everywhere = [X, y, *(rows for fold in folds for rows in fold)]
+    undisturbed = search_by((X, y), "loky", cv=folds, inner_max_num_threads=1)
+    search = search_by((X, y), "dask", scoring=DyingScorer(tmp_path), cv=folds, scatter=everywhere)
+    assert (tmp_path / "died").exists()
+    assert_same_scores(search, undisturbed)

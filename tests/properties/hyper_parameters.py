@@ -3,10 +3,12 @@
 import math
 from fractions import Fraction
 from functools import cache, partial
+from pathlib import Path
 
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from inputs import folder
 from skorch.callbacks import Callback, EpochScoring
 
 from sklcnn.constraints import Choice, Nothing, Number, OneOf, SequenceOf, Switch, Whole
@@ -32,6 +34,24 @@ class Sine(torch.nn.Module):
 
 def flat_backbone(sample_shape):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(math.prod(sample_shape), 3), torch.nn.Tanh())
+
+
+class Means(torch.nn.Module):
+    """A backbone without weights: the mean of each channel."""
+
+    def forward(self, samples):
+        return samples.flatten(2).mean(2)
+
+
+class Widened(torch.nn.Module):
+    """A backbone that learns its size from the first batch, and normalises by batches."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3), torch.nn.LazyBatchNorm1d())
+
+    def forward(self, samples):
+        return self.layers(samples)
 
 
 def own_block(in_channels, out_channels, kernel_size, spatial_dims):
@@ -88,9 +108,9 @@ SCORES = ("accuracy", "f1_macro", "neg_log_loss", "roc_auc", "average_precision"
 SCORES += ("neg_mean_absolute_error", "max_error", "neg_mean_gamma_deviance", "no such score")
 # Of what is declared by its class or by a function of its own.
 BY_NAME = {
-    "backbone": st.sampled_from([flat_backbone]),
+    "backbone": st.sampled_from([flat_backbone, flat_backbone, Means(), Widened()]),
     "backbone_weights": st.sampled_from(["pretrained"]),
-    "feature_cache": st.sampled_from(["memory"]),
+    "feature_cache": st.sampled_from(["memory", Path(folder())]),
     "device": st.sampled_from(["auto", "cpu", "cpu:0", "meta", "abacus"]),
     "block": st.sampled_from([own_block]),
     "activation": st.sampled_from([Sine, torch.nn.Mish, torch.nn.Identity, torch.nn.Softsign]),

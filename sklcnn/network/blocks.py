@@ -17,6 +17,7 @@ from sklcnn.network.convolutions import make_convolution
 from sklcnn.network.network import Layers
 from sklcnn.network.own_modules import make_own_activation, with_weights
 from sklcnn.network.plan import BlockPlan, ConvPlan, InceptionPlan, NetworkSpec, kernel_of_factory
+from sklcnn.network.rows import RowNorm1d, join_channels
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -29,7 +30,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 # A maximum passes through these: max(f(x)) is f(max(x)), so that f need only be computed for the maxima.
 MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}
-NORMS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+NORMS = {1: RowNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAX_POOLS: dict[int, Any] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 POOLINGS: dict[str, dict[int, Any]] = {
     "max": MAX_POOLS,
@@ -86,7 +87,7 @@ class InceptionPaths(nn.Module):
         paths = [conv(narrow) for conv in self.convs]
         if self.pooled is not None:
             paths.append(self.pooled(self.pool(maps)))
-        return torch.cat(paths, dim=1)
+        return join_channels(paths)
 
 
 class Crop(nn.Module):

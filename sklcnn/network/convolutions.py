@@ -9,7 +9,7 @@ comparing with float64 over some thousand shapes on AVX2 and AVX-512 processors:
 - a stride with a kernel of 1 along every axis (crashes);
 - volumes with padding along an axis no longer than the kernel, with a stride or in bfloat16 (crashes, wrong gradients).
 
-All other layers are PyTorch's own, as they come.
+All other layers are PyTorch's own, those of signals as images of one row (rows.py).
 """
 
 from __future__ import annotations
@@ -21,10 +21,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sklcnn.network.rows import RowConv1d, RowPad1d
+
 CONVOLUTIONS: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 CONVOLUTION_LAYERS = tuple(CONVOLUTIONS.values())
 CONVOLVE: dict[int, Any] = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
-PADS: dict[int, Any] = {1: nn.ZeroPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
+PADS: dict[int, Any] = {1: RowPad1d, 2: nn.ZeroPad2d, 3: nn.ZeroPad3d}
 
 
 def output_sizes(
@@ -168,5 +170,9 @@ def make_convolution(
     pad = None if even else PADS[len(pads)]([width for pair in reversed(pads) for width in pair])
     if not even:
         size = [n + before + after for n, (before, after) in zip(size, pads, strict=True)]
-    forms = EQUAL_FORMS if needs_equal_form(size, kernel, stride, padding, bfloat16) else CONVOLUTIONS
+    if needs_equal_form(size, kernel, stride, padding, bfloat16):
+        forms = EQUAL_FORMS
+    else:
+        # In bfloat16 one row is the single position along an axis that the library computes wrongly.
+        forms = CONVOLUTIONS if bfloat16 else CONVOLUTIONS | {1: RowConv1d}
     return pad, forms[len(pads)](channels, filters, kernel, stride, padding=padding)

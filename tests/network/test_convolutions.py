@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from sklcnn import CNNClassifier
 from sklcnn.network.convolutions import convolve_in_equal_form, make_convolution
+from sklcnn.network.rows import RowConv1d, RowNorm1d, RowPad1d, join_channels
 
 CONVOLVE = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 # (channels, size, kernel, stride, padding), by the fault.
@@ -50,7 +51,8 @@ FAULTY = {
         (32, (2, 9, 1), (3, 3, 3), (1, 1, 1), (1, 1, 1)),
     ],
 }
-SHAPES = list(itertools.chain.from_iterable(FAULTY.values()))
+ROWS = [(1, (33,), (7,), (2,), (3,)), (5, (7,), (15,), (1,), (7,)), (16, (20,), (3,), (3,), (0,))]
+SHAPES = [*itertools.chain.from_iterable(FAULTY.values()), *ROWS]
 # Every array lies between NaN, and so does whatever the library takes from freed memory.
 AMONG_NAN = """
 import json, sys
@@ -150,7 +152,41 @@ def test_all_other_layers_are_pytorchs_own(channels, size, kernel, stride):
     pads = [(kernel // 2, kernel // 2)] * n_axes
     pad, conv = make_convolution(channels, 2, size, (kernel,) * n_axes, (stride,) * n_axes, pads)
     assert pad is None
-    assert type(conv) is (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)[n_axes - 1]
+    assert type(conv) is (RowConv1d, torch.nn.Conv2d, torch.nn.Conv3d)[n_axes - 1]
+
+
+SIGNALS = [(1, 30, 7, 1, 3), (5, 12, 4, 3, 0), (8, 40, 1, 1, 0), (3, 1, 3, 1, 1), (2, 6, 5, 2, 2)]
+
+
+@pytest.mark.parametrize(("channels", "length", "kernel", "stride", "padding"), SIGNALS)
+def test_signals_are_computed_as_images_of_one_row(channels, length, kernel, stride, padding):
+    torch.manual_seed(0)
+    layers = {
+        RowConv1d(channels, 4, kernel, stride, padding): functional.conv1d,
+        RowNorm1d(channels): functional.batch_norm,
+        RowPad1d((2, 1)): functional.pad,
+    }
+    for layer, plain in layers.items():
+        layer.double()
+        maps = torch.randn(6, length, channels, dtype=torch.float64, requires_grad=True)
+        given = maps.movedim(-1, 1)
+        found = layer(given)
+        if plain is functional.conv1d:
+            expected = plain(given, layer.weight, layer.bias, stride, padding)
+        elif plain is functional.batch_norm:
+            expected = plain(given, None, None, layer.weight, layer.bias, training=True)
+        else:
+            expected = plain(given, (2, 1))
+        torch.testing.assert_close(found, expected)
+        gradient = torch.randn(found.shape, dtype=torch.float64)
+        tensors = (maps, *layer.parameters())
+        for one, other in zip(*(torch.autograd.grad(out, tensors, gradient) for out in (found, expected)), strict=True):
+            torch.testing.assert_close(one, other)
+        assert found.movedim(1, -1).is_contiguous()
+    maps = [torch.randn(3, length, n).movedim(-1, 1) for n in (2, 3)]
+    joined = join_channels(maps)
+    torch.testing.assert_close(joined, torch.cat(maps, 1))
+    assert joined.movedim(1, -1).is_contiguous()
 
 
 STRIDED = [

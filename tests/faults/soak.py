@@ -76,7 +76,7 @@ def holdings(folder):
         "system_threads": len(os.listdir("/proc/self/task")),
         "children": len(task.read_text().split()) if task.exists() else 0,
         "files": len(os.listdir("/proc/self/fd")),
-        "shared_memory": len(os.listdir("/dev/shm")),
+        "shared_memory": Path("/proc/self/maps").read_text().count("/dev/shm/"),
         "temporary_files": len(os.listdir(folder)),
     }
 

@@ -1,6 +1,8 @@
 """How much work a fit does: copies, passes, calls and waits are counted, since seconds depend on the machine."""
 
+import io
 import sys
+import threading
 import tracemalloc
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from counted import Counted
+from PIL import Image
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 from torch import nn
@@ -234,6 +237,31 @@ def test_a_batch_takes_few_more_calls_than_a_loop_written_by_hand():
 
     by_hand = (loop(96) - loop(32)) / 8
     assert per_batch(python_calls) < by_hand + 50
+
+
+def test_one_row_is_predicted_with_few_more_calls_than_the_network_makes():
+    cnn = CNNClassifier(**QUICK).fit(IMAGES, LABELS)
+    row = torch.from_numpy(IMAGES[:1]).movedim(-1, 1)
+
+    @torch.inference_mode()
+    def bare():
+        cnn.module_(row)
+
+    def predict():
+        cnn.predict(IMAGES[:1])
+
+    bare(), predict()  # what is imported, is imported now
+    assert python_calls(predict) < python_calls(bare) + 190
+
+
+@pytest.mark.parametrize("kind", ["array", "picture"])
+def test_one_row_is_predicted_in_the_calling_thread(kind, monkeypatch):
+    file = io.BytesIO()
+    Image.linear_gradient("L").save(file, "PNG")
+    X = IMAGES if kind == "array" else [file.getvalue()] * 6
+    cnn = CNNClassifier(**QUICK, image_size=8).fit(X, LABELS[: len(X)])
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: pytest.fail("a thread was started"))
+    cnn.predict(X[:1])
 
 
 def test_no_callback_is_notified_of_batches_if_none_listens(monkeypatch):

@@ -147,6 +147,11 @@ def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, estima
         )
 
 
+def may_be_on_another_scale(fitted: Glance, peak: float) -> bool:
+    """Tell by the largest magnitude of a few samples whether it is worth looking at all that they hold."""
+    return not fitted.peak / FRACTION_RATIO < peak < fitted.peak * FRACTION_RATIO
+
+
 def _scales_differ(fitted, now, spatial_dims):
     if fitted.plain or now.plain or not (fitted.peak and now.peak):
         return False

@@ -187,7 +187,7 @@ class Fitted:
             store, network = FeatureStore(features), network.head
         with memory_errors_explained(self.estimator_name):
             outputs = forward_store(network, store, self.dtype, self.spec.precision, self.device).cpu().numpy()
-        if not np.all(np.isfinite(outputs)):
+        if not np.isfinite(outputs).all():
             row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
             raise ValueError(
                 f"{self.estimator_name}: the network's outputs for row {row} of X are not finite: X must hold values "

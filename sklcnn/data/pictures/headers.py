@@ -31,7 +31,8 @@ def read_headers(sources, rows, pool):
     def read_some(start):
         return [(row, read_header(row, sources[row])) for row in rows[start : start + HEADERS_PER_TASK]]
 
-    parts = pool.map(read_some, range(0, len(rows), HEADERS_PER_TASK))
+    in_turn = map if len(rows) <= HEADERS_PER_TASK else pool.map  # of one task, a thread is no help
+    parts = in_turn(read_some, range(0, len(rows), HEADERS_PER_TASK))
     return dict(pair for part in parts for pair in part)
 
 

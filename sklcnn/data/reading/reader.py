@@ -7,7 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from sklcnn.data.glance import SAMPLES, warn_of_another_scale, warn_of_dark_pictures, warn_of_plain_pictures
+from sklcnn.data.glance import (
+    SAMPLES,
+    may_be_on_another_scale,
+    warn_of_another_scale,
+    warn_of_dark_pictures,
+    warn_of_plain_pictures,
+)
 from sklcnn.data.pictures.columns import image_sources
 from sklcnn.data.pictures.pixels import WHITE_8, WHITE_16
 from sklcnn.data.pictures.store import ImageStore
@@ -145,10 +151,12 @@ def read_again(
         array = numeric_array(X, spec.estimator, rows, spec.precision)
         is_deep = array.dtype == np.uint16 and schema.unit == WHITE_16
         check_same_kind(WHITE_16 if is_deep else WHITE_8 if array.dtype.kind in "ui" else 1, schema)
-        schema = replace(schema_of(array, schema), integer=schema.integer, glance=schema.glance)
+        as_fitted = schema_of(array, schema)
+        if as_fitted is not schema:
+            schema = replace(as_fitted, integer=schema.integer, glance=schema.glance)
         if (spec.pixels or spec.image_size is not None) and not is_deep:
             schema = replace(schema, integer=are_integers_of_pixels(array, spec, rows))
         store = ArrayStore(array, schema)
-    if schema.glance is not None:
+    if schema.glance is not None and may_be_on_another_scale(schema.glance, store.peak(rows)):
         warn_of_another_scale(schema.glance, store.glance(rows), schema.spatial_dims, spec.estimator, name)
     return store

@@ -115,5 +115,12 @@ class ArrayStore(Store):
 
     def glance(self, rows: np.ndarray | None) -> Glance:
         """Look at a few of some rows, or of all."""
-        some = some_of(range(len(self)) if rows is None else rows, math.prod(self._shape))
-        return glance_at(self.original(row)[0] for row in some)
+        return glance_at(self.original(row)[0] for row in self._some_of(rows))
+
+    def peak(self, rows: np.ndarray | None) -> float:
+        """Return the largest magnitude of what a glance sees, without looking at anything else."""
+        seen = self._array[self._some_of(rows)]
+        return max(abs(float(seen.min())), abs(float(seen.max())))
+
+    def _some_of(self, rows):
+        return some_of(range(len(self)) if rows is None else rows, math.prod(self._shape))

@@ -54,6 +54,10 @@ class Store(ABC):
     def glance(self, rows: np.ndarray | None) -> Glance:
         """Look at a few of some rows, or of all."""
 
+    def peak(self, rows: np.ndarray | None) -> float:
+        """Return the largest magnitude of what a glance sees."""
+        return self.glance(rows).peak
+
     def samples(self) -> torch.Tensor | None:
         """Return all samples as (n, *spatial, c), in their own format; None where that takes more than a view."""
         return None

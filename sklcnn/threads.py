@@ -54,8 +54,11 @@ class threads_for:  # noqa: N801 (called like a function)
 
     def __init__(self, operations: float | None = None):
         self._alone = operations is not None and operations < SMALL
+        self._undone: Undone | None = None
 
     def __enter__(self):
+        if self._alone and torch.get_num_threads() == 1:  # as it is to be: of one row, all this is a tenth of the time
+            return self
         thread, n_threads = threading.get_ident(), torch.get_num_threads()
         is_outer = thread not in _inside
         if is_outer:
@@ -72,7 +75,8 @@ class threads_for:  # noqa: N801 (called like a function)
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._undone.__exit__()
+        if self._undone is not None:
+            self._undone.__exit__()
 
 
 def _go_back(n_threads, thread, process):

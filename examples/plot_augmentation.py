@@ -40,8 +40,11 @@ def show(photographs, augmentation):
     """Return the photographs as a network sees them in one epoch."""
     seen.clear()
     labels = np.arange(len(photographs)) % 2
-    CNNClassifier(backbone=Eyes(), augmentation=augmentation, max_epochs=1, random_state=0).fit(photographs, labels)
-    return seen[0].clip(0, 1)
+    cnn = CNNClassifier(
+        backbone=Eyes(), standardize=False, augmentation=augmentation, max_epochs=1, random_state=0
+    )  # so that it sees pixels as they are, 0 to 255
+    cnn.fit(photographs, labels)
+    return (seen[0] / 255).clip(0, 1)
 
 
 def square(photograph, side=96):

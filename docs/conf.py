@@ -104,7 +104,9 @@ GALLERY_LINK = re.compile(r"\]\(\.\./examples/(?!demo|serve_onnx)(\w+)\.py\)")
 def adapt_source(app, docname, source):
     """Turn a page's links to files of the repository into links to the pages that they are on the site."""
     if docname in ROOT_PAGES:
-        source[0] = (ROOT / ROOT_PAGES[docname]).read_text().replace("](docs/", "](")
+        path = ROOT / ROOT_PAGES[docname]
+        app.env.note_dependency(str(path))  # the page is built again when that file changes
+        source[0] = path.read_text().replace("](docs/", "](")
     text = GALLERY_LINK.sub(r"](auto_examples/\1.rst)", source[0])
     text = text.replace("](../README.md)", "](index.md)").replace("](README.md)", "](index.md)")
     for page, name in ROOT_PAGES.items():

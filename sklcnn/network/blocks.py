@@ -17,7 +17,7 @@ from sklcnn.network.convolutions import make_convolution
 from sklcnn.network.network import Layers
 from sklcnn.network.own_modules import make_own_activation, with_weights
 from sklcnn.network.plan import BlockPlan, ConvPlan, InceptionPlan, NetworkSpec, kernel_of_factory
-from sklcnn.network.rows import RowNorm1d, join_channels
+from sklcnn.network.rows import RowMaxPool1d, RowNorm1d, join_channels
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -31,7 +31,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 # A maximum passes through these: max(f(x)) is f(max(x)), so that f need only be computed for the maxima.
 MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}
 NORMS = {1: RowNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
-MAX_POOLS: dict[int, Any] = {1: nn.MaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
+MAX_POOLS: dict[int, Any] = {1: RowMaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
 POOLINGS: dict[str, dict[int, Any]] = {
     "max": MAX_POOLS,
     "avg": {1: nn.AvgPool1d, 2: nn.AvgPool2d, 3: nn.AvgPool3d},

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.modules.utils import _single
 
 
 class RowConv1d(nn.Conv1d):
@@ -54,6 +55,19 @@ class RowNorm1d(nn.BatchNorm1d):
     def _get_name(self):
         """Be called what it is to a user."""
         return "BatchNorm1d"
+
+
+class RowMaxPool1d(nn.MaxPool1d):
+    """Maxima of signals, as of images of one row."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """Map (n, c, length) to (n, c, less)."""
+        (window,), (stride,), (padding,) = map(_single, (self.kernel_size, self.stride, self.padding))
+        return functional.max_pool2d(maps.unsqueeze(2), (1, window), (1, stride), (0, padding)).squeeze(2)
+
+    def _get_name(self):
+        """Be called what it is to a user."""
+        return "MaxPool1d"
 
 
 def join_channels(maps: Sequence[torch.Tensor]) -> torch.Tensor:

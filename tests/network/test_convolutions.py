@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from sklcnn import CNNClassifier
 from sklcnn.network.convolutions import convolve_in_equal_form, make_convolution
-from sklcnn.network.rows import RowConv1d, RowNorm1d, RowPad1d, join_channels
+from sklcnn.network.rows import RowConv1d, RowMaxPool1d, RowNorm1d, RowPad1d, join_channels
 
 CONVOLVE = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 # (channels, size, kernel, stride, padding), by the fault.
@@ -165,6 +165,7 @@ def test_signals_are_computed_as_images_of_one_row(channels, length, kernel, str
         RowConv1d(channels, 4, kernel, stride, padding): functional.conv1d,
         RowNorm1d(channels): functional.batch_norm,
         RowPad1d((2, 1)): functional.pad,
+        RowMaxPool1d(3, 1, padding=1): functional.max_pool1d,
     }
     for layer, plain in layers.items():
         layer.double()
@@ -175,14 +176,16 @@ def test_signals_are_computed_as_images_of_one_row(channels, length, kernel, str
             expected = plain(given, layer.weight, layer.bias, stride, padding)
         elif plain is functional.batch_norm:
             expected = plain(given, None, None, layer.weight, layer.bias, training=True)
-        else:
+        elif plain is functional.pad:
             expected = plain(given, (2, 1))
+        else:
+            expected = plain(given, 3, 1, padding=1)
         torch.testing.assert_close(found, expected)
         gradient = torch.randn(found.shape, dtype=torch.float64)
         tensors = (maps, *layer.parameters())
         for one, other in zip(*(torch.autograd.grad(out, tensors, gradient) for out in (found, expected)), strict=True):
             torch.testing.assert_close(one, other)
-        assert found.movedim(1, -1).is_contiguous()
+        assert layer(given.detach()).movedim(1, -1).is_contiguous() and found.movedim(1, -1).is_contiguous()
     maps = [torch.randn(3, length, n).movedim(-1, 1) for n in (2, 3)]
     joined = join_channels(maps)
     torch.testing.assert_close(joined, torch.cat(maps, 1))

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 SECTIONS = (
-    "training", "predicting", "memory", "grid_search", "augmentation", "penalty", "import_time", "image_files",
+    "training", "blocks", "predicting", "memory", "grid_search", "augmentation", "penalty", "import_time", "image_files",
     "search", "jobs", "scaling", "accuracy", "small_data", "recipes",
 )  # fmt: skip
 PACKAGES = ("sklcnn", "torch", "numpy", "scikit-learn", "skorch", "torchvision", "kornia", "timm")

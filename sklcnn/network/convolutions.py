@@ -166,10 +166,12 @@ def make_convolution(
     conv : nn.Module
     """
     even = all(before == after for before, after in pads)
-    padding = tuple(before if even else 0 for before, _ in pads)
-    pad = None if even else PADS[len(pads)]([width for pair in reversed(pads) for width in pair])
-    if not even:
-        size = [n + before + after for n, (before, after) in zip(size, pads, strict=True)]
+    # What is the same at both ends of a signal the convolution adds itself, which copies less.
+    both = len(pads) == 1 and not bfloat16
+    padding = tuple(min(pair) if even or both else 0 for pair in pads)
+    rest = [(before - width, after - width) for (before, after), width in zip(pads, padding, strict=True)]
+    pad = None if even else PADS[len(pads)]([width for pair in reversed(rest) for width in pair])
+    size = [n + before + after for n, (before, after) in zip(size, rest, strict=True)]
     if needs_equal_form(size, kernel, stride, padding, bfloat16):
         forms = EQUAL_FORMS
     else:

@@ -14,8 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 SECTIONS = (
-    "training", "blocks", "predicting", "memory", "grid_search", "augmentation", "penalty", "import_time", "image_files",
-    "search", "jobs", "scaling", "accuracy", "small_data", "recipes",
+    "training", "blocks", "predicting", "memory", "grid_search", "augmentation", "penalty", "import_time",
+    "image_files", "search", "jobs", "scaling", "accuracy", "small_data", "recipes",
 )  # fmt: skip
 PACKAGES = ("sklcnn", "torch", "numpy", "scikit-learn", "skorch", "torchvision", "kornia", "timm")
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"

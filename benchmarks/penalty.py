@@ -52,7 +52,7 @@ def shares(problem):
     n_batches = math.ceil(len(images) / problem.batch_size)
     for name, strengths in PENALTIES.items():
         step = often(lambda strengths=strengths: add_penalty_gradients(weights, *strengths))
-        once = often(lambda strengths=strengths: weight_penalty(module, *strengths))
+        once = often(lambda strengths=strengths: weight_penalty(penalised_weights(module), *strengths))
         measured[name] = 100 * (n_batches * step + once) / epoch
     snapshot = Snapshot(module, optimizer)
     snapshot.take(1)

@@ -25,15 +25,16 @@ def penalised_weights(module: nn.Module) -> list[nn.Parameter]:
     return [weight for weight in dict.fromkeys(weights) if weight.requires_grad]
 
 
-def weight_penalty(module: nn.Module, l1: float, l2: float) -> torch.Tensor:
-    """Sum the L1 and L2 penalties of a network's weights.
+def weight_penalty(weights: list[nn.Parameter], l1: float, l2: float) -> torch.Tensor:
+    """Sum the L1 and L2 penalties of weights.
 
     Biases and normalisation parameters are left out: shrinking them moves the output without
     simplifying the function.
 
     Parameters
     ----------
-    module : torch.nn.Module
+    weights : list of nn.Parameter
+        Those of a network that `penalised_weights` lists.
     l1, l2 : float, >= 0
         Strengths, in units of loss per unit of weight (squared).
 
@@ -46,12 +47,12 @@ def weight_penalty(module: nn.Module, l1: float, l2: float) -> torch.Tensor:
     ----------
     Goodfellow et al., *Deep Learning* (2016), section 7.1.
     """
-    weights = [weight.detach() for weight in penalised_weights(module)]
+    values = [weight.detach() for weight in weights]
     penalty = torch.zeros((), dtype=torch.float64)
     if l1:
-        penalty += l1 * sum(float(weight.abs().sum()) for weight in weights)
+        penalty += l1 * sum(float(value.abs().sum()) for value in values)
     if l2:
-        penalty += l2 * sum(float(weight.square().sum()) for weight in weights)
+        penalty += l2 * sum(float(value.square().sum()) for value in values)
     return penalty
 
 

@@ -8,11 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklcnn.network.network import layers_of, trained_parameters
+
 
 def state_tensors(module: nn.Module) -> list[torch.Tensor]:
     """List what training changes in a network: trained parameters, and the buffers of layers in training mode."""
-    tensors = [parameter.data for parameter in module.parameters() if parameter.requires_grad]
-    for layer in module.modules():
+    tensors = [parameter.data for parameter in trained_parameters(module)]
+    for layer in layers_of(module):
         if layer.training:
             tensors += layer.buffers(recurse=False)
     return tensors

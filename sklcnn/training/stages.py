@@ -191,7 +191,7 @@ class Stages:
 
     def penalty(self) -> torch.Tensor:
         """Sum the penalties of the weights as they are."""
-        return weight_penalty(self._network, *self._strengths)
+        return weight_penalty(self._penalised, *self._strengths)
 
     def add_penalty_gradients(self) -> None:
         """Add the gradients of the penalties to those of the loss."""

@@ -11,6 +11,7 @@ from torch import nn
 from sklcnn import CNNClassifier, CNNRegressor
 from sklcnn.network.blocks import ACTIVATIONS
 from sklcnn.network.cnn import widest_layer
+from sklcnn.network.network import layers_of, trained_parameters
 
 SHAPES = {1: (13, 3), 2: (9, 12, 3), 3: (5, 6, 7, 3)}  # channels last
 POOLS = {"max": np.max, "avg": np.mean}
@@ -443,3 +444,12 @@ def test_there_are_as_many_blocks_as_a_size_has_entries(name):
 
 def test_long_signals_that_are_not_pooled_get_two_blocks():
     assert len(blocks((150,), pooling=None)) == 2
+
+
+def test_the_layers_of_a_module_are_its_modules_in_their_order():
+    shared = nn.Linear(3, 3)
+    inner = nn.Sequential(shared, nn.Sequential(nn.ReLU(), nn.BatchNorm1d(3)), shared)
+    module = nn.ModuleDict({"one": inner, "two": nn.Sequential(inner, nn.Dropout())})
+    module.register_module("none", None)
+    assert layers_of(module) == list(module.modules())
+    assert trained_parameters(module) == list(module.parameters())

@@ -106,6 +106,8 @@ class Case:
                 labels = np.unique(np.asarray(self.targets(self.X.n)))
             except (TypeError, ValueError):
                 pass
+            if labels.dtype == object and any(hasattr(label, "shape") for label in labels):  # a sparse matrix
+                labels = np.arange(3)
             parameters["class_weight"] = parameters["class_weight"].of(labels.tolist())
         return parameters
 

@@ -48,7 +48,7 @@ class Widened(torch.nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3), torch.nn.LazyBatchNorm1d())
+        self.layers = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(3), torch.nn.BatchNorm1d(3))
 
     def forward(self, samples):
         return self.layers(samples)

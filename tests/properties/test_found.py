@@ -1,5 +1,6 @@
 """What random examples have found, each by its name: laws that did not hold."""
 
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -144,6 +145,14 @@ def test_infinite_losses_of_validation_rows_are_an_error_without_a_warning_of_nu
     regressor = CNNRegressor(**QUICK)
     with refuses(regressor, "the validation loss is not finite"):
         regressor.fit(X[:1], [1.0], X_val=X[:3], y_val=[1.0, 1e200, -1e200], sample_weight_val=[1.0, 1e-300, 1.0])
+
+
+@pytest.mark.parametrize("part", [torch.nn.LazyBatchNorm1d(), threading.Lock()])
+def test_a_module_that_cannot_be_copied_is_refused_with_a_remedy(estimator, part, refuses):
+    module = torch.nn.Flatten()
+    module.part = part
+    with refuses(estimator.set_params(backbone=module), r"backbone=Flatten\(...\) cannot be copied.*factory"):
+        estimator.fit(X, y_of(estimator))
 
 
 # Forms.

@@ -12,6 +12,7 @@ from sklcnn.network.backbones.names import check_backbone
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.shared import pristine_network
 from sklcnn.process import Entered
+from sklcnn.wording import LINE, cut, short_cause
 
 
 def load_backbone(backbone, weights, sample_shape, *, scale=1, statistics=None, frozen=False):
@@ -88,7 +89,7 @@ def _load_named(name, weights, sample_shape, scale, frozen):
 
 def _load_own(backbone, sample_shape, scale, statistics, frozen):
     if isinstance(backbone, nn.Module):
-        network, who = copy.deepcopy(backbone), f"backbone={type(backbone).__name__}(...)"
+        network, who = _copied(backbone), f"backbone={type(backbone).__name__}(...)"
     else:
         network, who = backbone(sample_shape), f"backbone={getattr(backbone, '__name__', backbone)!r}"
     if not isinstance(network, nn.Module):
@@ -104,6 +105,18 @@ def _load_own(backbone, sample_shape, scale, statistics, frozen):
     if statistics is not None:
         made.standardize_by(*statistics, spatial_dims=len(sample_shape) - 1)
     return made.freeze() if frozen else made.unfreeze()
+
+
+def _copied(module):
+    """Copy a module of the user's, which may hold what cannot be copied, such as a lazy layer's statistics."""
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        reason = cut((str(error).splitlines() or [""])[0], LINE)
+        raise ValueError(
+            f"backbone={type(module).__name__}(...) cannot be copied ({type(error).__name__}: {reason}). Pass a "
+            "factory sample_shape -> nn.Module, which makes one."
+        ) from short_cause(error)
 
 
 def _count_in_either_layout(made, sample_shape):

@@ -62,7 +62,7 @@ sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_" if RUN_GALLERY else r"/none_of_them",
-    "ignore_pattern": r"(demo|serve_onnx)\.py$",
+    "ignore_pattern": r"(^|/)(?!plot_|deploy_onnx)[^/]*\.py$",  # scripts without a title are no pages
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "remove_config_comments": True,
@@ -98,7 +98,7 @@ html_context = {"default_mode": "auto"}
 
 # Pages of the site that are files of the repository's root.
 ROOT_PAGES = {"contributing": "CONTRIBUTING.md", "changes": "CHANGELOG.md"}
-GALLERY_LINK = re.compile(r"\]\(\.\./examples/(?!demo|serve_onnx)(\w+)\.py\)")
+GALLERY_LINK = re.compile(r"\]\(\.\./examples/(plot_\w+|deploy_onnx)\.py\)")
 
 
 def adapt_source(app, docname, source):

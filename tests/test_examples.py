@@ -23,3 +23,8 @@ def test_the_pictures_of_augmentations_are_on_the_scale_of_the_photograph():
     exec(code, example)
     shown = example["show"](np.stack([example["cat"]] * 2), None)
     np.testing.assert_allclose(shown[0], example["cat"] / 255, atol=1e-6)
+
+
+def test_the_readme_leads_to_every_example():
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    assert [path.name for path in EXAMPLES.glob("*.py") if f"](examples/{path.name})" not in readme] == []

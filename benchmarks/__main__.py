@@ -35,7 +35,7 @@ def main():
         section = importlib.import_module(f"benchmarks.{name}")
         title, _, about = section.__doc__.strip().partition("\n")
         measured = section.measure(arguments.quick)
-        took = f"`python -m benchmarks {name}`, {time.perf_counter() - start:.0f} s."
+        took = f"`python -m benchmarks {name}`, {time.perf_counter() - start:.0f} s. {machine()}"
         text = "\n\n".join(filter(None, (f"## {title.rstrip('.')}", about.strip(), measured, took)))
         print(f"{text}\n", flush=True)
         if not arguments.quick:
@@ -43,27 +43,28 @@ def main():
 
 
 def write_section(title, text):
-    """Put a section into the page: beside the others, if this machine measured those with these versions."""
-    sections = {}
-    old = PAGE.read_text() if PAGE.exists() else ""
-    if old.startswith(page_head()):
-        parts = old.split("\n## ")[1:]
-        sections = {part.partition("\n")[0]: f"## {part.strip()}" for part in parts}
+    """Put a section into the page, beside the others."""
+    parts = PAGE.read_text().split("\n## ")[1:] if PAGE.exists() else []
+    sections = {part.partition("\n")[0]: f"## {part.strip()}" for part in parts}
     sections[title] = text
     order = [importlib.import_module(f"benchmarks.{name}").__doc__.partition(".\n")[0] for name in SECTIONS]
     ordered = sorted(sections.items(), key=lambda section: order.index(section[0]) if section[0] in order else -1)
-    PAGE.write_text("\n\n".join([page_head(), *(section for _, section in ordered)]) + "\n")
+    PAGE.write_text("\n\n".join([PAGE_HEAD, *(section for _, section in ordered)]) + "\n")
 
 
-def page_head():
-    """Describe the machine and the versions."""
-    versions = ", ".join(f"{package} {found}" for package in PACKAGES if (found := installed(package)))
-    return f"""# Performance
+PAGE_HEAD = """# Performance
 
 Written by `make benchmark`, or `python -m benchmarks` for single sections. Times are medians, with the least and the
 greatest in brackets; contestants took turns, round after round, in one run.
+Figures of one processor do not hold on another: each section names its own."""
 
-{processor()}, {os.cpu_count()} cores; {platform.system()}, Python {platform.python_version()}, {versions}."""
+
+def machine():
+    """Describe the machine and the versions."""
+    versions = ", ".join(f"{package} {found}" for package in PACKAGES if (found := installed(package)))
+    return (
+        f"{processor()}, {os.cpu_count()} cores; {platform.system()}, Python {platform.python_version()}, {versions}."
+    )
 
 
 def installed(package):

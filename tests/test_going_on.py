@@ -45,7 +45,7 @@ FIXED = {
     "spatial_dims": (2, 1, {"input_shape": (8, 8, 1)}),
     "data_format": ("channels_last", "channels_first", {"input_shape": (1, 64, 1)}),
     "precision": ("float32", "float64", {}),
-    "device": ("cpu", "meta", {}),
+    "device": ("cpu", "cpu:0", {}),  # the one other that is everywhere; "meta" is refused as no device to fit on
 }
 FOLLOWED = {
     "l1", "l2", "augmentation", "freeze_epochs", "backbone_lr_factor", "feature_cache", "optimizer", "learning_rate",

@@ -295,7 +295,7 @@ def run_one(recipe, seed, quick):
     """Fit a recipe once, or once a fold, and score it."""
 
     def make(seed, quick):
-        made = eval(recipe.call, dict(NAMES), {"seed": seed} | NAMES)
+        made = eval(recipe.call, NAMES | {"seed": seed})
         if quick and isinstance(made, CNNClassifier):
             made.set_params(**QUICK)
         return made

@@ -14,7 +14,7 @@ from sklcnn.network.blocks import POOLING_LAYERS, make_activation, make_block
 from sklcnn.network.convolutions import CONVOLUTION_LAYERS
 from sklcnn.network.memory import count_operations, widest_block
 from sklcnn.network.network import Layers, Network
-from sklcnn.network.plan import NetworkSpec, plan_blocks
+from sklcnn.network.plan import BlockPlan, NetworkSpec, plan_blocks
 
 
 class Standardize(nn.Module):
@@ -80,23 +80,11 @@ class DenseLayer(Layers):
         return [step for step in (self.linear, self.norm, self.activation, self.dropout) if step is not None]
 
 
-def conv_layers(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[OrderedDict, int]:
-    """Build the convolution blocks and the layer that turns maps into features.
-
-    Returns
-    -------
-    layers : OrderedDict of str to nn.Module
-    n_features : int
-
-    Raises
-    ------
-    ValueError
-        If a "valid" kernel does not fit into what is left of a sample.
-    """
-    plans, n_features = plan_blocks(spec, sample_shape)
+def conv_layers(spec: NetworkSpec, plans: list[BlockPlan]) -> OrderedDict:
+    """Build the convolution blocks and the layer that turns maps into features."""
     layers: OrderedDict[str, nn.Module] = OrderedDict((plan.name, make_block(plan, spec)) for plan in plans)
     layers["features"] = GlobalPool(spec.global_pooling) if spec.global_pooling else Flatten()
-    return layers, n_features
+    return layers
 
 
 def head_layers(spec: NetworkSpec, n_features: int, n_outputs: int) -> OrderedDict:
@@ -134,16 +122,21 @@ def build_network(
     -------
     network : Network
         Maps (n, c, *spatial) to (n, n_outputs), laid out channels-last in memory.
+
+    Raises
+    ------
+    ValueError
+        If a "valid" kernel does not fit into what is left of a sample.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     if statistics is not None:
         layers["standardize"] = Standardize(*statistics, spatial_dims=len(sample_shape) - 1)
-    blocks, n_features = conv_layers(spec, sample_shape)
-    layers |= blocks
+    plans, n_features = plan_blocks(spec, sample_shape)  # once: of a factory's blocks each is tried
+    layers |= conv_layers(spec, plans)
     layers |= head_layers(spec, n_features, n_outputs)
     network = channels_last(Network(layers))
-    network.widest = widest_block(spec, sample_shape)
-    network.operations = count_operations(spec, sample_shape, n_outputs)
+    network.widest = widest_block(spec, plans, sample_shape)
+    network.operations = count_operations(spec, plans, n_features, n_outputs)
     return network
 
 

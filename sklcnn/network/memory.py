@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sklcnn.control_groups import control_groups, read_lines
-from sklcnn.network.plan import NetworkSpec, plan_blocks
+from sklcnn.network.plan import BlockPlan, NetworkSpec, plan_blocks
 
 INDEX_BYTES = 8
 UNLIMITED = 2**60  # more is a control group's way to say that there is no limit
@@ -44,17 +44,17 @@ def count_head_weights(spec: NetworkSpec, n_features: int, n_outputs: int) -> di
     return {name: (n_in + 1) * n_out for name, (n_in, n_out) in zip(names, itertools.pairwise(widths), strict=True)}
 
 
-def count_operations(spec: NetworkSpec, sample_shape: tuple[int, ...], n_outputs: int) -> int:
+def count_operations(spec: NetworkSpec, plans: list[BlockPlan], n_features: int, n_outputs: int) -> int:
     """Count the multiply-adds of one sample's way through a network; those of a factory's modules are a guess.
 
     Parameters
     ----------
     spec : NetworkSpec
-    sample_shape : tuple of int
-        Channels first.
+    plans : list of BlockPlan
+    n_features : int
+        What the blocks leave.
     n_outputs : int
     """
-    plans, n_features = plan_blocks(spec, sample_shape)
     of_blocks = sum(
         plan.n_own_weights * math.prod(plan.convolved)
         + sum(conv.filters * conv.channels * math.prod((*conv.kernel, *conv.convolved)) for conv in plan.each_conv())
@@ -94,14 +94,13 @@ def sample_bytes(spec: NetworkSpec, sample_shape: tuple[int, ...], value_bytes: 
     return most
 
 
-def widest_block(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> int | None:
+def widest_block(spec: NetworkSpec, plans: list[BlockPlan], sample_shape: tuple[int, ...]) -> int | None:
     """Count the values of one sample before and after a layer, where they are most; None for layers in a row.
 
     Those of parallel paths are there together.
     """
     if spec.block == "plain":
         return None
-    plans, _ = plan_blocks(spec, sample_shape)
     most = 2 * math.prod(sample_shape)
     for plan in plans:
         before, after = plan.channels * math.prod(plan.size), plan.filters * math.prod(plan.convolved)

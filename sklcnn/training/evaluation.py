@@ -86,10 +86,16 @@ def forward_store(
         module.eval()
     n_rows = len(store) if rows is None else len(rows)
     operations, reads = getattr(module, "operations", None), only_reads(module)
+
+    def run(inputs):
+        with autocast(precision, device):
+            # A copy: what is not standardised may be X itself, and a module of the user's may write into it.
+            return module(inputs.to(device) if reads else inputs.to(device, copy=True)).to(dtype)
+
     if n_rows == 1:  # a row at a time, all that follows costs a third of what the network does
         inputs = store.batch(slice(0, 1) if rows is None else rows, dtype)
-        with threads_for(operations), autocast(precision, device):
-            output = module(inputs.to(device) if reads else inputs.to(device, copy=True)).to(dtype)
+        with threads_for(operations):
+            output = run(inputs)
         if tell is not None:
             tell(inputs, output, 0)
         return output
@@ -104,9 +110,7 @@ def forward_store(
     # Without a backbone, batches are of a size for which memory comes from a pool anyway.
     with threads, freed_memory_kept() if has_backbone(module) else nullcontext():
         for inputs in store.batches(groups, dtype):
-            with autocast(precision, device):
-                # A copy: what is not standardised may be X itself, and a module of the user's may write into it.
-                output = module(inputs.to(device) if reads else inputs.to(device, copy=True)).to(dtype)
+            output = run(inputs)
             if tell is not None:
                 tell(inputs, output, n_done)
             if len(output) == n_rows:

@@ -1,6 +1,7 @@
 """The code blocks of the documentation run."""
 
 import ast
+import importlib
 import re
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import sklearn
 from sklcnn import CNNClassifier, CNNRegressor
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 SKETCHES = {"architecture.md"}  # whose blocks show the shape of the code
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
@@ -36,8 +37,15 @@ def test_the_blocks_of_a_page_run_from_top_to_bottom(path, tmp_path, monkeypatch
     plt.close("all")
 
 
-def test_the_pages_that_teach_have_blocks_to_run():
-    assert {"README.md", "guide.md"} <= {page.name for page in RUNNING}
+def test_every_page_has_blocks_to_run():
+    told_elsewhere = {"contributing.md", "changes.md"}  # the site shows files of the root in their place
+    assert {page.name for page in PAGES} - told_elsewhere - SKETCHES == {page.name for page in RUNNING}
+
+
+def test_the_head_of_the_page_of_performance_is_what_the_benchmarks_write(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT)
+    head = importlib.import_module("benchmarks.__main__").PAGE_HEAD
+    assert (ROOT / "docs" / "performance.md").read_text().startswith(f"{head}\n\n## ")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)

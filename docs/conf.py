@@ -41,7 +41,6 @@ templates_path = ["_templates"]
 # Markdown: links to headings, as on GitHub, and its fences for diagrams.
 myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]
-myst_enable_extensions = ["dollarmath"]
 suppress_warnings = ["config.cache"]  # sphinx-gallery's settings hold a class and functions
 
 # The reference: a page for each public name. numpydoc's own list of members would repeat what autodoc shows.

@@ -1,14 +1,17 @@
 """The code blocks of the documentation run."""
 
 import ast
+import functools
 import importlib
 import re
+import runpy
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import sklearn
+import torch
 
 from sklcnn import CNNClassifier, CNNRegressor
 
@@ -96,3 +99,36 @@ def settings_of_other_libraries():
 def test_what_stands_beside_a_line_of_another_library_is_accepted(estimator, name, value):
     with pytest.raises(ValueError, match="0 sample"):  # so that hyper-parameters are checked, and nothing is trained
         estimator(**{name: value}).fit(np.empty((0, 8, 8)), [])
+
+
+@pytest.fixture
+def drawings():
+    return runpy.run_path(str(ROOT / "docs" / "draw_sizes.py"))
+
+
+def test_the_drawings_of_the_guide_are_what_their_script_draws(drawings):
+    for name, draw in drawings["PICTURES"].items():
+        assert (ROOT / "docs" / "_static" / name).read_text(encoding="utf-8") == draw(), name
+
+
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_sizes_drawn_are_those_of_networks(drawings, padding, stride):
+    n, k = 7, 3
+    cnn = CNNClassifier(filters=(2,), kernel_size=k, stride=stride, padding=padding, dense_units=(), max_epochs=1)
+    sizes = cnn.fit(np.arange(98.0).reshape(2, n, n), [0, 1]).summary().set_index("layer")["output shape"]
+    convolved = drawings["count_places"](n, k, 0 if padding == "valid" else 1, stride)
+    assert sizes["block1.conv"] == (2, convolved, convolved)
+    assert sizes["block1.pool"][1] == drawings["count_places"](convolved, 2, 0, 2)
+
+
+def test_a_position_after_the_default_blocks_sees_as_many_pixels_as_drawn(drawings):
+    n, place = 20, 2
+    cnn = CNNClassifier(filters=(2, 2), activation="tanh", pooling="avg", kernel_size=3, random_state=0, max_epochs=1)
+    cnn.fit(np.random.default_rng(0).normal(size=(4, n)), [0, 1, 0, 1])
+    *blocks, _ = (part for name, part in cnn.module_.named_children() if name.startswith(("block", "features")))
+    changed = torch.eye(n)[:, None, :]  # a signal a row, each with one pixel that is not 0
+    with torch.inference_mode():
+        after, before = (functools.reduce(lambda x, block: block(x), blocks, x) for x in (changed, 0 * changed))
+    differs = (after - before)[:, :, place].abs().amax(1) > 1e-7
+    assert differs.sum() == drawings["receptive_fields"](drawings["LAYERS"])[-1]

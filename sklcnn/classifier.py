@@ -16,7 +16,7 @@ from sklcnn.fitting.data import Given
 from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime
 from sklcnn.network.losses import CLASSIFICATION_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
-from sklcnn.tasks.learn import learn_labels
+from sklcnn.tasks.learn import check_classes, learn_labels
 from sklcnn.wording import shown
 
 
@@ -89,9 +89,12 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     def _known_task(self, y):
         known, found = super()._known_task(y), learn_labels(y, self._name)
         if not known.accepts(found):
+            last, now = shown(known.classes.tolist()), shown(found.classes.tolist())
+            if last == now:  # a row had one class, and has several labels now; or the other way round
+                last, now = f"{last} (each a {known.output_kind})", f"{now} (each a {found.output_kind})"
             raise ValueError(
-                f"{self._name}: warm_start goes on with the classes of the last fit, {shown(self.classes_.tolist())}, "
-                f"but y holds {shown(found.classes.tolist())}. Pass rows of each class, or set warm_start=False."
+                f"{self._name}: warm_start goes on with the classes of the last fit, {last}, but y holds {now}. Pass "
+                "rows of each class, or set warm_start=False."
             )
         return known
 
@@ -128,14 +131,15 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     def _known_classes(self, y, classes):
         """Check the `classes` of a call to `partial_fit`; return the task of a first call."""
-        if self._fitted is not None:
-            if classes is not None and not np.array_equal(np.unique(classes), self.classes_):
-                raise ValueError(
-                    f"{self._name}: classes={shown(list(classes))} differ from those of the first call, "
-                    f"{shown(self.classes_.tolist())}. Pass the same, or none."
-                )
-            return None
-        return learn_labels(y, self._name, classes)
+        classes = None if classes is None else check_classes(classes, self._name)
+        if self._fitted is None:
+            return learn_labels(y, self._name, classes)
+        if classes is not None and not np.array_equal(classes, self.classes_):
+            raise ValueError(
+                f"{self._name}: classes={shown(classes.tolist())} differ from those of the first call, "
+                f"{shown(self.classes_.tolist())}. Pass the same, or none."
+            )
+        return None
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -27,8 +27,9 @@ def check_donor(donor: Any) -> None:
     """
     if donor._fitted is None:
         raise NotFittedError(
-            f"backbone holds a {type(donor).__name__} that is not fitted. Fit it first; among the candidates of a "
-            "search, which unfits estimators, wrap it in scikit-learn's FrozenEstimator."
+            f"backbone holds a {type(donor).__name__} that is not fitted. Fit it first; of a fitted search pass its "
+            "best_estimator_; among the candidates of a search, which unfits estimators, wrap it in scikit-learn's "
+            "FrozenEstimator."
         )
 
 

@@ -226,7 +226,9 @@ BAD_LABELS = {
     "continuous indicators": (RNG.rand(12, 3), "y must be an indicator matrix of zeros and ones"),
     "indicators with NaN": (np.array([[0, np.nan], [1, 0]] * 6), "NaN"),
     "three axes": (np.zeros((12, 2, 2), dtype=int), "dim 3"),
-    "label sets": ([["a"], ["a", "b"]] * 6, "inhomogeneous|indicator"),
+    "lists of labels": ([["a"], ["a", "b"]] * 6, "lists or sets of labels.*MultiLabelBinarizer"),
+    "lists of as many labels": ([["a", "b"], ["a", "c"]] * 6, "lists or sets of labels.*MultiLabelBinarizer"),
+    "sets of labels": (np.array([{"a"}, {"a", "b"}] * 6), "lists or sets of labels.*MultiLabelBinarizer"),
     "dicts": ([{"a": 1}] * 12, "labels in y cannot be sorted.*dict"),
     "complex": (np.array([1j, 2j] * 6), "[Cc]omplex"),
 }
@@ -344,6 +346,22 @@ def test_partial_fit_is_not_offered_with_early_stopping(estimator_class):
 
 
 # Later data that are not of the first call's kind.
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ({"a", "b", "c"}, "classes must be a list or an array"),
+        (np.array(["a", 1], dtype=object), "classes=.*cannot be sorted"),
+        ([0, 1, np.nan], "classes=.*NaN"),
+    ],
+)
+def test_classes_that_are_no_labels_are_refused(classes, message, refuses):
+    classifier = small(CNNClassifier)
+    for _ in range(2):
+        with refuses(classifier, message):
+            classifier.partial_fit(SIGNALS, LABELS, classes=classes)
+        classifier.partial_fit(SIGNALS, LABELS)
+
+
 def test_partial_fit_refuses_new_labels(refuses):
     classifier = small(CNNClassifier).partial_fit(SIGNALS, LABELS)
     with refuses(classifier, "'d'.*'a', 'b', 'c'"):
@@ -360,6 +378,8 @@ def test_the_first_partial_fit_refuses_labels_that_are_not_among_its_classes(ref
         classifier.partial_fit(SIGNALS, LABELS, classes=["a", "b"])
     with refuses(classifier, "1 class"):
         classifier.partial_fit(SIGNALS, ["a"] * 12)
+    with refuses(classifier, "classes=.*indicator matrix of 2 columns"):
+        classifier.partial_fit(SIGNALS, np.array([[0, 1], [1, 1]] * 6), classes=["a", "b"])
     classifier.partial_fit(SIGNALS, ["a"] * 12, classes=["a", "b"])
     assert classifier.classes_.tolist() == ["a", "b"]
 

@@ -117,7 +117,7 @@ def test_the_lender_serves_in_folds_and_searches_and_frozen_ones_are_candidates(
 @pytest.mark.parametrize(
     ("backbone", "error", "message"),
     [
-        (CNNClassifier(), NotFittedError, "CNNClassifier that is not fitted.*FrozenEstimator"),
+        (CNNClassifier(), NotFittedError, "CNNClassifier that is not fitted.*best_estimator_.*FrozenEstimator"),
         (LogisticRegression(), TypeError, "backbone must be None, a name"),
     ],
 )

@@ -111,7 +111,10 @@ def _flatten(pipeline) -> Iterator[tuple[str, Any]]:
 def _find_dtype(schema, is_first, given) -> np.dtype:
     """Find the format of X: that which was asked for, or that which `fit` saw."""
     if given is not None:
-        return np.dtype(given)
+        try:
+            return np.dtype(given)
+        except TypeError:
+            raise TypeError(f"input_dtype={shown(given)} is no format of numbers. Pass one such as float32.") from None
     return np.dtype(np.uint8 if is_first and (schema.mode is not None or schema.integer) else np.float32)
 
 
@@ -158,7 +161,8 @@ def _examples(schema, shape, dtype, before) -> np.ndarray:
             pass
     size = [2 * schema.sample_shape[1 + axis] + 1 if n is None else n for axis, n in enumerate(shape)]
     if dtype.kind in "ui":
-        low, high = max(low, np.iinfo(dtype).min), min(max(high, 1), np.iinfo(dtype).max)
+        least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+        low, high = (min(max(value, least), most) for value in (low, max(high, 1)))
         return random.randint(int(low), int(high) + 1, (N_CHECKED, *size)).astype(dtype)
     return random.uniform(low, high, (N_CHECKED, *size)).astype(dtype)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.metrics._scorer import _BaseScorer
@@ -67,6 +68,7 @@ def scored_data(X: Any, y: Any, rows: np.ndarray, positions: np.ndarray | slice)
     scikit-learn's own scorers only hand X on to `predict`, which knows the outputs already: for them X is a stand-in,
     so that no row of it is copied.
     """
+    y = y.tocsr() if sparse.issparse(y) else y  # not every sparse format can be indexed
 
     def data(stand_in):
         if stand_in:

@@ -85,8 +85,8 @@ def resolve_device(device: str, precision: str, estimator_name: str) -> str:
         return "mps" if usable else "cpu"
     try:
         torch.zeros(1, device=device).cpu()  # "meta" has no values to give back
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError, ImportError) as error:  # ImportError: a device of another package's
+        reason = str(error).splitlines()[0].rstrip(".!")
         meant = "" if _is_device_name(device) else did_you_mean(device, DEVICES)
         raise ValueError(
             f"{estimator_name}: device={shown(device)} is not available here: {cut(reason, LINE)}. Use "

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from sklcnn.constraints import Number
+from sklcnn.constraints import Number, Whole
 from sklcnn.inspection._network import OpenNetwork, as_numpy
 from sklcnn.sizes import is_sequence
 from sklcnn.suggestions import did_you_mean
@@ -19,7 +19,7 @@ from sklcnn.wording import PARAGRAPH, cut, shown
 PATCHES_PER_AXIS = 5  # the side of a covered patch is a fifth of the sample's, unless patch_size says otherwise
 CLIP = 98  # percentile of attributions at which colours end, lest a few pixels take the whole scale
 N_STEPS = 50  # of integrated gradients
-SMOOTHING = Number(0, 10**6)
+NUMBERS = {"smoothing": Number(0, 10**6), "n_steps": Whole(1, 10**6), "alpha": Number(0, 1)}
 INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -118,7 +118,7 @@ def find_targets(task, target, outputs, rows, n_rows):
     codes = []
     for one in wanted:
         one = one.item() if isinstance(one, np.generic) else one
-        if one not in places:
+        if not isinstance(one, Hashable) or one not in places:
             known = task.output_names.tolist()
             listed = cut(", ".join(map(repr, known[:20])) + ", …" * (len(known) > 20), PARAGRAPH)
             raise ValueError(f"target={shown(one)} is no {task.output_kind} that the network knows: {listed}.")
@@ -136,7 +136,12 @@ def find_baseline(module, inputs, baseline):
     n_channels = inputs.shape[1]
     shape = (1, -1) + (1,) * (inputs.ndim - 2)
     if baseline is not None:
-        values = torch.as_tensor(np.asarray(baseline, dtype=np.float64)).reshape(-1).to(inputs)
+        try:
+            values = torch.from_numpy(np.array(baseline, dtype=np.float64)).reshape(-1).to(inputs)
+        except (TypeError, ValueError):
+            raise TypeError(f"baseline must be one number, or one a channel; got {shown(baseline)}.") from None
+        if not values.isfinite().all():
+            raise ValueError(f"baseline={shown(baseline)} holds what is not finite. Pass values such as X has.")
         if len(values) not in (1, n_channels):
             raise ValueError(
                 f"baseline holds {len(values)} numbers, but the samples have {n_channels} "
@@ -346,8 +351,14 @@ def check_method(method: Any, parameters: dict[str, Any]) -> None:
             raise ValueError(f"{name}={shown(value)} is for method {users}, but method={method!r}. Leave it out.")
     if "response_method" in given:
         _check_name("response_method", given["response_method"], RESPONSES)
-    if "smoothing" in given and not SMOOTHING.accepts(given["smoothing"]):
-        raise ValueError(f"smoothing must be {SMOOTHING}; got {shown(given['smoothing'])}.")
+    for name in NUMBERS.keys() & given.keys():
+        check_number(name, given[name])
+
+
+def check_number(name: str, value: Any) -> None:
+    """Check a parameter that is a number."""
+    if not NUMBERS[name].accepts(value):
+        raise ValueError(f"{name} must be {NUMBERS[name]}; got {shown(value)}.")
 
 
 def _check_name(parameter, value, known):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sklcnn.wording import shown
+
 WIDTH = 8.0  # inches: what a page of documentation has
 SMALL = 8  # points
 MAX_CHANNELS = 10  # that lines tell apart by their colours
@@ -100,11 +102,13 @@ def find_cut(slice_index: int | None, pictures: Sequence[np.ndarray]) -> float:
 
     Raises
     ------
-    ValueError
-        If there is no such slice.
+    TypeError, ValueError
+        If it is no position, or there is no such slice.
     """
     if slice_index is None:
         return 0.5
+    if isinstance(slice_index, bool) or not hasattr(slice_index, "__index__"):
+        raise TypeError(f"slice_index must be a whole number; got {shown(slice_index)}.")
     if pictures[0].ndim != 4:
         raise ValueError(f"slice_index={slice_index} is a position across volumes, but X holds none. Leave it out.")
     depth = len(pictures[0])

@@ -12,6 +12,7 @@ from sklcnn.inspection._attribution import (
     METHODS,
     Question,
     check_method,
+    check_number,
     explain,
     find_baseline,
     find_targets,
@@ -257,6 +258,7 @@ class SaliencyDisplay:
             With what was found, drawn or not.
         """
         check_method(self.method, {"smoothing": smoothing})
+        check_number("alpha", alpha)
         share, method = find_cut(slice_index, self.pictures), METHODS[self.method]
         values = self.attributions.astype(float)
         if "smoothing" in method.parameters:

@@ -62,11 +62,13 @@ def make_optimizer(
     except (TypeError, ValueError) as error:
         known = inspect.signature(cls).parameters
         meant = "".join(did_you_mean(name, known) for name in params or {} if name not in known)
-        raise type(error)(f"{estimator_name}: {cls.__name__} refuses {_named(params)}: {error}.{meant}") from error
+        refused = _named(params) if params else "the weights of this network"
+        reason = str(error).rstrip(".")
+        raise type(error)(f"{estimator_name}: {cls.__name__} refuses {refused}: {reason}.{meant}") from error
 
 
 def _named(params):
     """Name the hyper-parameters that arguments come from."""
-    own = [f"{name}={params[name]!r}" for name in ("weight_decay", "momentum") if name in (params or {})]
-    others = {name: value for name, value in (params or {}).items() if name not in ("weight_decay", "momentum")}
-    return " and ".join([*own, *([f"optimizer_params={shown(others)}"] if others or not own else [])])
+    own = [f"{name}={params[name]!r}" for name in ("weight_decay", "momentum") if name in params]
+    others = {name: value for name, value in params.items() if name not in ("weight_decay", "momentum")}
+    return " and ".join([*own, *([f"optimizer_params={shown(others)}"] if others else [])])

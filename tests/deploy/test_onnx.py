@@ -137,6 +137,8 @@ def test_the_format_of_x_is_that_of_fit_or_what_is_asked_for(tmp_path):
     np.testing.assert_allclose(run(path, X.astype(float))["probabilities"], signals.predict_proba(X), rtol=0, atol=1e-4)
     with pytest.raises(TypeError, match="input_dtype=complex128 is no format"):
         export_onnx(signals, tmp_path / "other.onnx", input_dtype=complex)
+    with pytest.raises(TypeError, match="input_dtype='pixels' is no format"):
+        export_onnx(signals, tmp_path / "other.onnx", input_dtype="pixels")
 
 
 def test_skl2onnx_converts_it_as_it_does_any_other_estimator():

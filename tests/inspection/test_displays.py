@@ -330,6 +330,8 @@ def test_a_slice_that_does_not_exist_is_an_error(display, index, cases):
     case = cases["volumes"]
     with pytest.raises(ValueError, match=f"slice_index={index}.*6"):
         display(case.cnn, case.X, case.y, slice_index=index)
+    with pytest.raises(TypeError, match=r"slice_index must be a whole number; got 1\.5"):
+        display(case.cnn, case.X, case.y, slice_index=1.5)
     with pytest.raises(ValueError, match=r"slice_index.*volumes"):
         display(cases["grey"].cnn, cases["grey"].X, case.y, slice_index=0)
 

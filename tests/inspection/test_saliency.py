@@ -449,6 +449,11 @@ def test_a_network_without_convolutions_has_no_grad_cam_but_gradients(two_tone):
         ({"response_method": "predict_proba"}, ValueError, "response_method='predict_proba' is for method 'occlusion'"),
         ({"smoothing": 2}, ValueError, "smoothing=2 is for method 'integrated_gradients' and 'saliency'"),
         ({"method": "saliency", "smoothing": -1}, ValueError, "smoothing must be a number from 0 to 1,000,000; got -1"),
+        ({"target": {"fig"}}, ValueError, "target={'fig'} is no class"),
+        ({"method": "occlusion", "baseline": "dark"}, TypeError, "baseline must be one number.*'dark'"),
+        ({"method": "occlusion", "baseline": np.nan}, ValueError, "baseline=nan holds what is not finite"),
+        ({"method": "integrated_gradients", "n_steps": 0}, ValueError, "n_steps must be a whole number from 1 .*got 0"),
+        ({"method": "saliency", "draw": True, "alpha": 2}, ValueError, "alpha must be a number from 0 to 1; got 2"),
         ({"display_labels": ["apple"]}, ValueError, r"display_labels has shape \(1,\), but there are 3 classes"),
     ],
     ids=str,
@@ -456,7 +461,7 @@ def test_a_network_without_convolutions_has_no_grad_cam_but_gradients(two_tone):
 def test_what_cannot_be_explained_is_an_error(options, error, words, cases):
     case = cases["grey"]
     with pytest.raises(error, match=words):
-        SaliencyDisplay.from_estimator(case.cnn, case.X, draw=False, **options)
+        SaliencyDisplay.from_estimator(case.cnn, case.X, **{"draw": False} | options)
 
 
 def test_columns_that_do_not_exist_are_an_error(cases):

@@ -134,7 +134,7 @@ def test_weights_and_targets_may_both_be_far_from_one():
 
 
 @pytest.mark.parametrize("kind", [CNNClassifier, CNNRegressor, CNNFeatures])
-@pytest.mark.parametrize("device", ["meta", "abacus"])
+@pytest.mark.parametrize("device", ["meta", "abacus", "hpu"])
 def test_a_device_that_computes_nothing_is_refused_in_fit(kind, device, refuses):
     estimator = kind(device=device, **({} if kind is CNNFeatures else QUICK))
     with refuses(estimator, rf"CNN.*: device='{device}' is not available here"):

@@ -439,7 +439,7 @@ def test_validation_rows_may_be_of_another_form_than_the_training_rows(kind):
 def test_validation_targets_may_be_a_sparse_indicator_matrix():
     one, other = (
         CNNClassifier(**QUICK, early_stopping=True, scoring="f1_micro").fit(X, y, X_val=X, y_val=y)
-        for y in (SEVERAL_LABELS, sparse.csr_array(SEVERAL_LABELS))
+        for y in (SEVERAL_LABELS, sparse.coo_matrix(SEVERAL_LABELS))
     )
     assert one.history_["val_score"].tolist() == other.history_["val_score"].tolist()
 

@@ -269,6 +269,15 @@ def test_an_argument_that_the_optimizer_refuses_is_an_error_that_says_so(optimiz
         CNNClassifier(**QUICK, optimizer=optimizer, optimizer_params={"no_such": 1}).fit(X, LABELS)
 
 
+def test_an_optimizer_that_refuses_the_network_says_so():
+    class Lines(torch.optim.SGD):
+        def __init__(self, params, lr):
+            raise ValueError("only lines.")
+
+    with pytest.raises(ValueError, match=r"CNNClassifier: Lines refuses the weights of this network: only lines\.$"):
+        CNNClassifier(**QUICK, optimizer=Lines).fit(X, LABELS)
+
+
 @pytest.mark.parametrize("precision", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize(("estimator", "y"), TASKS)
 def test_every_precision_trains_and_keeps_weights_in_full(estimator, y, precision):

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 MODULES = {str(path.relative_to(ROOT)) for path in (ROOT / "sklcnn").rglob("*.py")}
+FILES = ("pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile")
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -30,7 +31,7 @@ def dist(tmp_path_factory):
     """Build both files from a copy of the repository; return the folder where they are."""
     pytest.importorskip("setuptools", "77", reason="setuptools builds them, and pip brings it with itself")
     copy = tmp_path_factory.mktemp("copy")
-    for name in ("pyproject.toml", "README.md", "LICENSE", "sklcnn", "tests", "docs", "examples", "benchmarks"):
+    for name in (*FILES, "sklcnn", "tests", "docs", "examples", "benchmarks"):
         source = ROOT / name
         if source.is_dir():
             leave = shutil.ignore_patterns("__pycache__", "_build", "auto_examples")
@@ -65,11 +66,15 @@ def test_the_metadata_say_version_readme_and_extras(wheel):
     assert {"backbones", "inspect", "onnx", "skops", "all"} <= extras
 
 
-def test_the_source_archive_builds_what_the_wheel_holds(dist):
+def test_the_source_archive_holds_the_package_its_tests_and_the_pages_that_they_read(dist):
     (path,) = dist.glob("*.tar.gz")
     with tarfile.open(path) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert MODULES | {"sklcnn/py.typed", "pyproject.toml", "README.md", "LICENSE"} <= names
+    folders = [ROOT / name for name in ("tests", "examples", "benchmarks")]
+    others = {str(path.relative_to(ROOT)) for folder in folders for path in folder.rglob("*.py")}
+    pages = {str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md")}
+    assert MODULES | others | pages | {"sklcnn/py.typed", "docs/_static/sizes.svg", *FILES} <= names
+    assert not [name for name in names if "_build" in name or "auto_examples" in name or name.endswith(".pyc")]
 
 
 def test_an_installed_wheel_fits_away_from_the_repository(wheel, tmp_path):

@@ -126,8 +126,22 @@ def is_told_of_elsewhere(app, what, name, object_, skip, options):
     return skip or name.endswith("_") or name.startswith("onnx_")
 
 
+def let_names_break(app, pagename, templatename, context, doctree):
+    """Let long names in code break behind `_`, `.`, `(` and `=`, where a page is too narrow for them."""
+
+    def with_breaks(text):
+        return re.sub(r"(?<=\w[_.(=/])(?=[A-Za-z&])", "<wbr>", text[0])
+
+    def in_code(code):
+        return re.sub(r">[^<]{10,}<", with_breaks, code[0])
+
+    if "body" in context:
+        context["body"] = re.sub(r"<code .*?</code>", in_code, context["body"], flags=re.DOTALL)
+
+
 def setup(app):
     """Connect what this file adds to Sphinx."""
     app.connect("source-read", adapt_source)
+    app.connect("html-page-context", let_names_break)
     app.connect("autodoc-process-docstring", escape_stars, priority=900)
     app.connect("autodoc-skip-member", is_told_of_elsewhere)

@@ -107,6 +107,7 @@ def adapt_source(app, docname, source):
         app.env.note_dependency(str(path))  # the page is built again when that file changes
         source[0] = path.read_text().replace("](docs/", "](")
     text = GALLERY_LINK.sub(r"](auto_examples/\1.rst)", source[0])
+    text = text.replace("](../examples/)", "](auto_examples/index.rst)")
     text = text.replace("](../README.md)", "](index.md)").replace("](README.md)", "](index.md)")
     for page, name in ROOT_PAGES.items():
         text = text.replace(f"](../{name})", f"]({page}.md)").replace(f"]({name})", f"]({page}.md)")

@@ -17,7 +17,6 @@ from sklcnn import CNNClassifier, CNNRegressor
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-SKETCHES = {"architecture.md"}  # whose blocks show the shape of the code
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
@@ -27,7 +26,7 @@ def python_blocks(path):
     return [(match[1], text.count("\n", 0, match.start(1))) for match in BLOCK.finditer(text)]
 
 
-RUNNING = [page for page in PAGES if page.name not in SKETCHES and python_blocks(page)]
+RUNNING = [page for page in PAGES if python_blocks(page)]
 
 
 @pytest.mark.parametrize("path", RUNNING, ids=lambda path: path.name)
@@ -42,7 +41,7 @@ def test_the_blocks_of_a_page_run_from_top_to_bottom(path, tmp_path, monkeypatch
 
 def test_every_page_has_blocks_to_run():
     told_elsewhere = {"contributing.md", "changes.md"}  # the site shows files of the root in their place
-    assert {page.name for page in PAGES} - told_elsewhere - SKETCHES == {page.name for page in RUNNING}
+    assert {page.name for page in PAGES} - told_elsewhere == {page.name for page in RUNNING}
 
 
 def test_the_head_of_the_page_of_performance_is_what_the_benchmarks_write(monkeypatch):

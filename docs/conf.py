@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import matplotlib
+from sphinx_gallery.sorting import FileNameSortKey
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from sklcnn import __version__
@@ -56,13 +57,22 @@ plot_html_show_formats = False
 plot_formats = [("png", 130)]
 plot_rcparams = {"savefig.bbox": "tight"}
 
+
+class CourseFirst(FileNameSortKey):
+    """The order of the examples: the course, the others by name, and last the server, which is not run."""
+
+    def __call__(self, filename):
+        """Return what an example is sorted by."""
+        return filename != "plot_course.py", filename.startswith("deploy"), filename
+
+
 matplotlib.use("Agg")
 sphinx_gallery_conf = {
     "examples_dirs": "../examples",
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"/plot_" if RUN_GALLERY else r"/none_of_them",
     "ignore_pattern": r"(^|/)(?!plot_|deploy_onnx)[^/]*\.py$",  # scripts without a title are no pages
-    "within_subsection_order": "FileNameSortKey",
+    "within_subsection_order": CourseFirst,
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_memory": False,

@@ -1,4 +1,4 @@
-"""What the public methods of classifier and regressor share; their private half is the room `fitting`."""
+"""The public methods that classifier and regressor share. What they do is in the room `fitting`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParameters):
-    """What classifier and regressor share; a subclass says what its targets are."""
+    """Base class of classifier and regressor; a subclass says what its targets are."""
 
     _fitted = cast("Any", None)  # the one thing that fitting sets
 
@@ -45,14 +45,14 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         "True after fit: what libraries such as MAPIE look for, where X is no table and has no `n_features_in_`.",
     )
 
-    # What a subclass says.
+    # What a subclass defines.
 
     def _learn_task(self, y: Any) -> Any:
-        """Return the task that y is, as far as it can be known before rows are held out."""
+        """Return the kind of target that y is, without what depends on the rows that will be held out."""
         raise NotImplementedError
 
     def _known_task(self, y: Any) -> Task:
-        """Return the task of the last fit, for more targets of its kind."""
+        """Return the task of the last fit, if y is of its kind."""
         return self._fitted.task
 
     def _make_loss(self, task: Task) -> RowLoss:
@@ -66,7 +66,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
     def __sklearn_clone__(self):
         copied = super().__sklearn_clone__()
         if find_donor(self.backbone) is not None:
-            copied.backbone = self.backbone  # fitted: a clone of it would not be
+            copied.backbone = self.backbone  # a clone of it would not be fitted
         return copied
 
     # Fitting.
@@ -100,8 +100,8 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         groups : array-like of shape (n,), default=None
             Rows of one group are held out together by `early_stopping`.
         X_val, y_val, sample_weight_val : default=None
-            Validation rows of the user's: recorded in `history_`, and watched by `early_stopping` instead of a
-            hold-out. `X_val` may be of another form than X.
+            Validation rows: their scores are recorded in `history_`, and `early_stopping` watches them instead of
+            holding rows out. `X_val` may be of another form than X.
 
         Returns
         -------
@@ -135,14 +135,14 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
 
     @OneEpochAtATime
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseCNN:
-        """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
+        """Train for one epoch on some rows, at a constant learning rate, continuing with the network of earlier calls.
 
         Parameters
         ----------
         X, y : as in `fit`
             Some of the rows, and their targets.
         sample_weight : array-like of shape (n,), default=None
-            Taken as they are: not rescaled.
+            Used as they are, not rescaled to a mean of 1.
 
         Returns
         -------
@@ -164,7 +164,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
 
     @property
     def history_(self) -> pd.DataFrame:
-        """A row an epoch: losses, penalty, scores, learning rate, seconds, and what callbacks recorded."""
+        """One row per epoch: losses, penalty, scores, learning rate, seconds, and what callbacks recorded."""
         if self._fitted is None:
             raise AttributeError(f"{self._name} has no history_ before fit.")
         import pandas as pd
@@ -187,15 +187,15 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         return summarize(self.module_, self.sample_shape_, self._dtype)
 
     def without_training_state(self) -> BaseCNN:
-        """Return a copy that predicts the same, without what only a fit that continues needs.
+        """Return a copy that predicts the same, without what is needed only to train on.
 
-        That is the optimiser's state, twice as large as the weights for Adam, and skorch's callbacks: saved, the copy
-        takes a third of the room. A warm start or `partial_fit` on it begins with a new optimiser.
+        That is the optimiser's state, which for Adam is twice as large as the weights, and skorch's callbacks: a file
+        of the copy is a third as large. A warm start or `partial_fit` on it begins with a new optimiser.
 
         Returns
         -------
         estimator : CNNClassifier or CNNRegressor
-            It shares the network with this one.
+            It shares the network with this one: training either changes both.
         """
         check_is_fitted(self)
         copied = copy.copy(self)
@@ -216,7 +216,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
 
     @property
     def _task(self) -> Any:
-        """The task that was learnt."""
+        """The kind of target that `fit` has seen."""
         if self._fitted is None:
             check_is_fitted(self)
         return self._fitted.task

@@ -10,12 +10,12 @@ from sklcnn.process import Lock
 
 
 class BoundedCache:
-    """A mapping that forgets what was least recently used once it holds too much. Safe between threads.
+    """A mapping of bounded size, which drops the entries that were not used for longest. Threads may share it.
 
     Parameters
     ----------
     limit : float
-        What all entries together may weigh: bytes, or a number of entries that weigh 1 each.
+        Largest sum of the weights of all entries: bytes, or a number of entries that weigh 1 each.
     """
 
     def __init__(self, limit: float):
@@ -28,14 +28,14 @@ class BoundedCache:
         return len(self._entries)
 
     def get(self, keys: Iterable[Hashable]) -> list[Any]:
-        """Return the value of each key, or None, in one turn at the lock."""
+        """Return the value of each key, or None, taking the lock once."""
         with self._lock:
             return [self._touch(key) for key in keys]
 
     def put(self, entries: Iterable[tuple[Hashable, Any, float]]) -> None:
-        """Keep some ``(key, value, weight)``, and forget the least recently used ones beyond the limit.
+        """Keep some ``(key, value, weight)``, and drop the least recently used entries beyond the limit.
 
-        What alone weighs more than the limit is not kept.
+        An entry that is over the limit by itself is not kept.
         """
         with self._lock:
             for key, value, weight in entries:
@@ -46,7 +46,7 @@ class BoundedCache:
             self._shrink()
 
     def find_or_make(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return the value of a key, made and kept with a weight of 1 where there is none; threads make it once."""
+        """Return the value of a key; if there is none, make it, once for all threads, and keep it with weight 1."""
         with self._lock:
             value = self._touch(key)
             if value is None:
@@ -55,13 +55,13 @@ class BoundedCache:
             return value
 
     def resize(self, limit: float) -> None:
-        """Set the limit."""
+        """Set the limit, and drop entries that are over it."""
         with self._lock:
             self.limit = limit
             self._shrink()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Drop all entries."""
         with self._lock:
             self._entries.clear()
             self.size = 0

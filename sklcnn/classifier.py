@@ -36,17 +36,17 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     sample_shape_ : tuple of int
         Shape of one sample as the network sees it, channels first.
     n_outputs_ : int
-        Outputs of the network: one a class, or one a label.
+        Outputs of the network: one per class, or one per label.
     n_iter_ : int
         Epochs trained.
     best_epoch_ : int
         The epoch, from 1, whose weights the network has.
     history_ : DataFrame
-        A row an epoch: ``epoch, duration, learning_rate, train_loss, penalty, val_loss, train_score, val_score``.
+        One row per epoch: ``epoch, duration, learning_rate, train_loss, penalty, val_loss, train_score, val_score``.
         Losses are means over rows (without the penalty, which is that of the weights at the epoch's end); durations
         are seconds; ``train_score`` is measured while training, ``learning_rate`` is that of the last update.
     module_ : torch.nn.Module
-        The trained network: raw samples, channels first, to one logit a class.
+        The trained network: maps raw samples, channels first, to one logit per class.
     net_ : skorch.NeuralNet
         The skorch net around it.
 
@@ -66,7 +66,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         "cross_entropy",
         OneOf(Choice(tuple(CLASSIFICATION_LOSSES)), CALLABLE_LOSS),
         """"cross_entropy" (binary cross-entropy where y is an indicator matrix), or a callable that is given raw
-        outputs and targets (class probabilities), both (n, k), and returns one loss a row, (n,).""",
+        outputs and targets (class probabilities), both (n, k), and returns one loss per row, (n,).""",
     )
     label_smoothing: float = parameter(
         0.0,
@@ -76,9 +76,10 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     class_weight: Any = parameter(
         None,
         OneOf(Nothing(), Choice(("balanced",)), Dictionary("a {label: weight} dict")),
-        """Weight of each class, by scikit-learn's rules: "balanced" is inverse to its share of the training rows. It
-        multiplies `sample_weight`. Where one row weighs more than ten average ones and batches lack some rows,
-        gradients are clipped to a norm of 1, so that the rare rows do not shake the network to death.""",
+        """Weight of each class, by scikit-learn's rules: "balanced": inversely proportional to the class's share
+        of the training rows. It multiplies `sample_weight`. Where a row weighs more than ten average ones and a batch
+        is not all rows, gradients are clipped to a norm of 1: the steps of batches with such a row would be so large
+        that units may die.""",
     )
 
     classes_ = FittedAttribute(lambda fitted: fitted.task.classes, "The labels, sorted.")
@@ -93,7 +94,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
             if last == now:  # a row had one class, and has several labels now; or the other way round
                 last, now = f"{last} (each a {known.output_kind})", f"{now} (each a {found.output_kind})"
             raise ValueError(
-                f"{self._name}: warm_start goes on with the classes of the last fit, {last}, but y holds {now}. Pass "
+                f"{self._name}: warm_start continues with the classes of the last fit, {last}, but y holds {now}. Pass "
                 "rows of each class, or set warm_start=False."
             )
         return known
@@ -104,16 +105,16 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
 
     @OneEpochAtATime
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> CNNClassifier:
-        """Train for one epoch on some rows, at a constant learning rate, going on from the network there is.
+        """Train for one epoch on some rows, at a constant learning rate, continuing with the network of earlier calls.
 
         Parameters
         ----------
         X, y : as in `fit`
             Some of the rows, and their targets.
         classes : array-like of shape (n_classes,), default=None
-            All labels that will ever come; needed in the first call if this y does not hold them all.
+            The labels of all calls; needed in the first one if its y does not hold them all.
         sample_weight : array-like of shape (n,), default=None
-            Taken as they are: not rescaled.
+            Used as they are, not rescaled to a mean of 1.
 
         Returns
         -------
@@ -156,7 +157,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         y : array-like of shape (n,) or (n, n_labels)
             Their true labels.
         sample_weight : array-like of shape (n,) or None
-            What each row counts.
+            How much each row counts.
 
         Returns
         -------

@@ -14,7 +14,7 @@ from sklcnn.sizes import is_sequence
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import shown
 
-BIG = 10**9
+BIG = 10**9  # longer than any sequence that is passed
 
 
 class Constraint:
@@ -185,7 +185,7 @@ class Switch(Constraint):
 
 @dataclass(frozen=True)
 class OneOf(Constraint):
-    """Whatever one of several rules accepts; `text` says so where the rules' own words would be many."""
+    """A value that one of several rules accepts; `text` describes it where a list of the rules would be long."""
 
     rules: tuple[Constraint, ...]
     text: str
@@ -242,7 +242,7 @@ class SequenceOf(Constraint):
 
 @dataclass(frozen=True)
 class InstanceOf(Constraint):
-    """An instance of a class, or a subclass of one; classes are looked up late, so that nothing is imported early."""
+    """An instance, or a subclass, of a class that is looked up only when needed: looking it up imports its library."""
 
     find_class: Any
     text: str
@@ -300,7 +300,7 @@ class Dictionary(Constraint):
 
 @dataclass(frozen=True)
 class Checked(Constraint):
-    """A rule that lives in a function of its own, ``check(value)``, which raises."""
+    """A rule that a function checks: ``function(value)`` raises where the value is not allowed."""
 
     function: Any
     text: str

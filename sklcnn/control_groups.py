@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def control_groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[int, Path]]:
-    """List the groups of this process that a controller may limit, each before those around it.
+    """List the groups of this process that a controller may limit, the innermost first.
 
     Parameters
     ----------
     controller : {"memory", "cpu"}
     root : Path
-        Where the system's files are.
+        Root of the file system.
 
     Yields
     ------

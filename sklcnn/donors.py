@@ -1,4 +1,4 @@
-"""Fitted estimators as backbones: their networks, without the dense layers, for another estimator to stand on."""
+"""Fitted estimators as backbones of others, called donors here: their networks without the dense layers are used."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sklearn.exceptions import NotFittedError
 
 
 class Donor:
-    """A base of the estimators whose networks may be the backbones of others."""
+    """Base class of the estimators whose networks may be the backbones of others."""
 
 
 def find_donor(backbone: Any) -> Any:
@@ -28,19 +28,19 @@ def check_donor(donor: Any) -> None:
     if donor._fitted is None:
         raise NotFittedError(
             f"backbone holds a {type(donor).__name__} that is not fitted. Fit it first; of a fitted search pass its "
-            "best_estimator_; among the candidates of a search, which unfits estimators, wrap it in scikit-learn's "
+            "best_estimator_; among the candidates of a search, which clones estimators, wrap it in scikit-learn's "
             "FrozenEstimator."
         )
 
 
 def lend_backbone(donor: Any, *, frozen: bool) -> Any:
-    """Copy the part of a fitted estimator's network that makes features: the estimator may train on.
+    """Copy the part of a donor's network that computes features. The donor may train on without changing the copy.
 
     Parameters
     ----------
     donor : BaseCNN
     frozen : bool
-        Whether the copy does not train, for now.
+        Whether the copy begins frozen.
 
     Returns
     -------

@@ -14,7 +14,6 @@ from sklearn.utils.validation import check_is_fitted
 from sklcnn.constraints import Checked
 from sklcnn.data.reading import read_again, read_inputs
 from sklcnn.data.schema import InputSpec
-from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.declarations import parameter
 from sklcnn.deploy.convertible import OnnxConvertible
 from sklcnn.donors import check_donor, find_donor, lend_backbone
@@ -63,7 +62,7 @@ class CNNFeatures(
 ):
     """Transformer from images to the features of a network trained elsewhere.
 
-    Nothing is learnt from X but how it is read; the features of an image are computed once, whatever the number of
+    `fit` learns nothing from X but how it is read. The features of an image are computed once, whatever the number of
     fits, folds and candidates that ask for them.
 
     {parameters}
@@ -98,11 +97,11 @@ class CNNFeatures(
             "a name, an nn.Module, a factory or a fitted CNN estimator",
             bad=(None, 7.5, "no such network"),
         ),
-        """Network whose features are given: a name; an `nn.Module` or a factory `sample_shape -> nn.Module`, which
+        """Network that computes the features: a name; an `nn.Module` or a factory `sample_shape -> nn.Module`, which
         gets X as it comes, of any range, since nothing is learnt here to standardise it by; or a fitted
-        CNNClassifier or CNNRegressor, whose features are those that its dense layers get, and which says how X is read
-        and with what precision. Among the candidates of a search, which unfits estimators, wrap it in scikit-learn's
-        `FrozenEstimator`.""",
+        CNNClassifier or CNNRegressor, whose features are those that its dense layers get, and which decides how X
+        is read and with what precision. Among the candidates of a search, which clones estimators, wrap it in
+        scikit-learn's `FrozenEstimator`.""",
     )
     random_state: Any = parameter(
         None,
@@ -118,7 +117,7 @@ class CNNFeatures(
     feature_names_in_ = FittedAttribute(lambda fitted: fitted.columns.names, "Names of the columns of a DataFrame.")
 
     def __sklearn_clone__(self):
-        # Cloning would unfit an estimator that is here for what it has learnt, and copy a module for nothing.
+        # The backbone is not cloned: a clone of a fitted estimator is not fitted, and a module need not be copied.
         parameters = self.get_params(deep=False)
         backbone = parameters.pop("backbone")
         copied = type(self)(**copy.deepcopy(parameters), backbone=backbone)
@@ -135,7 +134,7 @@ class CNNFeatures(
         X : array-like, or paths, bytes or PIL images
             Samples.
         y : ignored
-            Here since scikit-learn passes it.
+            Not used; scikit-learn passes it.
 
         Returns
         -------
@@ -159,7 +158,7 @@ class CNNFeatures(
         X : as in `fit`
             Samples.
         y : ignored
-            Here since scikit-learn passes it.
+            Not used; scikit-learn passes it.
 
         Returns
         -------
@@ -167,13 +166,15 @@ class CNNFeatures(
             A row a sample.
         """
         self._check_parameters()
-        self._fitted, store = self._read(X)
-        return self._features(store)
+        fitted, store = self._read(X)
+        features = self._features(fitted, store)
+        self._fitted = fitted
+        return features
 
     @leaves_process_as_found
     @own_modes()
     def _read(self, X):
-        """Read X and load the backbone; return what is left behind, and X."""
+        """Read X and load the backbone; return what the fit leaves behind, and the store of X."""
         donor = find_donor(self.backbone)
         resolve_device(self.device, self.precision, type(self).__name__)
         if donor is not None:
@@ -198,35 +199,26 @@ class CNNFeatures(
                 backbone = load_backbone(
                     self.backbone, self.backbone_weights, schema.sample_shape, scale=scale, frozen=True
                 )
-        n_features = _count_features(backbone, schema.sample_shape, TORCH_FLOATS[precision])
         recipe = BackboneRecipe.of(backbone, self.backbone, schema.sample_shape)
-        return FittedFeatures(backbone, recipe, schema, Columns.of(X, schema), precision, n_features), store
+        return FittedFeatures(backbone, recipe, schema, Columns.of(X, schema), precision, backbone.n_features), store
 
     def _seeded(self):
-        """Seed what the backbone draws; where its weights are loaded it draws nothing."""
+        """Seed the draw of the backbone's weights; where they are loaded nothing is drawn."""
         return nullcontext() if loads_weights(self) else seeded(draw_seed(self.random_state))
 
     @leaves_process_as_found
     @own_modes()
-    def _features(self, store):
-        backbone, precision, batch_size = self.backbone_, self._fitted.precision, int(self.batch_size)
-        device = torch.device(resolve_device(self.device, precision, type(self).__name__))
-        if hasattr(backbone, "fingerprint"):
-            features = cached_features(
-                backbone,
-                store,
-                slice(None),
-                cache=open_feature_cache(self.feature_cache),
-                batch_size=min(batch_size, backbone_batch_size(store.sample_shape)),
-                device=device,
-                precision=precision,
-                image_size=store.sample_shape[1:],
-            )
-        else:
-            from sklcnn.training.evaluation import forward_store
-
-            module = backbone.to(device)
-            features = forward_store(module, store, TORCH_FLOATS[precision], precision, device, max_rows=batch_size)
+    def _features(self, fitted, store):
+        features = cached_features(
+            fitted.backbone,
+            store,
+            slice(None),
+            cache=open_feature_cache(self.feature_cache),
+            batch_size=min(int(self.batch_size), backbone_batch_size(store.sample_shape)),
+            device=torch.device(resolve_device(self.device, fitted.precision, type(self).__name__)),
+            precision=fitted.precision,
+            image_size=store.sample_shape[1:],
+        )
         return features.cpu().numpy()
 
     def transform(self, X: Any) -> np.ndarray:
@@ -243,8 +235,9 @@ class CNNFeatures(
             A row a sample.
         """
         check_is_fitted(self)
-        self._fitted.columns.check(X, self._fitted.schema, type(self).__name__)
-        return self._features(read_again(X, self._fitted.schema, self.n_jobs))
+        fitted = self._fitted
+        fitted.columns.check(X, fitted.schema, type(self).__name__)
+        return self._features(fitted, read_again(X, fitted.schema, self.n_jobs))
 
     @property
     def _n_features_out(self):
@@ -255,17 +248,8 @@ class CNNFeatures(
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        # Tables of arbitrary numbers, which scikit-learn's checks are made of, are not images.
+        # scikit-learn's checks pass tables of arbitrary numbers, which are not images.
         tags.input_tags.two_d_array = False
         tags.input_tags.three_d_array = True
         tags.input_tags.string = True
         return tags
-
-
-@torch.no_grad()
-def _count_features(backbone, sample_shape, dtype):
-    if hasattr(backbone, "n_features"):
-        return backbone.n_features
-    parameter = next(backbone.parameters(), torch.empty(0))
-    sample = torch.zeros((1, *sample_shape), dtype=dtype, device=parameter.device)
-    return backbone.eval()(sample).shape[1]

@@ -1,4 +1,4 @@
-"""Files that may be anything: a name can lead to a pipe that never answers, or to a device that never ends."""
+"""Files by names that users pass: such a name may be that of a pipe, which never answers, or of an endless device."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ KINDS = {
 
 
 def open_regular(path: Any) -> IO[bytes]:
-    """Open a file to read its bytes, if it is one.
+    """Open a regular file to read its bytes.
 
     Raises
     ------
     OSError
-        If there is none, or it is a folder, a pipe, a device or a socket, which is not waited for.
+        If there is none, or it is a folder, a pipe, a device or a socket; none of these is waited for.
     ValueError
-        If no file can be called so.
+        If no file can have such a name.
     """
     check_regular(os.stat(path), path)
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     file = os.fdopen(os.open(path, flags), "rb")
     try:
-        check_regular(os.fstat(file.fileno()), path)  # what was looked at may have been replaced
+        check_regular(os.fstat(file.fileno()), path)  # it may have been replaced since
     except OSError:
         file.close()
         raise
@@ -37,13 +37,15 @@ def open_regular(path: Any) -> IO[bytes]:
 
 
 def check_regular(status: os.stat_result, path: Any) -> None:
-    """Raise OSError where what was found is no file, with its kind as the reason."""
+    """Raise an OSError that says what was found, if it is no regular file."""
     if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", path)
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(errno.EINVAL, f"it is {KINDS.get(stat.S_IFMT(status.st_mode), 'no file')}, and no file", path)
+        raise OSError(
+            errno.EINVAL, f"it is {KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, and no file", path
+        )
 
 
 def identity_of(status: os.stat_result) -> tuple[int, ...]:
-    """Return what differs between a file and one that replaces it, or that is written in its place."""
+    """Return numbers that change when a file is replaced or written to."""
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size

@@ -72,7 +72,7 @@ def _check_augmentation(augmentation):
     check_augmentation(augmentation)
 
 
-MANY = Whole(1, 10**6)  # larger sizes are typing errors, which torch's integers or the memory would not hold
+MANY = Whole(1, 10**6)  # larger sizes are typing errors, for which there is no memory
 SIZE = OneOf(
     MANY,
     SequenceOf(OneOf(MANY, SequenceOf(MANY, 1, 3))),
@@ -103,13 +103,13 @@ class InputParameters(Parameters):
     data_format: str = parameter(
         "auto",
         Choice(("auto", "channels_last", "channels_first")),
-        """Where a sample's channels are. "auto" takes the end axis sized 1, 3 or 4, where just one is.""",
+        """Where a sample's channels are. "auto": the first or last axis, that of size 1, 3 or 4 where just one is.""",
     )
 
     image_size: tuple[int, int] | int | None = parameter(
         None,
         OneOf(Nothing(), SIDE, SequenceOf(SIDE, 2, 2), text=f"None, {SIDE} or a tuple of two such numbers"),
-        """Side, or (height, width), that images are resized to, squashed if the shape differs. None: as they come, or
+        """Side, or (height, width), that images are resized to, whatever their proportions. None: as they come, or
         what the backbone was trained on.""",
     )
     n_jobs: int | None = parameter(
@@ -154,7 +154,7 @@ class BackboneParameters(Parameters):
 class ComputeParameters(Parameters):
     """Where and how a network runs."""
 
-    batch_size: int = parameter(64, Whole(1), "Samples a batch.")
+    batch_size: int = parameter(64, Whole(1), "Samples per batch.")
     device: str = parameter(
         "auto",
         OneOf(Choice(("auto", "cpu", "cuda", "mps")), InstanceOf(lambda: str, "a torch device's name")),
@@ -179,9 +179,9 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     kernel_size: int | tuple | str = parameter(
         "auto",
         OneOf(SIZE, Choice(("auto",)), text=f'{SIZE}, or "auto"'),
-        """Side of the convolution kernels: an int, or one entry a block; a block's entry may be a tuple with one number
-        an axis, as in `((1, 7), (3, 3))`. A flat tuple whose entries are all equal is that number. "auto": 3; 7 for
-        signals of 64 values and more.""",
+        """Side of the convolution kernels: an int, or one entry per block, which may be a tuple with one number per
+        axis, as in `((1, 7), (3, 3))`. A flat tuple of equal numbers stands for that number. "auto": 3; 7 for signals
+        of 64 values and more.""",
     )
     block: Any = parameter(
         "plain",
@@ -189,20 +189,20 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
             Choice(("plain", "residual", "inception")),
             InstanceOf(_callable_class, "a factory (in_channels, out_channels, kernel_size, spatial_dims)"),
         ),
-        """What a block is made of: "plain", convolutions in a row; "residual", with a shortcut around them, which a 1x1
-        convolution fits where channels or positions differ, and the activation after the sum; "inception", modules of
+        """What a block is made of: "plain", convolutions one after another; "residual", with a shortcut around them (a
+        1x1 convolution where channels or positions differ) and the activation after the sum; "inception", modules of
         kernels of `kernel_size`, a half and a quarter of it side by side on a 1x1 bottleneck, beside one on the maxima
         of three, with a shortcut around all modules; or a factory
-        `(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module` of your own, which makes maps of
-        `out_channels`, and to which `stride`, `padding`, `batch_norm` and `activation` mean what it makes of them.
-        Pooling and `conv_dropout` come after the block.""",
+        `(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module` of your own, whose maps have
+        `out_channels` channels; `stride`, `padding`, `batch_norm` and `activation` have no effect inside it. Pooling
+        and `conv_dropout` come after the block.""",
     )
     convs_per_block: Any = parameter(
         "auto",
         OneOf(CONVS, Choice(("auto",)), text=f'{CONVS}, or "auto"'),
-        """Convolutions of a block, or inception modules: an int, or one a block. Each but the last has its own
-        normalisation and activation; the first has the stride. "auto": 1 of "plain", 2 of "residual", 3 of "inception";
-        2 or 3 plain ones are VGG.""",
+        """Convolutions, or inception modules, of a block: an int, or one per block. Each but the last has its own
+        normalisation and activation; the first has the stride. "auto": 1 for "plain", 2 for "residual", 3 for
+        "inception"; 2 or 3 in plain blocks make a VGG.""",
     )
     stride: int | tuple = parameter(1, SIZE, "Step of the convolution kernels, given like `kernel_size`.")
     padding: str = parameter(
@@ -217,8 +217,8 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     pool_size: int | tuple = parameter(
         2,
         SIZE,
-        """Side and step of the pooling windows, given like `kernel_size`; 1 is no pooling there. An axis shorter than
-        its window is not pooled.""",
+        """Side and step of the pooling windows, given like `kernel_size`; 1: no pooling. An axis shorter than its
+        window is not pooled.""",
     )
     global_pooling: str | None = parameter(
         None,
@@ -226,7 +226,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         "None flattens the last feature maps; otherwise each map gives one number.",
     )
     dense_units: tuple[int, ...] | int = parameter(
-        (128,), UNITS, "Fully connected layers between the features and the output; `()` is none."
+        (128,), UNITS, "Fully connected layers between the features and the output; `()`: none."
     )
     activation: Any = parameter(
         "relu",
@@ -239,8 +239,8 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     batch_norm: bool = parameter(
         False,
         Switch(),
-        """Batch normalisation after each convolution and hidden dense layer, before its activation. It counts rows and
-        not their weights, so that weight 2 is then the row twice in the loss alone.""",
+        """Batch normalisation after each convolution and hidden dense layer, before its activation. It ignores
+        sample weights, so that weight 2 then equals the row twice in the loss only.""",
     )
     dropout: float = parameter(
         0.0,
@@ -271,8 +271,8 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         """Random changes of training batches, a draw for each sample: "flip", "vertical_flip", "crop", "shift",
         "rotate", "zoom", "color", "trivial_augment", "scale", "noise", "erase", "mixup", "cutmix";
         `{name: strength}`; a callable on a batch (n, c, h, w), such as a module of kornia or a transform of
-        torchvision, to which integer pixels 0..255 come as floats 0..1; or a tuple of such, in which a callable comes
-        after what is written before it.""",
+        torchvision, which gets integer pixels 0..255 as floats 0..1; or a tuple of such, in which a callable comes
+        after the entries before it.""",
     )
     freeze_epochs: int | None = parameter(
         None,
@@ -284,8 +284,8 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     backbone_lr_factor: float | str = parameter(
         "auto",
         OneOf(RATE, Choice(("auto",))),
-        """The backbone's share of `learning_rate` once it trains. "auto": 0.1 where weights were loaded by name or
-        path, 1 where they are random or the module is yours.""",
+        """The backbone's learning rate once it trains, as a share of `learning_rate`. "auto": 0.1 where weights were
+        loaded by name or path, 1 where they are random or the module is yours.""",
     )
     standardize: bool = parameter(
         True,
@@ -298,20 +298,20 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
             Choice(("adam", "adamw", "sgd", "rmsprop")),
             InstanceOf(_optimizer_class, "a torch.optim.Optimizer class", subclass=True),
         ),
-        """"sgd" has Nesterov momentum, as much as `momentum` says.""",
+        """A name or a class. "sgd" has Nesterov momentum, given by `momentum`.""",
     )
     learning_rate: float = parameter(2e-3, RATE, 'Step size; the peak of it with "one_cycle".')
     weight_decay: float = parameter(
         0.0,
         STRENGTH,
-        """The optimizer's own weight decay. Unlike `l2`, which is a part of the loss, "adamw" takes this share of each
-        parameter off in every update, whatever its gradient, times the learning rate; biases too. 0 leaves the
-        optimizer what it does by itself: 0.01 for "adamw", nothing for the others.""",
+        """The optimizer's own weight decay. Unlike `l2`, which is a part of the loss, "adamw" subtracts this share of
+        each parameter, biases too, times the learning rate, in every update. 0: what the optimizer does by default,
+        0.01 for "adamw" and nothing for the others.""",
     )
     momentum: float = parameter(
         0.9,
         Number(0, 1, below=True),
-        'Nesterov momentum of "sgd": the share of the last step that is taken again. Others have moments of their own.',
+        'Nesterov momentum of "sgd": the share of the last step that is repeated. Other optimizers ignore it.',
     )
     optimizer_params: dict | None = parameter(
         None,
@@ -321,10 +321,10 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     weight_averaging: str | None = parameter(
         None,
         OneOf(Nothing(), Choice(("ema", "swa"))),
-        """What is validated, kept and used in the place of the latest weights: "ema", a moving average over some 100
-        updates, of fewer at the beginning; "swa", the mean over the last quarter of the epochs, until which the latest
-        count. Batch norms get the statistics of the averaged network, in a pass over the training rows an epoch. A
-        warm start goes on from the averages.""",
+        """Average of the weights that is validated, kept and used instead of the latest ones: "ema", a moving average
+        over about 100 updates, fewer at the beginning; "swa", the mean over the last quarter of the epochs, before
+        which the latest weights are used. Batch norms get the statistics of the averaged network, by one more pass
+        over the training rows per epoch. A warm start continues from the averages.""",
     )
     lr_schedule: str | None = parameter(
         "auto",
@@ -341,7 +341,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     early_stopping: bool = parameter(
         False,
         Switch(),
-        """Hold out `validation_fraction` of the rows, stop where they say that nothing more is gained, and keep the
+        """Hold out `validation_fraction` of the rows, stop when the network no longer gets better on them, and keep the
         weights of the best epoch; `patience` says how both are judged.""",
     )
     validation_fraction: float = parameter(
@@ -350,12 +350,12 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     patience: int | str = parameter(
         "auto",
         OneOf(Whole(1), Choice(("auto",))),
-        """Epochs without improvement after which training stops; the first of the best is kept. "auto": the schedule
-        runs to its end, and the latest epoch is kept whose validation loss is within a quarter of the best, or whose
-        score is the best so far, both averaged over about 40 updates; without such an epoch for 100 updates (and 3
-        epochs), while the training loss goes on falling, the end is brought forward: the rate falls from where it is.
-        With another `scoring` the first of the best epochs is kept, and the end brought forward after 300 updates (and
-        10 epochs) without a better one.""",
+        """Epochs without improvement after which training stops; the first of the best is kept. "auto": an epoch is
+        good if its validation loss is within a quarter of the best, or its score is the best so far, both averaged over
+        about 40 updates; the latest good epoch is kept. The schedule runs to its end, unless 100 updates (and 3 epochs)
+        bring no good epoch while the training loss still falls: then the rate begins its final fall at once. With
+        another `scoring` the first of the best epochs is kept, and the final fall begins after 300 updates (and 10
+        epochs) without a better one.""",
     )
     scoring: Any = parameter(
         "loss",
@@ -370,7 +370,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         schedule stays that of the first run.""",
     )
     warm_start: bool = parameter(
-        False, Switch(), "Whether `fit` goes on from the last fit's network, for `max_epochs` more."
+        False, Switch(), "Whether `fit` continues with the last fit's network, for `max_epochs` more."
     )
     random_state: Any = parameter(
         None,
@@ -378,7 +378,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         "Seed of the initial weights, the order of the rows, dropout and the hold-out.",
     )
     verbose: int = parameter(
-        0, OneOf(Switch(), Whole(0)), "0: nothing printed; 1: one progress bar; 2 and more: a line an epoch."
+        0, OneOf(Switch(), Whole(0)), "0: nothing printed; 1: one progress bar; 2 and more: one line per epoch."
     )
     callbacks: Any = parameter(
         None,
@@ -393,7 +393,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
             ),
             text="None or a list of skorch callbacks, callback classes or (name, callback) pairs",
         ),
-        """Callbacks of skorch, cloned before use. Its EarlyStopping is refused: `early_stopping` does its work.""",
+        """Callbacks of skorch, cloned before use. Its EarlyStopping is refused: use `early_stopping`.""",
     )
 
 

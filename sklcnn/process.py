@@ -1,9 +1,9 @@
-"""What a call changes of the process is undone when it ends, whatever line an interrupt falls on.
+"""Locks and global settings that a call takes or changes are restored when it ends, even if Ctrl-C interrupts it.
 
-Ctrl-C raises KeyboardInterrupt between any two steps of a program: between those of the end of a `with` block too, or
-just before it begins, and a lock is then held for ever. So each thread has a list of what it still has to undo, and an
-entry is made before anything is changed. The methods of the public interface go through that list when they end, and
-once more, in case an interrupt fell on the first time.
+Ctrl-C raises KeyboardInterrupt between any two steps of a program, also while a `with` block is being entered or left;
+a lock would then be held for ever. So each thread has a list of what it still has to undo, and adds an entry before it
+changes anything. The public methods work through that list when they end, and do so twice, since an interrupt may
+hit the first time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _pending = _Pending()
 
 
 def leaves_process_as_found(function: Function) -> Function:
-    """Let a function undo, when it ends, all that was to be undone inside it."""
+    """Decorate a function so that, when it ends, everything is undone that was to be undone inside it."""
 
     @wraps(function)
     def call(*args, **kwargs):
@@ -48,12 +48,12 @@ def leaves_process_as_found(function: Function) -> Function:
 def _undo(n_before):
     undos = _pending.undos
     while len(undos) > n_before:
-        undos[-1]()  # before it is taken out: done twice rather than never
+        undos[-1]()  # removed only afterwards: an interrupt here makes it run twice, not never
         undos.pop()
 
 
 def _end_block(undo):
-    """Undo what a block began with, and before it what was left inside; nothing, if that has been done."""
+    """Undo a block's entry, after all later ones; nothing, if it has been undone already."""
     undos = _pending.undos
     for position in reversed(range(len(undos))):
         if undos[position] == undo:
@@ -62,7 +62,7 @@ def _end_block(undo):
 
 
 class Undone:
-    """A block at whose end something is undone, at the latest when the method of the public interface ends.
+    """A block at whose end something is undone; at the latest when the public method ends.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Undone:
 
     def __exit__(self, *error):
         _end_block(self._end)
-        self._end()  # of a generator that another thread closes
+        self._end()  # a generator may be closed in another thread, whose list has no such entry
 
     def _end(self):
         if self._undo is not None:
@@ -88,7 +88,7 @@ class Undone:
 
 
 class Entered(Undone):
-    """A block inside another library's context manager, which an interrupt does not leave entered."""
+    """A block inside another library's context manager, which is left even where an interrupt comes."""
 
     def __init__(self, context: Any):
         super().__init__(lambda: self._is_inside and context.__exit__(None, None, None))
@@ -104,11 +104,11 @@ _locks: weakref.WeakSet[Lock] = weakref.WeakSet()
 
 
 class Lock:
-    """A re-entrant lock that neither an interrupt leaves held, nor a fork in the child."""
+    """A re-entrant lock that is released after an interrupt, and in the child of a fork."""
 
     def __init__(self):
         self._lock: Any = threading.RLock()
-        self._depth = 0  # how many times the thread that has it is inside
+        self._depth = 0  # how many times its thread has acquired it
         _locks.add(self)
 
     def __enter__(self):
@@ -118,9 +118,9 @@ class Lock:
     def acquire(self, timeout: float = -1) -> bool:
         """Wait for the lock, some seconds at most (-1: for ever); return whether this thread has it now."""
         if not self._lock._is_owned():
-            _pending.undos.append(self._let_go)
+            _pending.undos.append(self._release_all)
         if not self._lock.acquire(timeout=timeout):
-            _end_block(self._let_go)
+            _end_block(self._release_all)
             return False
         self._depth += 1
         return True
@@ -130,21 +130,21 @@ class Lock:
         return self._lock._is_owned()
 
     def __exit__(self, *error):
-        if not self._lock._is_owned():  # let go already
+        if not self._lock._is_owned():  # released already
             return
         self._depth -= 1
         if self._depth:
             self._lock.release()
         else:
-            _end_block(self._let_go)
+            _end_block(self._release_all)
 
-    def _let_go(self):
+    def _release_all(self):
         if self._lock._is_owned():
             self._depth = 0
             self._lock._release_save()  # however many times it was acquired
 
 
-def _let_go_of_others():
+def _release_in_child():
     """Free, in a forked child, the locks that the parent's other threads held: no thread is left to do it."""
     for lock in list(_locks):
         if not lock._lock._is_owned():
@@ -152,4 +152,4 @@ def _let_go_of_others():
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_let_go_of_others)
+    os.register_at_fork(after_in_child=_release_in_child)

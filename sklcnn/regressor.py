@@ -30,16 +30,16 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     sample_shape_ : tuple of int
         Shape of one sample as the network sees it, channels first.
     n_outputs_ : int
-        Values a row.
+        Values per row.
     n_iter_ : int
         Epochs trained.
     best_epoch_ : int
         The epoch, from 1, whose weights the network has.
     history_ : DataFrame
-        A row an epoch: ``epoch, duration, learning_rate, train_loss, penalty, val_loss, train_score, val_score``.
+        One row per epoch: ``epoch, duration, learning_rate, train_loss, penalty, val_loss, train_score, val_score``.
         Losses are of standardised targets; scores are R2.
     module_ : torch.nn.Module
-        The trained network: raw samples, channels first, to standardised values.
+        The trained network: maps raw samples, channels first, to standardised values.
     net_ : skorch.NeuralNet
         The skorch net around it.
 
@@ -57,8 +57,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         "squared_error",
         OneOf(Choice(tuple(REGRESSION_LOSSES)), CALLABLE_LOSS),
         """"squared_error", "absolute_error", "huber" (quadratic up to one standard deviation of y), "quantile" (the
-        pinball loss, least where `quantile` is predicted), or a callable that is given raw outputs and standardised
-        targets, both (n, k), and returns one loss a row, (n,).""",
+        pinball loss, which is least at the given `quantile` of y), or a callable that is given raw outputs and
+        standardised targets, both (n, k), and returns one loss per row, (n,).""",
     )
     quantile: float = parameter(
         0.5,

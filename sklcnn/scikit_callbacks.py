@@ -1,4 +1,4 @@
-"""scikit-learn's own callbacks (`sklearn.callback`, experimental, from 1.9): one task a fit, one subtask an epoch.
+"""scikit-learn's own callbacks (`sklearn.callback`, experimental, from 1.9): one task per fit, one subtask per epoch.
 
 On an older scikit-learn this module does nothing.
 """
@@ -24,7 +24,7 @@ except ImportError:
 
 
 class FitTask:
-    """One fit, whose beginning, epochs and end the estimator's callbacks are told of.
+    """Tells the estimator's callbacks of the beginning, the epochs and the end of one fit.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class FitTask:
             self._context.call_on_fit_task_begin(estimator=estimator, **self._data)
 
     def follow(self, hooks: Hooks, fitted: Any) -> None:
-        """Tell callbacks of each epoch of a run, with the weights of the moment.
+        """Tell callbacks of each epoch of a run, with the weights as they are then.
 
         Parameters
         ----------
@@ -71,7 +71,7 @@ class FitTask:
         Parameters
         ----------
         fitted_attributes : callable of () -> dict
-            Makes the attributes with which a copy of the estimator predicts by the weights of the moment.
+            Returns the attributes with which a copy of the estimator predicts by the weights as they are then.
         """
         return self._epoch.call_on_fit_task_end(
             estimator=self._estimator, reconstruction_attributes=fitted_attributes, **self._data

@@ -23,8 +23,8 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, estimator_name:
     Parameters
     ----------
     value : int or sequence
-        An int for all; or one entry a block, each an int or one number an axis; or a flat sequence of equal entries,
-        which is that number.
+        An int for all; or one entry per block, each an int or one number per axis; or a flat sequence of equal
+        numbers, which stands for that number.
     n_blocks, n_axes : int
     name, estimator_name : str
         For the message.
@@ -32,7 +32,7 @@ def per_block(value: Any, n_blocks: int, n_axes: int, name: str, estimator_name:
     Returns
     -------
     sizes : list of tuple of int
-        One tuple of `n_axes` numbers a block.
+        One tuple of `n_axes` numbers per block.
     """
     if is_sequence(value):
         entries = list(value)

@@ -1,9 +1,9 @@
 """How many of torch's threads a network runs on.
 
-Threads of one computation wait for one another after each layer, and spin while they wait. Where a core is busy with
-other work, the thread that should run there does not, and the others burn their own time: beside two busy processes on
-two cores a small fit took three to twelve times as long on two threads as on one. So a network runs on no more threads
-than the process has cores, and a batch that is done sooner than threads are woken and met again runs on one.
+Threads of one computation wait for one another after each layer, and keep their cores busy while they wait. Where a
+core has other work, the thread that should run there comes late, and all others wait for it: beside two busy processes
+on two cores a small fit took three to twelve times as long on two threads as on one. So a network runs on no more
+threads than the process has cores, and a batch that takes less time than waking threads and joining them runs on one.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _local = threading.local()
 
 
 def _begin_alone():
-    """Run a forked child on one thread: OpenMP's others do not survive a fork, and asking for them waits for ever."""
+    """Run a forked child on one thread: OpenMP's other threads do not survive a fork, and using them would hang."""
     global _local
     _local = threading.local()
     _inside.clear()
@@ -44,7 +44,7 @@ if hasattr(os, "register_at_fork"):
 class threads_for:  # noqa: N801 (called like a function)
     """Run a block on as many threads as its work is worth: one, or those that torch has, up to the process's cores.
 
-    Afterwards torch has as many threads as before. A block inside another one has the choice of what torch had outside.
+    Afterwards torch has as many threads as before. An inner block may use as many as torch had outside the outer one.
 
     Parameters
     ----------
@@ -57,12 +57,14 @@ class threads_for:  # noqa: N801 (called like a function)
         self._undone: Undone | None = None
 
     def __enter__(self):
-        if self._alone and torch.get_num_threads() == 1:  # as it is to be: of one row, all this is a tenth of the time
+        if (
+            self._alone and torch.get_num_threads() == 1
+        ):  # nothing to change; for one row, the rest would cost a tenth of the time
             return self
         thread, n_threads = threading.get_ident(), torch.get_num_threads()
         is_outer = thread not in _inside
         if is_outer:
-            if not hasattr(_local, "known"):  # torch gives a new thread what another one has set for its own block
+            if not hasattr(_local, "known"):  # a new thread begins with what another one has set inside its block
                 n_threads = next(iter(list(_inside.values())), n_threads)
             _local.known = True
         self._undone = Undone(partial(_go_back, n_threads, thread if is_outer else None, os.getpid()))
@@ -80,7 +82,7 @@ class threads_for:  # noqa: N801 (called like a function)
 
 
 def _go_back(n_threads, thread, process):
-    """Give torch as many threads as before a block, and count a thread out that was not in another one."""
+    """Restore torch's number of threads after a block; after an outermost block, its thread is inside no longer."""
     if process != os.getpid():  # in a child that was forked inside the block
         return
     if torch.get_num_threads() != n_threads:

@@ -1,4 +1,4 @@
-"""Values and other libraries' words in messages, never more of them than a line."""
+"""Values and other libraries' errors in messages, cut so that messages stay short."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PARAGRAPH = 600
 
 
 class _Shortener(reprlib.Repr):
-    """Makes texts of parts of values; the standard library's makes one of all bytes first."""
+    """The standard library's Repr, but bytes are cut before they become a text."""
 
     def __init__(self):
         super().__init__()
@@ -36,12 +36,12 @@ def shown(value: Any) -> str:
     Parameters
     ----------
     value : object
-        Of any size: what is not shown is not made a text either, for containers, strings and bytes.
+        Of any size: of containers, strings and bytes only the part that is shown becomes a text.
 
     Returns
     -------
     text : str
-        At most 100 characters, none of them the end of a line.
+        At most 100 characters, without line breaks.
     """
     try:
         text = _shortener.repr(value)
@@ -59,18 +59,18 @@ def cut(text: str, length: int) -> str:
 
 
 def shortened(error: BaseException) -> str:
-    """Return another library's message without most of the value that it prints, and with the remedy at its end."""
+    """Return another library's message with a long middle, often a printed value, left out."""
     return cut(str(error), PARAGRAPH)
 
 
 def short_cause(error: BaseException) -> BaseException | None:
-    """Return an error as another's cause, which is printed with it, unless it holds more of a value than a line."""
+    """Return an error to be raised from; None if its message, which would be printed whole, is long."""
     return error if len(str(error)) <= PARAGRAPH else None
 
 
 @contextmanager
 def errors_named(estimator: str, name: str) -> Iterator[None]:
-    """Say what another library's errors are about, where they do not say so themselves.
+    """Name the estimator and the value in another library's errors that name neither.
 
     Parameters
     ----------

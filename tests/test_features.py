@@ -252,6 +252,13 @@ def test_an_error_in_fit_leaves_the_transformer_as_it_was(expected):
     assert_close(features.transform(PIXELS), expected)
 
 
+def test_a_picture_that_cannot_be_decoded_leaves_the_transformer_as_it_was(folder, tmp_path, refuses):
+    (tmp_path / "cut.png").write_bytes((folder / "00.png").read_bytes()[:1000])  # its header alone can be read
+    features = CNNFeatures(image_size=16).fit(PIXELS[:1])
+    with refuses(features, "cut.png", kinds=(ValueError,)):
+        features.fit_transform([str(tmp_path / "cut.png")])
+
+
 def test_set_params_after_fit_leaves_transform_as_it_was(expected):
     features = CNNFeatures(**SMALL).fit(PIXELS)
     features.set_params(backbone=Halves(), image_size=64, precision="float64")

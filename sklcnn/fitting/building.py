@@ -1,4 +1,4 @@
-"""The net of a fit: a new one, or that of the fit before."""
+"""The net of a fit: a new one, or the last fit's."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
 
 
 def with_backbone_defaults(cnn: Any, spec: TrainingSpec) -> TrainingSpec:
-    """Decide for how long the backbone is frozen and how fast it trains then, where that is left open."""
+    """Fill in for how long the backbone is frozen, and how fast it trains afterwards, where that is left open."""
     loads = loads_weights(cnn) or find_donor(cnn.backbone) is not None
     if cnn.freeze_epochs is None:
         spec = replace(spec, freeze_epochs=math.inf if loads else 0)
@@ -102,7 +102,7 @@ def with_backbone_defaults(cnn: Any, spec: TrainingSpec) -> TrainingSpec:
 
 
 def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> Fitted:
-    """Return the last fit's net, set to the hyper-parameters of now.
+    """Return the last fit's net with the present hyper-parameters.
 
     Parameters
     ----------
@@ -121,14 +121,14 @@ def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> 
 
     name = type(cnn).__name__
     check_unchanged(cnn, dict(previous.built_from), previous.schema.sample_shape)
-    # With refit_full this net is not the last word, and an error on the way to that must leave the old one.
+    # With refit_full a second run follows, and an error in it must leave the old net as it was.
     net = copy.deepcopy(previous.net) if cnn.refit_full and cnn.early_stopping else previous.net
     for parameter in ("precision", "device"):
         old, new = getattr(net.spec, parameter), getattr(spec, parameter)
         if TORCH_FLOATS.get(old, old) != TORCH_FLOATS.get(new, new):
             raise ValueError(
                 f"{name}: {parameter} was {old!r} when the network was made, and cannot become {new!r} in a "
-                "fit that goes on with it. Put it back, or set warm_start=False and fit anew."
+                "fit that continues with it. Set it back, or set warm_start=False and fit anew."
             )
     callbacks = _as_tuple(cnn.callbacks)
     changed = callbacks != previous.callbacks

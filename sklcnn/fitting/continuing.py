@@ -1,4 +1,4 @@
-"""What a network was built from, which a fit that goes on with it cannot change."""
+"""The hyper-parameters that a network is built from: a fit that continues with it cannot change them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklcnn.wording import shown
 
 SIZES = ("kernel_size", "stride", "pool_size")
 READING = ("input_shape", "spatial_dims", "data_format", "image_size")
-# Convolutions are idle with a backbone, weights to load without one.
+# With a backbone there are no blocks; without one there are no weights to load.
 WITH_BLOCKS = ("backbone", "filters", "dense_units", *NETWORK_PARAMETERS, "standardize", *READING)
 WITH_BACKBONE = ("backbone", "backbone_weights", "dense_units", "activation", "batch_norm", "dropout", *READING)
 
@@ -32,7 +32,7 @@ def built_from(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> dict[str, t
     Returns
     -------
     values : dict of str to (given, meant)
-        A value as it was given, and in a form that is the same for all values that mean the same.
+        A value as it was given, and in a form that is equal for all values that mean the same.
     """
     names: tuple[str, ...] = WITH_BLOCKS if cnn.backbone is None else WITH_BACKBONE
     if cnn.backbone is not None and not isinstance(cnn.backbone, str) and find_donor(cnn.backbone) is None:
@@ -68,18 +68,18 @@ def check_unchanged(cnn: CNNParameters, built: dict[str, tuple[Any, Any]], sampl
     """
     for name, (given, meant) in built_from(cnn, sample_shape).items():
         if name not in built:
-            continue  # the backbone itself differs, which comes first
+            continue  # only networks with a backbone, or without, have it: "backbone" differs too, and comes first
         old_given, old_meant = built[name]
         if meant is not old_meant and meant != old_meant:
             raise ValueError(
                 f"{type(cnn).__name__}: {name} was {shown(old_given)} when the network was made, and cannot "
-                f"become {shown(given)} in a fit that goes on with it. Put it back, or set warm_start=False and "
+                f"become {shown(given)} in a fit that continues with it. Set it back, or set warm_start=False and "
                 "fit anew."
             )
 
 
 def _plain(value):
-    """Copy a list or an array as a tuple, which nobody changes afterwards."""
+    """Copy a list or an array to a tuple, which cannot be changed afterwards."""
     if is_sequence(value):
         return tuple(_plain(entry) for entry in value)
     if isinstance(value, os.PathLike):

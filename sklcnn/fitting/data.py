@@ -24,7 +24,7 @@ from sklcnn.fitting.scorers import scored_data
 from sklcnn.fitting.specs import input_spec
 from sklcnn.tasks.task import Task
 
-FEW_VALIDATION_ROWS = 10  # below which one of them decides which epoch is best
+FEW_VALIDATION_ROWS = 10  # with fewer, a single row may decide which epoch is best
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class FitData:
     train : Rows
     valid : Rows or None
     scored : callable or None
-        Makes the X and y that a scorer is given, of the validation rows.
+        Returns the X and y of the validation rows that a scorer is given.
     """
 
     schema: InputSchema
@@ -128,7 +128,7 @@ def divide(
 
 
 def undivided(cnn: Any, kept: KeptRows, schema: InputSchema, columns: Columns, draft: Any, *, rescale: bool) -> FitData:
-    """Encode the targets of all rows, of which none validates.
+    """Encode the targets of all rows; all of them train, and none validates.
 
     Parameters
     ----------
@@ -146,7 +146,7 @@ def undivided(cnn: Any, kept: KeptRows, schema: InputSchema, columns: Columns, d
 
 
 def _hold_out(cnn, given, kept, draft, seed):
-    """Return the positions, in the rows kept, that train, and those that validate or None."""
+    """Return the positions, in the rows kept, of those that train, and of those that validate or None."""
     if not cnn.early_stopping or given.X_val is not None:
         return EVERYWHERE, None
     name = type(cnn).__name__
@@ -175,7 +175,7 @@ def encode(
     Returns
     -------
     rows : Rows
-        Their weights in float64, to be weighed alone or for training.
+        Their weights are in float64 and not rescaled yet.
     class_weights : ndarray of shape (k,) or None
     """
     name, dtype = type(cnn).__name__, TORCH_FLOATS[cnn.precision]
@@ -183,7 +183,7 @@ def encode(
     if class_weights is None:
         class_weights = task.class_weights(getattr(cnn, "class_weight", None), targets[train], weights[train], name)
     if class_weights is not None:
-        with np.errstate(over="ignore"):  # what is infinite is refused
+        with np.errstate(over="ignore"):  # infinite weights are refused later
             weights = weights * class_weights[targets.numpy()]
     rows = Rows(
         kept.store,
@@ -201,7 +201,7 @@ def weighed_for_training(rows: Rows, cnn: Any, *, rescale: bool) -> Rows:
 
 
 def weighed_alone(rows: Rows, cnn: Any) -> Rows:
-    """Return validation rows with weights of mean 1 among themselves, however far from the training rows' they are."""
+    """Return validation rows with weights rescaled to mean 1, whatever the weights of the training rows."""
     weights = _float64(rows.weights)
     largest = weights.max()
     return _with_weights(rows, weights / (largest or 1), cnn, rescale=largest > 0)
@@ -241,7 +241,7 @@ def _given_validation_rows(cnn, given, task, schema, columns, class_weights):
 
 
 def _check_validation_rows(cnn, valid):
-    """Refuse validation rows that count for nothing, and warn of too few."""
+    """Refuse validation rows that all have weight 0, and warn of too few."""
     name = type(cnn).__name__
     if valid is not None and valid.weights is not None and not valid.weights.any():
         raise ValueError(

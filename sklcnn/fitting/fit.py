@@ -56,12 +56,12 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
         try:
             fitted = _refit(cnn, fitted, data, draft, spec, outcome, seed)
         except KeyboardInterrupt as interrupt:
-            outcome.interrupt = interrupt  # the first run's network stands
+            outcome.interrupt = interrupt  # the first run's network is kept
     return fitted, fit_task, outcome.interrupt
 
 
 def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, KeyboardInterrupt | None]:
-    """Train for one epoch at a constant learning rate, going on from the network there is.
+    """Train for one epoch at a constant learning rate, continuing with the network of earlier calls.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, Keyb
         It is not changed.
     given : Given
     draft : Task or None
-        Of a first call, where it is known already.
+        Of a first call, if it is known already.
 
     Returns
     -------
@@ -90,9 +90,9 @@ def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, Keyb
 
 
 def _refit(cnn, fitted, data, draft, spec: TrainingSpec, outcome: Outcome, seed) -> Fitted:
-    """Train anew on all rows, for as many epochs as were best and at the rates of the first run.
+    """Train anew on all rows, for the best number of epochs and at the rates of the first run.
 
-    If a callback cuts it short, the first run's network stands.
+    If a callback stops it before, the first run's network is kept.
     """
     data = undivided(cnn, data.kept, data.schema, data.columns, draft, rescale=True)
     with _seeded(seed, None):
@@ -110,7 +110,7 @@ def _refit(cnn, fitted, data, draft, spec: TrainingSpec, outcome: Outcome, seed)
 
 
 def _seeded(seed, previous):
-    """Seed what a fit draws; a fit that goes on draws anew, not what the last one drew."""
+    """Seed what a fit draws; a fit that continues has a seed of its own, so that it draws something else."""
     return seeded((seed + (0 if previous is None else len(previous.net.history))) % 2**32)
 
 
@@ -121,7 +121,7 @@ def _train(cnn, fitted: Fitted, data: FitData, hooks: Hooks, seed, **run) -> Out
     generator = torch.Generator().manual_seed(seed + len(net.history))
     frozen = None
     if fitted.network.has_backbone and net.spec.freeze_epochs > len(net.history):
-        # Computed once for all epochs; an augmented image is never the same again.
+        # Computed once for all epochs; with augmentation they differ from epoch to epoch.
         frozen = FrozenStage(
             train=None if augment is not None else fitted.features_of_rows(data.train, cnn.feature_cache),
             valid=None if data.valid is None else fitted.features_of_rows(data.valid, cnn.feature_cache),
@@ -142,7 +142,7 @@ def _warn_of_death(cnn, outcome):
 
 
 def _augmentation(cnn, schema):
-    """Build what changes training batches; None if nothing does."""
+    """Build the augmentation of training batches; None without one."""
     if cnn.augmentation is None:
         return None
     from sklcnn.data.augmentation import build_augmentation
@@ -160,14 +160,14 @@ def _hooks(cnn, fitted: Fitted, data: FitData) -> Hooks:
         hooks.valid_score = RunningScore(score, valid.targets, valid.score_weights).of_all
     if cnn.scoring != "loss":
         scorer = find_scorer(cnn.scoring, cnn)
-        hooks.train_score = None  # the scorer's own units: not to be compared with accuracy or R2 beside it
+        hooks.train_score = None  # accuracy or R2 is not comparable with the scorer's score
         if data.scored is not None:
             hooks.valid_score = _scorer_of_epochs(cnn, fitted, data, scorer)
     return hooks
 
 
 def _scorer_of_epochs(cnn, fitted, data, scorer):
-    """Score the validation rows by the user's scorer, in the user's units, from outputs that are there already."""
+    """Return a function that scores the validation rows by the user's scorer, from outputs that are known already."""
     X, y = data.scored(is_scikit_learns(scorer))
     scored = Scored(**vars(fitted), X=X)
     view = copy.copy(cnn)

@@ -52,7 +52,7 @@ class Columns:
 
     @classmethod
     def of(cls, X: Any, schema: InputSchema) -> Columns:
-        """Take note of the columns of an X that is read by a schema."""
+        """Return the columns of an X that is read by a schema."""
         if not (schema.flat or hasattr(X, "columns")):
             return cls()
         table: Any = _Table()
@@ -69,8 +69,9 @@ class Columns:
         check_kind(X, estimator_name)
         if not (hasattr(X, "columns") or (self.names is not None and getattr(X, "ndim", 0) == 2)):
             return
-        of_cells = schema.mode is not None or (self.n_features == 1 != math.prod(schema.array_shape or ()))
-        if is_table_of_numbers(X) != of_cells:
+        # In a column of paths or arrays each cell is a whole sample.
+        are_samples = schema.mode is not None or (self.n_features == 1 != math.prod(schema.array_shape or ()))
+        if is_table_of_numbers(X) != are_samples:
             table: Any = type(estimator_name, (_Table,), {})()  # scikit-learn's messages name the class
             table.n_features_in_ = self.n_features
             if self.names is not None:
@@ -89,7 +90,7 @@ class Fitted:
     Attributes
     ----------
     source : TrainingNet or SavedNet
-        The skorch net; or what was read from a file, of which one is made when it is asked for.
+        The skorch net; or what was read from a file, from which the net is made when it is asked for.
     recipe : NetworkRecipe
         How the layers of the network are made.
     task : Task
@@ -100,10 +101,10 @@ class Fitted:
     built_from : mapping of str to (given, meant)
         The hyper-parameters that a fit that continues with the network cannot change.
     callbacks : tuple
-        The user's, as the hyper-parameter held them.
+        The user's, as they were passed.
     estimator_name : str
     history : list of dict
-        A row an epoch of the run with validation, where there was one.
+        One row per epoch; of the run with validation, where there was one.
     best_epoch : int
         The epoch, from 1, whose weights the network has.
     """
@@ -143,11 +144,11 @@ class Fitted:
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """The device that the network is on."""
         return self.source.torch_device_
 
     def after(self, outcome: Outcome) -> Fitted:
-        """Return what is left behind once a run has ended."""
+        """Return what the fit leaves behind, with how its run ended."""
         from sklcnn.training.callbacks import recorded_names
 
         rows = self.net.history
@@ -196,7 +197,7 @@ class Fitted:
         return outputs
 
     def features_of(self, store: Store, rows: Any, feature_cache: Any) -> torch.Tensor:
-        """Look up or compute the features that the frozen backbone gives for some rows, (n, d)."""
+        """Look up or compute the frozen backbone's features of some rows, (n, d)."""
         from sklcnn.network.backbones import backbone_batch_size
         from sklcnn.network.feature_cache import cached_features, open_feature_cache
 
@@ -212,7 +213,7 @@ class Fitted:
         )
 
     def features_of_rows(self, rows: Rows, feature_cache: Any) -> Rows:
-        """Put features in the place of the images of rows."""
+        """Replace the images of rows by their features."""
         features: Any = self.features_of(rows.store, rows.rows, feature_cache)
         features = FeatureStore(features)
         return replace(rows, store=features, rows=torch.arange(len(rows)))
@@ -220,14 +221,14 @@ class Fitted:
 
 @dataclass(frozen=True, eq=False)
 class Scored(Fitted):
-    """What a scorer sees after an epoch: the outputs of the rows that it scores are known.
+    """What a scorer sees after an epoch. The outputs of the rows that it scores are known already.
 
     Attributes
     ----------
     X : object
         What the scorer is given.
     known : list of tensor
-        The outputs of X by the weights of the moment, alone in a list.
+        Its one entry: the outputs of X by the weights of this epoch.
     """
 
     X: Any = None
@@ -252,7 +253,7 @@ class FittedFeatures:
     columns : Columns
     precision : str
     n_features : int
-        Of a row that is given back.
+        Columns of the transformed X.
     """
 
     backbone: Any

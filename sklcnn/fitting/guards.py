@@ -1,4 +1,4 @@
-"""What errors leave behind, and what they say."""
+"""Errors in words, and attributes and methods that are there only when they can be used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 @contextmanager
 def memory_errors_explained(estimator_name: str) -> Iterator[None]:
-    """Say what takes less memory, where torch says that there is not enough."""
+    """Turn torch's error of too little memory into one that says what takes less."""
     try:
         yield
     except RuntimeError as error:
@@ -30,7 +30,7 @@ def memory_errors_explained(estimator_name: str) -> Iterator[None]:
 
 @contextmanager
 def validation_rows_named() -> Iterator[None]:
-    """Say that an error is about the validation rows, which are checked as X and y are and in the same words."""
+    """Name the validation rows in errors about them: they are checked by the same functions as X and y."""
     try:
         yield
     except (TypeError, ValueError) as error:
@@ -39,7 +39,7 @@ def validation_rows_named() -> Iterator[None]:
 
 
 class NotOfferedError(AttributeError, ValueError):
-    """A method is not there because of a hyper-parameter's value: `hasattr` says no, and a call says why."""
+    """A hyper-parameter's value switches a method off: `hasattr` is False, and a call says why."""
 
 
 class OneEpochAtATime:
@@ -67,7 +67,7 @@ class FittedAttribute:
     Parameters
     ----------
     read : callable of (Fitted) -> value
-        None: the attribute is not there.
+        Returns None where the attribute does not exist.
     doc : str
     """
 

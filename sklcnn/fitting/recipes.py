@@ -1,4 +1,4 @@
-"""How the layers of a network are made, without their weights: so that a saved network is built again."""
+"""How the layers of a network are made, without their weights, so that a saved network can be built again."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class BackboneRecipe:
     Attributes
     ----------
     source : str, nn.Module, callable or NetworkRecipe
-        A name, the user's own module or factory, or the network of an estimator that lent its layers.
+        A name, the user's own module or factory, or the recipe of a fitted estimator's network.
     sample_shape : tuple of int
     name : str or None
-        What its features are known by, with the version of the library that made it.
+        The name under which its features are cached, with the version of the library that made it.
     scale : float
         What raw values are multiplied by.
     loaded : bool
         Whether its weights were read, or learnt by another estimator.
     standardizes : bool
-        Whether one of the user's own has its inputs standardised.
+        Whether it is the user's own and standardises its inputs.
     """
 
     source: Any
@@ -55,7 +55,7 @@ class BackboneRecipe:
         return cls(source, tuple(sample_shape), backbone.name, backbone.scale, backbone.loaded, standardizes)
 
     def build(self) -> Any:
-        """Make the backbone, with weights that are to be replaced; it trains."""
+        """Make the backbone, not frozen, with weights that are to be replaced."""
         from sklcnn.network.backbones import adopt_network, load_backbone
 
         if isinstance(self.source, NetworkRecipe):
@@ -97,19 +97,19 @@ class NetworkRecipe:
         Parameters
         ----------
         shapes : mapping of str to tuple of int, or None
-            Of the weights that are to come. They are compared with the recipe before any memory is taken.
+            Of the weights that will be loaded. They are compared with the recipe's before memory is allocated.
 
         Raises
         ------
         ValueError
-            If they are not those of the recipe.
+            If they differ from the recipe's.
         """
         if self.backbone is not None:
             from sklcnn.network.cnn import build_on_backbone
 
             with Entered(torch.random.fork_rng(devices=[])):
                 return build_on_backbone(self.spec, self.backbone.build(), self.n_outputs)
-        with torch.device("meta"):  # where tensors have shapes, and nothing else
+        with torch.device("meta"):  # where tensors have shapes but take no memory
             n_channels = self.sample_shape[0]
             statistics = (torch.zeros(n_channels), torch.ones(n_channels)) if self.standardizes else None
             network = build_network(self.spec, self.sample_shape, self.n_outputs, statistics)

@@ -1,4 +1,4 @@
-"""A network that was saved, before anybody asks for the skorch net around it: `predict` needs no skorch."""
+"""A network that was loaded. The skorch net around it is made only when asked for: `predict` needs none."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def to_tensors(value: Any) -> Any:
 
 
 class SavedNet:
-    """A network that was read from a state, and what the skorch net around it is made from when it is asked for.
+    """A network that was read from a state, and what the skorch net around it is made from.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class SavedNet:
     epochs : list of dict
         The rows of skorch's history.
     callbacks : list
-        skorch's, initialised.
+        Initialised callbacks of skorch.
     """
 
     def __init__(self, module, spec, criterion, optimizer_state, epochs, callbacks):
@@ -40,7 +40,7 @@ class SavedNet:
 
     @property
     def torch_device_(self) -> torch.device:
-        """Where the network is."""
+        """The device that the network is on."""
         return torch.device(self.spec.device)
 
     def restore(self) -> Any:
@@ -59,7 +59,7 @@ class SavedNet:
 
 
 def _laid_out_like(parameter, value):
-    """Lay out a moment in memory as its weights are: fused optimisers go through both side by side."""
+    """Give an optimiser's moment the memory layout of its weights: fused optimisers read both in storage order."""
     if not isinstance(value, torch.Tensor) or value.shape != parameter.shape or value.stride() == parameter.stride():
         return value
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value)

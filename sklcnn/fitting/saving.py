@@ -1,6 +1,6 @@
 """What a fit leaves behind as plain Python and NumPy values, and back: no code is stored, and none runs.
 
-Functions, classes and modules of the user's are the exception: they are kept as they are, for pickle and its like.
+The user's own functions, classes and modules are the exception: they are kept as they are, for pickle and the like.
 """
 
 from __future__ import annotations
@@ -143,12 +143,12 @@ def from_state(state: dict[str, Any]) -> Fitted | FittedFeatures:
     Warns
     -----
     UserWarning
-        If it was trained on a device that is not here: it is on the CPU then.
+        If it was trained on a device that this machine lacks: it is on the CPU then.
 
     Raises
     ------
     ValueError
-        If the state is of a newer version, or not whole.
+        If the state is of a newer version, damaged or incomplete.
     """
     name = state.get("estimator_name", "CNNFeatures")
     if isinstance(state.get("format"), int) and state["format"] > FORMAT:

@@ -20,7 +20,7 @@ from sklcnn.wording import short_cause, shortened, shown
 
 
 def find_scorer(scoring: Any, cnn: Any) -> Callable:
-    """Return the scorer that a hyper-parameter names, or is.
+    """Return the scorer that `scoring` names, or is itself.
 
     Raises
     ------
@@ -48,12 +48,12 @@ def find_scorer(scoring: Any, cnn: Any) -> Callable:
 
 
 def is_scikit_learns(scorer: Callable) -> bool:
-    """Tell whether a scorer only hands X on to `predict` and its like."""
+    """Tell whether a scorer is scikit-learn's own: it only passes X on to `predict` or a similar method."""
     return isinstance(scorer, _BaseScorer)
 
 
 def takes_weights(scorer: Callable) -> bool:
-    """Tell whether a scorer's metric weighs rows."""
+    """Tell whether a scorer's metric takes sample weights."""
     if not isinstance(scorer, _BaseScorer):
         return False
     try:
@@ -65,13 +65,13 @@ def takes_weights(scorer: Callable) -> bool:
 def scored_data(X: Any, y: Any, rows: np.ndarray, positions: np.ndarray | slice) -> Callable:
     """Return a function that makes the X (its `rows`) and y (at its `positions`) a scorer is called with.
 
-    scikit-learn's own scorers only hand X on to `predict`, which knows the outputs already: for them X is a stand-in,
-    so that no row of it is copied.
+    scikit-learn's own scorers only pass X on to `predict`, which knows the outputs already: for them X is replaced by
+    a placeholder, so that no row of it is copied.
     """
     y = y.tocsr() if sparse.issparse(y) else y  # not every sparse format can be indexed
 
-    def data(stand_in):
-        if stand_in:
+    def data(placeholder):
+        if placeholder:
             given = np.empty((len(rows), 0))
         else:
             given = X if len(rows) == _num_samples(X) else _safe_indexing(X, rows)

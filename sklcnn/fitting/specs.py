@@ -142,7 +142,7 @@ def as_tuple(units: Any) -> tuple[int, ...]:
 
 
 def loads_weights(estimator: Any) -> bool:
-    """Tell whether a backbone's weights are read, by name or path, not drawn."""
+    """Tell whether a backbone's weights are loaded, by name or path, and not drawn at random."""
     return isinstance(estimator.backbone, str) and estimator.backbone_weights is not None
 
 
@@ -151,16 +151,16 @@ def _is_long_signal(sample_shape):
 
 
 def find_kernel_size(kernel_size: Any, sample_shape: tuple[int, ...]) -> Any:
-    """Choose a kernel where that is left open: wide for signals, in which much the same is said for long."""
+    """Choose the kernel size for "auto": wide for long signals, which change slowly."""
     if not isinstance(kernel_size, str):
         return kernel_size
     return SIGNAL_KERNEL if _is_long_signal(sample_shape) else 3
 
 
 def find_filters(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Choose the blocks where that is left open: of long signals, as many as leave about ten positions.
+    """Choose the blocks for "auto": for long signals, as many as leave about ten positions.
 
-    As many as another hyper-parameter has entries for, where one has an entry a block.
+    If another hyper-parameter has one entry per block, there are as many blocks as it has entries.
     """
     if not isinstance(cnn.filters, str):
         return as_tuple(cnn.filters)
@@ -189,12 +189,12 @@ def network_spec(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> NetworkSp
 
 
 def optimizer_arguments(cnn: CNNParameters) -> dict[str, Any]:
-    """Return the arguments of the optimiser: those that are hyper-parameters of their own, and all others.
+    """Return the optimiser's arguments: its own hyper-parameters, and those in `optimizer_params`.
 
     Raises
     ------
     ValueError
-        If one is given both ways.
+        If one is given in both ways.
     """
     given = dict(plain_numbers(cnn.optimizer_params or {}))
     own = {"weight_decay": 0.0, "momentum": 0.9}
@@ -214,7 +214,7 @@ def training_spec(cnn: CNNParameters, n_rows: int) -> TrainingSpec:
     """Describe how the network is to be trained on so many rows."""
     schedule = cnn.lr_schedule
     if schedule == "auto":
-        # Who says how many epochs to wait may be waiting for fewer than a cycle has.
+        # A number as patience may be smaller than the epochs of a cycle, which would then be cut off.
         schedule = "reduce_on_plateau" if cnn.early_stopping and cnn.patience != "auto" else "one_cycle"
     estimator_name = type(cnn).__name__
     return TrainingSpec(

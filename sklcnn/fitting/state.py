@@ -52,7 +52,7 @@ class PlainStateMixin:
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]
 
     def __reduce__(self) -> Any:
-        """Do as `__reduce_ex__`, for skops, which asks this: it stores no modules."""
+        """Return what `__reduce_ex__` does, to skops, which calls this one and cannot store modules."""
         for name, value in self.get_params(deep=False).items():  # type: ignore[attr-defined]
             if isinstance(value, nn.Module):
                 raise TypeError(

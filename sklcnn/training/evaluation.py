@@ -59,7 +59,6 @@ def forward_store(
     device: torch.device,
     rows: torch.Tensor | None = None,
     tell: Callable | None = None,
-    max_rows: int = EVALUATION_BATCH,
 ) -> torch.Tensor:
     """Run a network over a store, or some rows of it, in order and without gradients.
 
@@ -75,8 +74,6 @@ def forward_store(
         None: all.
     tell : callable of (inputs, outputs, first) or None
         Called for each batch, with the position of its first row.
-    max_rows : int
-        Rows a batch, at most.
 
     Returns
     -------
@@ -99,7 +96,7 @@ def forward_store(
         if tell is not None:
             tell(inputs, output, 0)
         return output
-    size = min(max_rows, evaluation_batch_size(module, store.sample_shape))
+    size = evaluation_batch_size(module, store.sample_shape)
     groups: Iterable[torch.Tensor | slice]
     if rows is None:
         groups = [slice(start, start + size) for start in range(0, len(store), size)]

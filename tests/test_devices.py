@@ -1,4 +1,4 @@
-"""Accelerators: what can be held to account without one, and a fit where there is one."""
+"""Accelerators: what can be tested without one, and a fit where there is one."""
 
 import numpy as np
 import pytest

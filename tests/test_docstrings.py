@@ -1,4 +1,4 @@
-"""The docstrings of public names are numpydoc's; that their examples run, --doctest-modules sees."""
+"""The docstrings of public names follow numpydoc; their examples are run by --doctest-modules."""
 
 import importlib
 import inspect

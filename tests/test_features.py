@@ -1,4 +1,4 @@
-"""Laws of CNNFeatures. check_estimator knows no transformer of pictures: the list of checks is here."""
+"""Laws of CNNFeatures. check_estimator has no pictures: the checks that need none are listed here."""
 
 import inspect
 import io

@@ -1,4 +1,4 @@
-"""A fit that goes on with the last fit's network follows a changed hyper-parameter, or refuses it; it ignores none."""
+"""A fit that continues with the last fit's network uses a changed hyper-parameter or refuses it; none is ignored."""
 
 import pickle
 

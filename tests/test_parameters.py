@@ -197,7 +197,7 @@ def test_as_many_epochs_as_early_stopping_wants(schedule):
 
 
 class FixedLoss(torch.nn.Module):
-    """A loss that has lost the rows: one number a batch."""
+    """A wrong loss: one number per batch instead of one per row."""
 
     def forward(self, outputs, targets):
         return (outputs - targets).square().mean()

@@ -1,4 +1,4 @@
-"""A run that is killed goes on from its checkpoint: the guide's recipe."""
+"""A run that was killed continues from its checkpoint, as the guide describes."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""scikit-learn's own callbacks: one task a fit, one subtask an epoch, alone and inside searches."""
+"""scikit-learn's own callbacks: one task per fit, one subtask per epoch, alone and inside searches."""
 
 import pickle
 import subprocess

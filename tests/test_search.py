@@ -59,7 +59,7 @@ def test_a_halving_search_by_epochs_asks_for_the_most_of_them(digits):
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Start two worker processes of one thread, and a client of theirs."""
+    """Start two worker processes with one thread each, and a client for them."""
     import distributed
 
     options = {"dashboard_address": ":0", "silence_logs": 50}

@@ -1,7 +1,7 @@
-"""The converter that skl2onnx calls: registered for the estimators there are when it is imported; others find it.
+"""The converter that skl2onnx calls. It is registered for all estimator classes that exist when it is imported.
 
-Classifiers give `label` and `probabilities` as tensors whatever the option `zipmap` says, which turns probabilities
-into dictionaries elsewhere.
+The outputs `label` and `probabilities` of classifiers are always tensors: the option `zipmap`, which makes dictionaries
+of other classifiers' probabilities, has no effect.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ TENSOR_TYPES = {
         "bool": data_types.BooleanTensorType,
     }.items()
 }
-# The format of a table whose columns come one by one.
+# The format of a table that has one input per column.
 COLUMNS_DTYPE = np.dtype(np.float32)
 
 
 def register(cls: type) -> None:
-    """Tell skl2onnx of an estimator class."""
+    """Register an estimator class with skl2onnx."""
     from sklearn.base import ClassifierMixin
 
     options = {"zipmap": [True, False]} if issubclass(cls, ClassifierMixin) else None
@@ -49,7 +49,7 @@ def alias_of(cls: type) -> str:
 
 
 def known_classes(cls: type = OnnxConvertible) -> Iterator[type]:
-    """Yield the estimator classes that there are."""
+    """Yield all subclasses of a class."""
     subclass: type
     for subclass in cls.__subclasses__():
         yield subclass
@@ -57,7 +57,7 @@ def known_classes(cls: type = OnnxConvertible) -> Iterator[type]:
 
 
 def parser_of(estimator: Any) -> Callable:
-    """Return a parser for an estimator whose class skl2onnx does not know yet; it will know it from now on."""
+    """Register the class of an estimator, which skl2onnx does not know yet, and return a parser for it."""
     register(type(estimator))
     return lambda scope, inputs: _declare_outputs(scope, estimator, inputs)
 
@@ -96,7 +96,7 @@ def _output_types(source: Source, input_dtype: np.dtype) -> dict[str, Any]:
 
 
 def _input_dtype(model, inputs) -> np.dtype:
-    """Return the format of what an estimator is given."""
+    """Return the number format of an estimator's input."""
     name = type(model).__name__
     if len(inputs) > 1:
         odd = [variable for variable in inputs if len(variable.type.shape) != 2]
@@ -118,7 +118,7 @@ def _input_dtype(model, inputs) -> np.dtype:
 
 
 def convert(scope: Any, operator: Any, container: Any) -> None:
-    """Add an estimator's network, with all that it does before and after, to the graph that skl2onnx builds.
+    """Add an estimator's network, and its steps before and after it, to the graph that skl2onnx builds.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def _add_labels(labels, codes, label_name, scope, container):
 
 
 def _joined_inputs(operator, scope, container):
-    """Return the name of the one input; the columns of a table are joined to one."""
+    """Return the name of the input; if there is one per column of a table, join them first."""
     names = [variable.full_name for variable in operator.inputs]
     if len(names) == 1:
         return names[0]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 class OnnxConvertible:
     """An estimator that skl2onnx converts as it does scikit-learn's, alone and inside a Pipeline.
 
-    skl2onnx looks for these methods at estimators that it does not know. Nothing of it is imported before.
+    skl2onnx calls these methods of estimators that it does not know. It is imported only then.
     """
 
     def onnx_parser(self) -> Callable:

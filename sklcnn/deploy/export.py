@@ -17,23 +17,23 @@ from sklcnn.deploy.extras import require_onnx
 from sklcnn.deploy.program import input_shape
 from sklcnn.wording import LINE, cut, short_cause, shortened, shown
 
-N_CHECKED, TOLERANCE = 5, 1e-4  # rows that the file is tried on, and by how much it may differ
+N_CHECKED, TOLERANCE = 5, 1e-4  # rows on which file and estimator are compared, and by how much they may differ
 
 
 def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     """Write a fitted estimator, or a Pipeline with one, as an ONNX file.
 
-    The file takes what the estimator takes, as an array of any number of rows, and does all that it does: scaling,
-    normalisation, resizing, probabilities. It gives `label` and `probabilities` of a classifier, `variable` of a
-    regressor, in its units. Before it is written it is run on a few rows, and must agree with the estimator.
+    The file takes X as the estimator does, as an array with any number of rows, and contains scaling, normalisation,
+    resizing and probabilities. Its outputs are `label` and `probabilities` for a classifier, and `variable`, in the
+    units of y, for a regressor. Before it is written it is run on a few rows, and must agree with the estimator.
 
     Parameters
     ----------
     estimator : estimator
         Fitted: CNNClassifier, CNNRegressor, CNNFeatures, or a Pipeline with one among steps that skl2onnx converts;
-        of a search, the best is taken.
+        of a search, the best estimator.
     path : str or path-like
-        Of the file. It is replaced when the new one is whole.
+        Of the file. An old file is replaced once the new one is complete.
     input_dtype : dtype, default=None
         Format of the numbers in X. None: uint8 where `fit` saw integers 0..255 or pictures, else float32.
 
@@ -100,7 +100,7 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
 
 
 def _flatten(pipeline) -> Iterator[tuple[str, Any]]:
-    """Yield the steps of a Pipeline and of those inside it, but for those that let X through."""
+    """Yield the steps of a Pipeline and of Pipelines inside it, without "passthrough"."""
     for name, step in pipeline.steps:
         if hasattr(step, "steps"):
             yield from ((f"{name}.{inner_name}", inner) for inner_name, inner in _flatten(step))
@@ -109,7 +109,7 @@ def _flatten(pipeline) -> Iterator[tuple[str, Any]]:
 
 
 def _find_dtype(schema, is_first, given) -> np.dtype:
-    """Find the format of X: that which was asked for, or that which `fit` saw."""
+    """Find the number format of X: the one given, or the one that `fit` saw."""
     if given is not None:
         try:
             return np.dtype(given)
@@ -119,7 +119,7 @@ def _find_dtype(schema, is_first, given) -> np.dtype:
 
 
 def _find_shape(schema, before) -> tuple[int | None, ...]:
-    """Find the shape of one row of X: what the first step was fitted on."""
+    """Find the shape of one row of X, as the first step takes it."""
     if not before:
         return input_shape(schema)
     if not hasattr(before[0], "n_features_in_"):
@@ -131,7 +131,7 @@ def _find_shape(schema, before) -> tuple[int | None, ...]:
 
 
 def _describe(model, source, shape, dtype):
-    """Write into the file's metadata what it takes and gives."""
+    """Describe the file's input and output in its metadata."""
     from onnx.helper import set_model_props
 
     described = {
@@ -152,7 +152,7 @@ def _examples(schema, shape, dtype, before) -> np.ndarray:
     glance = schema.glance
     low, high = (0.0, 1.0) if glance is None else (glance.low, max(glance.high, glance.low + 1e-6))
     if before:
-        try:  # what those steps make such values of
+        try:  # rows that the steps before turn into such values
             rows: Any = random.uniform(low, high, (N_CHECKED, *input_shape(schema)))  # type: ignore[arg-type]
             for step in reversed(before):
                 rows = step.inverse_transform(rows)
@@ -168,7 +168,7 @@ def _examples(schema, shape, dtype, before) -> np.ndarray:
 
 
 def _compare(estimator, data, X, name):
-    """Run the file on some rows, and compare what it gives with the estimator."""
+    """Run the file on some rows, and compare its outputs with the estimator's."""
     expected = _ask(estimator, X)
     found = _run(data, X)[1 if hasattr(estimator, "predict_proba") else 0]
     expected, found = (np.asarray(values, float).reshape(len(X), -1) for values in (expected, found))
@@ -217,7 +217,7 @@ def _find_place(path: Any) -> Path:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file aside, and put it in its place when it is whole."""
+    """Write a file under another name, and rename it once it is complete."""
     aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with aside.open("xb") as file:

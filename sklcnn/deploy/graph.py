@@ -31,7 +31,7 @@ def graph_of(
         Of one input.
     example : tensor
     free_axes : sequence of int
-        Those of the input whose sizes may be any.
+        The axes of the input that may have any size.
     output_names : sequence of str
     opset : int
 
@@ -63,7 +63,7 @@ def graph_of(
             f"torch cannot export the network to ONNX: {_reason(error)} A module of your own must run without "
             "branches that depend on values, and of operations that ONNX has."
         ) from short_cause(error)
-    for node in model.graph.node:  # where in which file each was made: nobody's business
+    for node in model.graph.node:  # they name lines of source files of this machine
         node.doc_string = ""
         del node.metadata_props[:]
     return model
@@ -71,7 +71,7 @@ def graph_of(
 
 @contextlib.contextmanager
 def _quiet():
-    """Keep from the user what the exporter says of its own doings."""
+    """Hide the exporter's log, warnings and prints."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript")]
     levels = [logger.level for logger in loggers]
 
@@ -104,9 +104,9 @@ def add_graph(model: Any, scope: Any, container: Any, input_name: str, output_na
         Of one input.
     scope, container : as skl2onnx passes them to a converter
     input_name : str
-        Of what the model is given, in that graph.
+        Of the model's input, in that graph.
     output_names : sequence of str
-        Of what becomes of its outputs.
+        Of its outputs, in that graph.
     """
     from onnx.compose import add_prefix
     from onnx.inliner import inline_local_functions

@@ -1,4 +1,4 @@
-"""What a file computes: X as the estimator takes it in, answers out."""
+"""What a file computes: from X, as the estimator takes it, to its answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Reader(nn.Module):
     dtype : torch.dtype
         What the network computes in.
     whole : bool
-        Whether X has whole numbers, which stay so where they are pixels that are resized.
+        Whether X has whole numbers. If they are pixels that are resized, the results are rounded to whole numbers.
     """
 
     def __init__(self, schema: InputSchema, dtype: torch.dtype, whole: bool):
@@ -52,7 +52,7 @@ class Reader(nn.Module):
 def array_layout(schema: InputSchema) -> tuple[tuple[int | None, ...], int | None]:
     """Return the shape of a sample in an array, and where its channels are.
 
-    Pictures become arrays (height, width, channels); of those that are resized, height and width are None: any.
+    Pictures are arrays (height, width, channels). If they are resized, height and width may be any: None.
     """
     if schema.array_shape is not None:
         return schema.array_shape, schema.channel_axis
@@ -68,7 +68,7 @@ def spatial_shape(shape: tuple, channel_axis: int | None) -> tuple:
 
 
 def input_shape(schema: InputSchema) -> tuple[int | None, ...]:
-    """Return the shape of one row of X, as the file takes it; None where a size may be any."""
+    """Return the shape of one row of X, as the file takes it; None for a size that may be any."""
     shape, _ = array_layout(schema)
     return (math.prod(shape),) if schema.flat else shape  # type: ignore[arg-type]
 
@@ -96,18 +96,18 @@ class Program(nn.Module):
 
 
 def widened(answer: torch.Tensor, wide: bool) -> torch.Tensor:
-    """Return an answer in float64 where X is, as other converters do; in its own format elsewhere."""
+    """Return an answer in float64 if X is, as other converters do; else as it is."""
     return answer.double() if wide and answer.is_floating_point() else answer
 
 
 def answers_of(source: Source, input_dtype: np.dtype) -> dict[str, torch.Tensor]:
-    """Return the answers of two rows of zeros: their names, formats and shapes are those of any rows."""
+    """Return the answers for two rows of zeros, to read their names, formats and shapes."""
     zeros = torch.zeros(2, source.n_outputs, dtype=source.dtype)
     return {name: widened(answer, input_dtype == np.float64) for name, answer in source.answers(zeros).items()}
 
 
 def example_input(schema: InputSchema, input_dtype: np.dtype) -> torch.Tensor:
-    """Return two rows of zeros of the kind that the file takes; where a size may be any it is larger than needed."""
+    """Return two rows of zeros as the file takes them; a size that may be any is more than twice that of samples."""
     _, *size = schema.sample_shape
     shape = [2 * size[axis] + 1 if n is None else n for axis, n in enumerate(input_shape(schema))]
     return torch.from_numpy(np.zeros((2, *shape), input_dtype))

@@ -1,4 +1,4 @@
-"""Resizing in a file, by the numbers that torch resizes with."""
+"""Resizing in a file, with the same numbers as torch's."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Resize(nn.Module):
     size : (int, int)
         Height and width.
     whole : bool
-        Whether pixels are integers 0..255, which torch rounds after each axis, with rounded weights.
+        Whether pixels are integers 0..255: for those torch rounds weights, and the pixels after each axis.
     """
 
     def __init__(self, size: tuple[int, int], whole: bool):
@@ -26,7 +26,7 @@ class Resize(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Map (n, c, h, w) to (n, c, *size), in float64 or, as they were given, float32."""
         values = images.double() if self.whole else images.to(torch.promote_types(images.dtype, torch.float32))
-        for axis in (-1, -2):  # torch's order, which tells where pixels are rounded
+        for axis in (-1, -2):  # torch's order, which matters where pixels are rounded in between
             weights = resizing_weights(images.shape[axis], self.size[axis])
             if self.whole:
                 weights = rounded_weights(weights)
@@ -38,7 +38,7 @@ class Resize(nn.Module):
 
 
 def resizing_weights(n: int, n_resized: int) -> torch.Tensor:
-    """Compute the share that each of n positions has in each of those that come out, float64 (n_resized, n).
+    """Compute the weight of each of n positions in each resized one, float64 (n_resized, n).
 
     Parameters
     ----------
@@ -47,10 +47,10 @@ def resizing_weights(n: int, n_resized: int) -> torch.Tensor:
     n_resized : int
     """
     scale = torch.ones((), dtype=torch.float64) * n / n_resized
-    width = scale.clamp(min=1.0)  # of the triangle of weights, on either side
+    width = scale.clamp(min=1.0)  # half the width of the triangle of weights
     centers = (torch.arange(n_resized, dtype=torch.float64) + 0.5) * scale
     positions = torch.arange(n, dtype=torch.float64)
-    # torch keeps the positions whose middles are, rounded, within the triangle.
+    # torch uses the positions whose centres, rounded, are within the triangle.
     first = torch.trunc(centers - width + 0.5).clamp(min=0)
     last = torch.trunc(centers + width + 0.5)
     within = (positions >= first[:, None]) & (positions < last[:, None])

@@ -1,4 +1,4 @@
-"""What a file is made from: the parts of a fitted estimator that compute."""
+"""What a file is made from: the parts of a fitted estimator that compute predictions."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Source:
     schema : InputSchema
     n_outputs : int
     answers : callable
-        Maps raw outputs to a dict of what the file gives, by name.
+        Maps raw outputs to the outputs of the file, a dict by name.
     lookup : ndarray or None
-        The labels whose codes are given under "label".
+        The labels whose codes are the output "label".
     """
 
     name: str
@@ -41,9 +41,10 @@ class Source:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the network in the file: float32, whatever it was trained in.
+        """The network's in the file: float32, whatever it was trained in.
 
-        ONNX's runtimes have convolutions of no other format in common; whether it agrees with the estimator is tried.
+        Only convolutions in float32 are known to all of ONNX's runtimes. That the file agrees with the estimator is
+        tested before it is written.
         """
         return torch.float32
 

@@ -15,7 +15,7 @@ from sklearn.base import is_classifier
 from sklcnn.deploy.convertible import OnnxConvertible
 from sklcnn.wording import LINE, cut, short_cause
 
-OPSET = {"": 18, "ai.onnx.ml": 3}  # what torch's exporter writes; what all of skl2onnx's converters can
+OPSET = {"": 18, "ai.onnx.ml": 3}  # what torch's exporter writes; what all of skl2onnx's converters support
 PACKAGE = Path(__file__).parents[1]
 
 
@@ -40,7 +40,7 @@ def convert(estimator: Any, input_type: Any) -> Any:
         return _convert(estimator, input_type)
     except Exception as error:
         if PACKAGE in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parents:
-            raise  # our own words
+            raise  # an error of this package says it already
         raise _refusal(estimator, error) from short_cause(error)
 
 
@@ -49,12 +49,12 @@ def _convert(estimator, input_type):
     arguments = {"initial_types": [("X", input_type)], "target_opset": OPSET}
     if not is_classifier(last):
         return convert_sklearn(estimator, **arguments)
-    try:  # probabilities as an array, where others would be dictionaries
+    try:  # probabilities as an array: by default some classifiers give dictionaries
         return convert_sklearn(estimator, **arguments, options={id(last): {"zipmap": False}})
     except NameError as error:
         if "zipmap" not in str(error):
             raise
-        # A classifier without probabilities; without an option of its own it is given that one all the same.
+        # A classifier without probabilities lacks the option, and must be given another: without any, skl2onnx adds it.
         return convert_sklearn(estimator, **arguments, options={id(last): {"nocl": False}})
 
 
@@ -81,7 +81,7 @@ def _refusal(estimator, error):
 
 
 def _find_culprit(estimator) -> tuple[Any, Exception] | None:
-    """Find the innermost part of an estimator that cannot be converted, and why; None where all can."""
+    """Find the innermost part of an estimator that cannot be converted, and the error; None if all can."""
     if isinstance(estimator, OnnxConvertible) or not hasattr(estimator, "fit"):  # "passthrough", "drop", None
         return None
     try:

@@ -16,8 +16,8 @@ from sklcnn.sizes import is_sequence
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import PARAGRAPH, cut, shown
 
-PATCHES_PER_AXIS = 5  # the side of a covered patch is a fifth of the sample's, unless patch_size says otherwise
-CLIP = 98  # percentile of attributions at which colours end, lest a few pixels take the whole scale
+PATCHES_PER_AXIS = 5  # by default the side of a covered patch is a fifth of the sample's
+CLIP = 98  # percentile of attributions at which colours end, so that a few pixels do not take the whole scale
 N_STEPS = 50  # of integrated gradients
 NUMBERS = {"smoothing": Number(0, 10**6), "n_steps": Whole(1, 10**6), "alpha": Number(0, 1)}
 INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -56,13 +56,13 @@ class Question:
     baseline: torch.Tensor
 
     def parts(self) -> Iterator[Question]:
-        """Split the question into ones on no more samples than should go through the network at once."""
+        """Split the question by samples, so that each part goes through the network at once."""
         n = self.network.max_rows
         for inputs, codes in zip(self.inputs.split(n), self.codes.split(n), strict=True):
             yield replace(self, inputs=inputs, codes=codes)
 
     def score(self, inputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Compute what gradients are taken of, (n,): a value in the units of y, or a logit.
+        """Compute the numbers, (n,), whose gradients explain: values in the units of y, or logits.
 
         Of two classes, the difference of their logits, as in `decision_function`: each by itself is arbitrary.
         """
@@ -70,7 +70,7 @@ class Question:
 
 
 def readable(task, outputs, codes):
-    """Return what a person reads of outputs (n, k): the probability or the value of each row's target, (n,)."""
+    """Return the probability or the value of each row's target, (n,), from outputs (n, k)."""
     return task.readable(outputs)[np.arange(len(codes)), codes]
 
 
@@ -155,14 +155,14 @@ def find_baseline(module, inputs, baseline):
     return values.reshape(shape).expand(1, *inputs.shape[1:])
 
 
-# What occlusion measures the loss of, by `response_method`.
+# What a covered patch lowers, by `response_method`.
 RESPONSES = {"predict_proba": readable, "decision_function": log_odds}
 
 
 def _grad_cam(question, layer=None):
     captum, network = import_captum(), question.network
     name = network.last_map_layer(question.inputs) if layer is None else network.find(layer)
-    network.feature_maps(question.inputs[:1], name)  # refuses a layer without maps
+    network.feature_maps(question.inputs[:1], name)  # raises for a layer without maps
     method = captum.LayerGradCam(question.score, network.maps_module(name))
     inputs = question.inputs.clone().requires_grad_()
     maps = method.attribute(inputs, additional_forward_args=question.codes, relu_attributions=True)
@@ -212,12 +212,12 @@ def _occlusion(question, patch_size=None, stride=None, response_method="predict_
 
 
 def _cover(question, measure, patch, stride, counts):
-    """Cover one patch after another, and measure what outputs say of the target, a function as `readable`.
+    """Cover one patch after another; `measure`, such as `readable`, gives the target's number from outputs.
 
     Returns
     -------
     losses : ndarray of shape (n, *spatial)
-        What the target loses where a position is covered, averaged over the patches that cover it.
+        By how much the target's number falls, averaged over the patches that cover a position.
     outputs : ndarray of shape (n, *counts, k)
         The network's, with each patch covered.
     """
@@ -273,18 +273,18 @@ class Method:
     Attributes
     ----------
     compute : callable
-        Given a question, and parameters by name, it gives arguments of the display, the attributions
-        (n, *spatial) among them.
+        From a question, and parameters by name, to arguments of the display, among them the attributions
+        (n, *spatial).
     parameters : tuple of str
-        Those of `SaliencyDisplay.from_estimator` that it takes and others do not.
+        The parameters of `SaliencyDisplay.from_estimator` that it takes and some others do not.
     title, bar : str
         For the figure and its colour bar.
     percentile : float or None
         Of each sample's values, at which its colours end; None: all samples are drawn on one scale.
     over_channels : str
-        What is taken of the channels' values; empty where they are not told apart.
+        How the channels' values are combined, for the title; empty if there is one value for all.
     signed : bool
-        Whether values may speak against the target.
+        Whether values may be negative: against the target.
     """
 
     compute: Callable[..., dict[str, Any]]
@@ -327,7 +327,7 @@ METHODS = {
 
 
 def explain(question: Question, method: str, **parameters: Any) -> dict[str, Any]:
-    """Compute what a method finds, as arguments of the display.
+    """Compute a method's results, as arguments of the display.
 
     Parameters
     ----------

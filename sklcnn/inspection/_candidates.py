@@ -1,4 +1,4 @@
-"""What a search has found: its candidates, their scores by fold, and the axis that a hyper-parameter's values make."""
+"""The results of a search: its candidates, their scores by fold, and hyper-parameters as axes of a plot."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import cut, shown
 
 DECADES = 50  # values whose largest is this many times the least are drawn on a logarithmic axis
-MAX_TICKS = 12  # up to so many values have a tick each
+MAX_TICKS = 12  # up to so many values, each has a tick
 LABEL = 24  # characters of a category's name
 
 
@@ -48,8 +48,8 @@ def _searches(estimator):
 def searched_values(search: Any) -> dict[str, list[Any]]:
     """List each hyper-parameter's value in each candidate, by its whole name.
 
-    Where a list of grids leaves one out of some candidates, they have the estimator's own value. What a halving search
-    hands out is none of them.
+    Candidates of a grid that leaves one out have the estimator's own value. The resource of a halving search is not
+    among them.
     """
     candidates = search.cv_results_["params"]
     resource = getattr(search, "resource", None)
@@ -81,7 +81,7 @@ def find_metric(search: Any, scoring: str | None) -> str:
 
 
 def name_score(search: Any, metric: str) -> str:
-    """Name a score for people."""
+    """Return the name of a score for labels."""
     if metric != "score":
         return metric
     if isinstance(search.scoring, str):
@@ -108,7 +108,7 @@ def fold_scores(search: Any, metric: str) -> np.ndarray:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Shorten names such as `cnn__filters` to as many of their last parts as tell them apart."""
+    """Shorten names such as `cnn__filters` to as few of their last parts as make them differ."""
     short = {}
     for name in names:
         parts = name.split("__")
@@ -120,7 +120,7 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def choose_params(values: dict[str, list[Any]], params: Any) -> tuple[str, ...]:
-    """Choose the one or two hyper-parameters to draw, by their whole names.
+    """Choose the one or two hyper-parameters to draw; return their whole names.
 
     Parameters
     ----------
@@ -165,19 +165,19 @@ def is_numeric(values: Sequence[Any]) -> bool:
 
 
 def _distinct(values):
-    """List the different values: numbers in their order, others as they come."""
+    """List the different values: numbers sorted, others in the order in which they come."""
     found = {_key(value): value for value in values}
     return sorted(found.values()) if is_numeric(values) else list(found.values())
 
 
 def _key(value):
-    """Return what is equal for equal values, whether they can be hashed or not."""
+    """Return a key that is equal for equal values, also for those that cannot be hashed."""
     return float(value) if is_numeric([value]) else shown(value) if not isinstance(value, str) else f"text {value}"
 
 
 @dataclass(frozen=True)
 class ValueAxis:
-    """The places of a hyper-parameter's values on an axis.
+    """The positions of a hyper-parameter's values on an axis.
 
     Parameters
     ----------
@@ -186,9 +186,9 @@ class ValueAxis:
     codes : ndarray of shape (n_candidates,)
         The number of each candidate's value among the different ones.
     places : ndarray of shape (n_values,)
-        Where each of them is.
+        The position of each.
     labels : list of str
-        Of each of them.
+        The label of each.
     scale : {"linear", "log", "categories"}
     numeric : bool
     """
@@ -201,21 +201,21 @@ class ValueAxis:
     numeric: bool
 
     def spread(self, n: int) -> np.ndarray:
-        """Return the shift of each of `n` groups beside each other, for `moved`."""
+        """Return the shifts, for `moved`, that set `n` groups side by side."""
         units = np.log10(self.places) if self.scale == "log" else self.places
         gap = np.diff(units).min() if len(units) > 1 else 1.0
         return (np.arange(n) - (n - 1) / 2) * min(0.05, 0.5 / n) * gap
 
     def moved(self, places: np.ndarray, shift: float) -> np.ndarray:
-        """Move places to the side, so that what is at the same value stands beside each other."""
+        """Shift positions sideways, so that points with the same value do not cover each other."""
         return places * 10**shift if self.scale == "log" else places + shift
 
 
 def value_axis(name: str, values: list[Any]) -> ValueAxis:
-    """Lay a hyper-parameter's values on an axis.
+    """Choose an axis for a hyper-parameter's values.
 
-    Numbers are on a logarithmic one where they span decades; numbers that do, but for a zero, and all other values are
-    categories.
+    Numbers that span decades are on a logarithmic axis. If a zero is among them they are categories, as are all values
+    that are no numbers.
     """
     different = _distinct(values)
     order = {_key(value): i for i, value in enumerate(different)}

@@ -1,4 +1,4 @@
-"""Drawing that the displays share: panels in a figure or in the place of an axes, samples, numbers."""
+"""Drawing that the displays share: panels in a figure or in the area of an axes, samples, numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 
 from sklcnn.wording import shown
 
-WIDTH = 8.0  # inches: what a page of documentation has
+WIDTH = 8.0  # inches, as a page of documentation
 SMALL = 8  # points
-MAX_CHANNELS = 10  # that lines tell apart by their colours
-N_NAMED = 5  # of more
+MAX_CHANNELS = 10  # up to so many, each line has a colour of its own
+N_NAMED = 5  # channels in the legend, if there are more
 QUARTER = 0.25  # pictures whose largest value is this share of 1 or 255, or more, are drawn on the scale 0..1 or 0..255
 
 
@@ -30,7 +30,7 @@ def import_matplotlib() -> Any:
 def make_panels(
     ax: Any, n_rows: int, n_cols: int, figsize: tuple[float, float], picture: np.ndarray | None = None, **ratios
 ) -> Any:
-    """Make a grid for panels, in a new figure or in the place of an axes.
+    """Make a grid for panels, in a new figure or in the area of an axes.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def make_panels(
     figsize : (float, float)
         Of a new figure, in inches.
     picture : ndarray or None
-        What is drawn in them. Images and volumes have a fixed shape; their panels are moved together.
+        A sample that is drawn in them. Panels of images and volumes, whose proportions are fixed, are moved together.
     **ratios
         `width_ratios`, `height_ratios`, `hspace`, `wspace` of the grid.
 
@@ -74,19 +74,19 @@ def picture_height(picture: np.ndarray, width: float, low: float, high: float) -
 
 
 def is_tall(picture: np.ndarray) -> bool:
-    """Tell whether a picture is much higher than wide, so that the texts above it need more room than it has."""
+    """Tell whether a picture is much higher than wide, so that the texts above it are wider than it is."""
     return picture.ndim > 2 and picture.shape[-3] > 1.4 * picture.shape[-2]
 
 
 def value_range(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
-    """Choose the values that are drawn black and white.
+    """Choose the value that is drawn black, and the one that is drawn white.
 
-    0 and 1, or 0 and 255, where no value is outside and the largest reaches a quarter of it; else the extremes.
+    0 and 1, or 0 and 255, if no value is outside and the largest is at least a quarter of it; else the extremes.
 
     Parameters
     ----------
     pictures : sequence of ndarray
-        Drawn beside each other, so on one scale.
+        They are drawn side by side, on one scale.
     """
     low, high = min(float(p.min()) for p in pictures), max(float(p.max()) for p in pictures)
     for top in (1.0, 255.0):
@@ -98,7 +98,7 @@ def value_range(pictures: Sequence[np.ndarray]) -> tuple[float, float]:
 def find_cut(slice_index: int | None, pictures: Sequence[np.ndarray]) -> float:
     """Find where volumes are cut, as a share of their depth.
 
-    Feature maps may be less deep than the samples: they are cut at the same share.
+    It is a share since feature maps may be less deep than the samples.
 
     Raises
     ------
@@ -156,7 +156,7 @@ def draw_sample(ax: Any, picture: np.ndarray, limits: tuple[float, float], share
     ax : matplotlib Axes
     picture : ndarray of shape (*spatial, c)
     limits : (float, float)
-        What `value_range` gives.
+        What `value_range` returns.
     share : float
         Where volumes are cut.
     """
@@ -210,12 +210,12 @@ def short(text: Any, width: int = 18) -> str:
 
 
 def number(value: float) -> str:
-    """Format a value; a zero has no sign."""
+    """Format a value; zero without a sign."""
     return f"{value + 0.0:.4g}"
 
 
 def set_title(figure: Any, ax: Any, text: str) -> None:
-    """Put a title over all panels: the figure's, or that of the axes whose place they fill."""
+    """Put a title over all panels: the figure's, or that of the axes whose area they fill."""
     if ax is None:
         figure.suptitle(text, fontsize=10)
     else:
@@ -241,7 +241,9 @@ def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str, location:
         aspect=30,
         shrink=1.0 if location == "right" else 0.5,
         pad=0.02,
-        ticks=MaxNLocator(4 if mappable.get_clim()[0] < 0 else 5),  # of a signed scale: the ends, the middle, halves
+        ticks=MaxNLocator(
+            4 if mappable.get_clim()[0] < 0 else 5
+        ),  # on a signed scale: the ends, the middle, the halves
     )
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)

@@ -1,4 +1,4 @@
-"""A fitted network opened up: copies that may be changed, layers by name, feature maps."""
+"""The inside of a fitted network: a copy that may be changed, its layers by name, feature maps."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sklcnn.training.evaluation import autocast
 from sklcnn.wording import shown
 
 MAX_NAMES = 40  # layers that an error lists
-# So many values of samples go through a network at once, at most: what a backbone keeps for its gradients takes about
-# a hundred times their memory.
+# Values of samples that go through a network at once, at most: for gradients a backbone keeps about a hundred times as
+# many.
 VALUES = 2**21
 MAX_ROWS = 256
 
 
 class OpenNetwork:
-    """A copy of a fitted network that shares its weights: what is done to it leaves the estimator as it was.
+    """A copy of a fitted network that shares its weights. Changes of the copy do not change the estimator.
 
-    It is in eval mode, and its blocks pool after their activation, so that each layer gives what its name says.
+    It is in eval mode, and its blocks pool after the activation, so that the outputs of both are what their names say.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class OpenNetwork:
         return as_numpy(torch.cat([self.outputs(part) for part in inputs.split(self.max_rows)]))
 
     def map_layers(self) -> list[str]:
-        """List the layers that integers count: the blocks, or the convolutions of a network without blocks."""
+        """List the layers that an integer may stand for: blocks, or convolutions of a network without blocks."""
         for kind in (Block, _ConvNd):
             names = [name for name, layer in self.module.named_modules() if isinstance(layer, kind)]
             if names:
@@ -102,7 +102,7 @@ class OpenNetwork:
         names = [name for name, _ in self.module.named_modules() if name]
         if len(names) <= MAX_NAMES:
             return f"Its layers are {', '.join(names)}."
-        # Of a backbone with hundreds of layers: those at the top, the most similar ones, and where to find the rest.
+        # Of hundreds of layers, name the most similar ones, then those at the top, and say where the rest are.
         close = difflib.get_close_matches(wanted, names, n=5, cutoff=0.5)
         first = dict.fromkeys([*close, *(name for name in names if name.count(".") <= 2)])
         listed = list(first)[:MAX_NAMES]
@@ -130,7 +130,7 @@ class OpenNetwork:
         return layer
 
     def check_maps(self, name: str, maps: Any, n_axes: int) -> torch.Tensor:
-        """Refuse what a layer returned if it is not one map a channel."""
+        """Return a layer's output if it is feature maps, (n, n_maps, *positions); raise an error if not."""
         if isinstance(maps, torch.Tensor) and maps.ndim == n_axes:
             return maps
         if maps is None:
@@ -166,8 +166,8 @@ class OpenNetwork:
     def last_map_layer(self, inputs: torch.Tensor) -> str:
         """Name the layer with the last feature maps: the last block, or the end of a backbone's last stage.
 
-        In a backbone it is what the last convolution leads to before the maps are pooled, its normalisation,
-        activation and shortcut included. Convolutions on a single position, which some backbones use as dense layers,
+        In a backbone it is the last layer whose maps have the size of the last convolution's: after its normalisation,
+        activation and shortcut. Convolutions on a single position, which some backbones use as dense layers,
         do not count.
 
         Raises
@@ -178,7 +178,7 @@ class OpenNetwork:
         names = self.map_layers()
         if names and isinstance(self.module.get_submodule(names[-1]), Block):
             return names[-1]
-        finished = []  # name, number of positions a axis, whether a convolution; in the order in which they end
+        finished = []  # name, positions per axis, whether it is a convolution; in the order in which layers end
         paths = {layer: name for name, layer in self.module.named_modules() if name}
 
         def note(layer, output):

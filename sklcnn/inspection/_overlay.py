@@ -1,4 +1,4 @@
-"""What the parts of a sample count for, as colours over its picture."""
+"""Attributions as colours over the picture of a sample."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from scipy.ndimage import gaussian_filter
 
 from sklcnn.inspection._drawing import add_bar, as_image, cut, no_ticks
 
-# The picture below the colours is drawn in greys from this to white, so that a colour looks much the same everywhere;
-# the colour bar stands on the middle one of those greys, of signals on white.
+# The picture below the colours is drawn in greys from this to white, so that a colour looks much the same everywhere.
+# The ground of the colour bar is the middle one of those greys; for signals, white.
 PALE = 0.5
 GROUND, WHITE = (1 + PALE) / 2, 1.0
-COLOURS = 4  # a picture of more channels is not drawn in colours
+COLOURS = 4  # pictures with more channels are not drawn in colours
 LUMA = (0.299, 0.587, 0.114)
 LEAST_SMOOTHING = 0.3  # positions: a narrower Gaussian hardly reaches the neighbours
 
 
 def smoothing_of(size: tuple[int, ...], *, signed: bool) -> float:
-    """Choose the deviation, in positions, of the Gaussian by which values of single positions are averaged.
+    """Choose the standard deviation, in positions, of the Gaussian by which neighbouring values are averaged.
 
-    Small pictures, whose pixels can be seen one by one, are left as they are. In large ones values of both signs
-    alternate from pixel to pixel, and only their sum over a region says what the region speaks for.
+    Small pictures, whose pixels can be seen one by one, are not smoothed. In large ones values of both signs alternate
+    from pixel to pixel, and only their sum over a region says whether it is for or against the target.
     """
     longest = max(size)
     deviation = (longest - 20) / 14 if signed and len(size) > 1 else longest / 56
@@ -43,7 +43,7 @@ def scale_values(values: np.ndarray, *, percentile: float | None, floor: float) 
     percentile : float or None
         Of each sample's absolute values, at which its colours end; None: one scale for all samples, of their own units.
     floor : float
-        Of that one scale: the least of its ends.
+        The one scale ends here or above.
     """
     sizes = np.abs(values)
     if percentile is None:
@@ -57,7 +57,7 @@ def scale_values(values: np.ndarray, *, percentile: float | None, floor: float) 
 def patch_centres(
     chosen: np.ndarray, starts: tuple[np.ndarray, ...], patch: tuple[int, ...], size: tuple[int, ...], share: float
 ) -> list[np.ndarray]:
-    """Compute the centres of chosen patches: a coordinate an axis, as shares of a sample's last two axes (or one).
+    """Compute the centres of chosen patches, an array per axis, as shares of a sample's last two axes (or one).
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def patch_centres(
 
 
 def overlay_colors(alpha: float, top: float, *, signed: bool) -> dict[str, Any]:
-    """Return imshow's arguments for values laid over a picture, which shows through where they are near 0.
+    """Return imshow's arguments for values drawn over a picture, which is seen where they are near 0.
 
     The opacity is in the colours themselves, so that a colour bar shows it too.
 
@@ -91,7 +91,7 @@ def overlay_colors(alpha: float, top: float, *, signed: bool) -> dict[str, Any]:
     top : float
         The largest value.
     signed : bool
-        From blue over nothing to red; else from nothing over yellow to dark red.
+        Colours go from blue over transparent to red; else from transparent over yellow to dark red.
     """
     import matplotlib
     from matplotlib.colors import ListedColormap

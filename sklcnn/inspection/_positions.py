@@ -1,4 +1,4 @@
-"""The names of a signal's positions: the columns of the table that it is a row of, such as wavelengths."""
+"""The names of a signal's positions, such as wavelengths: the columns of the table in which it is a row."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklcnn.base import BaseCNN
 from sklcnn.inspection._drawing import SMALL, short
 
-# One number, with a text before it or behind it that all names share: "1100.5", "nm_1100", "1100 nm".
+# A number, with a text before or after it that all names share: "1100.5", "nm_1100", "1100 nm".
 NUMBER = re.compile(r"(\D*?)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(\D*)")
 
 
@@ -50,8 +50,8 @@ def position_names(estimator: Any, X: Any) -> Any:
 def _renamed(step, names):
     """Return what a step of a pipeline makes of the names.
 
-    A step that does not tell, as a FunctionTransformer with a derivative, keeps them: where it makes other columns,
-    their number differs as a rule, and the names are dropped in the end.
+    A step that does not say, such as a FunctionTransformer that takes a derivative, is assumed to keep them. If it
+    makes other columns, their number usually differs, and the names are not used.
     """
     if names is None or not hasattr(step, "get_feature_names_out"):
         return names
@@ -62,16 +62,16 @@ def _renamed(step, names):
 
 
 def label_positions(panel: Any, names: Any, n_ticks: int = 7, n_drawn: int | None = None) -> str:
-    """Label the x axis of a signal, and return what it counts.
+    """Label the x axis of a signal, and return its unit.
 
     Parameters
     ----------
     panel : matplotlib Axes
-        On which position i is at x = i.
+        With position i at x = i.
     names : ndarray of shape (n_positions,) or None
-        Numbers that rise or fall are labelled at round ones of them; of other names a few stand at their positions.
+        Numbers that rise or fall get labels at round numbers; of other names a few are written at their positions.
     n_ticks : int
-        At most so many, about.
+        About so many, at most.
     n_drawn : int or None
         Positions of a layer's map of the signal, which has fewer of them; None: those of the signal itself.
 
@@ -100,7 +100,7 @@ def label_positions(panel: Any, names: Any, n_ticks: int = 7, n_drawn: int | Non
 
 
 def _numbers(names):
-    """Read names as numbers (n,) that rise or fall, and what is written beside them; None if they are not such."""
+    """Read names as numbers (n,) that rise or fall, and the text beside them; None if they are others."""
     parts = [NUMBER.fullmatch(str(name).strip()) for name in names]
     if any(part is None for part in parts):
         return None, ""

@@ -1,4 +1,4 @@
-"""The panels of a SaliencyDisplay: what was found, laid over the samples, with its titles."""
+"""The panels of a SaliencyDisplay: attributions over the samples, and titles."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sklcnn.inspection.saliency import SaliencyDisplay
 
 CROSSES = {"marker": "X", "linestyle": "", "color": "black", "markeredgecolor": "white", "markersize": 7}
-FAINT = 0.1  # share of the scale; a sample whose probability loses less looks blank
+FAINT = 0.1  # share of the scale: a sample whose largest value is less looks blank
 
 
 def write_title(shown: SaliencyDisplay, share: float, top: float, smoothing: float | None) -> str:
@@ -78,7 +78,7 @@ def describe_sample(shown: SaliencyDisplay, i: int) -> str:
 
 
 def turning_patches(shown: SaliencyDisplay, i: int) -> np.ndarray:
-    """Tell which covered patches turn a sample's prediction, as far as its target is concerned."""
+    """Tell which covered patches change the prediction of a sample's target."""
     if shown.patch_predictions is None or shown.kind == "values":
         return np.zeros((0,) * (shown.attributions.ndim - 1), bool)
     covered, plain = shown.patch_predictions[i], shown.predictions[i]
@@ -88,7 +88,7 @@ def turning_patches(shown: SaliencyDisplay, i: int) -> np.ndarray:
 
 
 def _cross_positions(shown, i, share):
-    """Compute where crosses are drawn: a coordinate an axis, as shares of the last two axes (or one) of a sample."""
+    """Compute where crosses are drawn, an array per axis, as shares of a sample's last two axes (or one)."""
     turned = turning_patches(shown, i)
     if not turned.any():
         return [np.empty(0)] * min(turned.ndim, 2)
@@ -116,7 +116,7 @@ def draw_over_images(shown: SaliencyDisplay, ax: Any, values: np.ndarray, share:
         One of the overlays, for a colour bar.
     """
     n = len(shown.pictures)
-    pairs = min(n, 2)  # samples beside each other
+    pairs = min(n, 2)  # samples side by side
     n_rows = math.ceil(n / pairs)
     height, breadth = shown.pictures[0].shape[-3:-1]
     width = WIDTH if pairs == 2 or breadth > 1.4 * height else 0.7 * WIDTH

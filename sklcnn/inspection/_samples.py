@@ -70,7 +70,7 @@ def _no_network(estimator):
 
 
 def class_names(task: Any, display_labels: Any) -> np.ndarray | None:
-    """Return the names of classes for titles: those of the user's choice, of a DataFrame's columns, or the labels.
+    """Return the names of classes for titles: the user's, those of a DataFrame's columns, or the labels.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def class_names(task: Any, display_labels: Any) -> np.ndarray | None:
     Raises
     ------
     ValueError
-        If there is not one name a class.
+        If there is not one name per class.
     """
     if not task.has_probabilities:
         if display_labels is not None:

@@ -1,4 +1,4 @@
-"""Drawing what a search has found: lines with the folds' spread, rounds of a halving search, maps, points."""
+"""Panels of a SearchResultsDisplay: lines with the folds' deviations, rounds of a halving search, maps, points."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILLED = 0.8  # share of a map's cells that must have a candidate
 
 
 def draw_lines(display: SearchResultsDisplay, x: ValueAxis, second: ValueAxis | None = None) -> None:
-    """Draw a line, or one a value of a second hyper-parameter."""
+    """Draw a line, or one for each value of a second hyper-parameter."""
     rows = display.rows_to_draw()
     groups = [rows] if second is None else [rows[second.codes[rows] == code] for code in range(len(second.places))]
     labels = [None] if second is None else second.labels
@@ -32,7 +32,7 @@ def draw_lines(display: SearchResultsDisplay, x: ValueAxis, second: ValueAxis | 
 
 
 def draw_rounds(display: SearchResultsDisplay, x: ValueAxis) -> None:
-    """Draw a line a round of a halving search, the last one darkest."""
+    """Draw a line for each round of a halving search, the last one darkest."""
     assert display.rounds is not None and display.resources is not None
     numbers = np.unique(display.rounds)
     scored = np.isfinite(display.means)
@@ -46,7 +46,7 @@ def draw_rounds(display: SearchResultsDisplay, x: ValueAxis) -> None:
 
 
 def draw_map(display: SearchResultsDisplay, x: ValueAxis, y: ValueAxis) -> None:
-    """Draw a cell for each pair of values, and write its score and the folds' deviation into it."""
+    """Draw a cell for each pair of values, with its score and the folds' deviation."""
     ax, best = display.ax_, _best_of_cells(display, x, y)
     means = np.full((len(y.places), len(x.places)), np.nan)
     for (column, line), row in best.items():
@@ -70,9 +70,9 @@ def draw_map(display: SearchResultsDisplay, x: ValueAxis, y: ValueAxis) -> None:
 
 
 def draw_scatter(display: SearchResultsDisplay, x: ValueAxis, y: ValueAxis) -> None:
-    """Draw a point a candidate at its two values, coloured by its score; the larger, the later its round."""
+    """Draw a point for each candidate, coloured by its score; the later its round, the larger it is."""
     ax, rows = display.ax_, display.rows_to_draw()
-    rows = rows[np.argsort(display.means[rows])]  # the better ones above
+    rows = rows[np.argsort(display.means[rows])]  # better ones are drawn above others
     sizes = _sizes(display, rows)
     points = ax.scatter(
         x.places[x.codes[rows]], y.places[y.codes[rows]], c=display.means[rows], s=sizes, edgecolors="0.3",
@@ -96,7 +96,7 @@ def draw_scatter(display: SearchResultsDisplay, x: ValueAxis, y: ValueAxis) -> N
 
 
 def is_grid(display: SearchResultsDisplay, x: ValueAxis, y: ValueAxis) -> bool:
-    """Tell whether two hyper-parameters are numbers, of which most pairs were tried."""
+    """Tell whether two hyper-parameters are numbers, and most pairs of their values were tried."""
     if not (x.numeric and y.numeric) or min(len(x.places), len(y.places)) < 3:
         return False
     return len(_best_of_cells(display, x, y)) >= FILLED * len(x.places) * len(y.places)
@@ -118,7 +118,7 @@ def _cell_text(display, row):
 
 
 def _draw_group(display, x, rows, *, color, label, shift, sized=False):
-    """Draw one line: at each value the best of its candidates with its spread, the others as faint points."""
+    """Draw one line: at each value the best candidate with its deviation, the others as faint points."""
     best = {}
     for row in sorted(rows, key=lambda row: display.means[row]):
         best[x.codes[row]] = row
@@ -157,7 +157,7 @@ def _finish(display, x, title):
 
 
 def _add_legend(ax, title):
-    """Explain lines and points: beside axes that have a figure to themselves, where there is much to say."""
+    """Add the legend; beside the axes if it is long and the figure has no others."""
     handles, labels = ax.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: (labels[i] == CHOSEN, not hasattr(handles[i], "has_yerr")))
     alone = ax.figure.axes == [ax] and len(labels) > 2
@@ -197,14 +197,14 @@ def _sizes(display, rows):
 
 
 def _amount(display, round_):
-    """Say what the candidates of a round had of the resource, and how many they were."""
+    """Write a round's amount of the resource, and its number of candidates."""
     of_round = display.rounds == round_
     n = of_round.sum()
     return f"{display.resources[of_round][0]} ({n} candidate{'s' if n > 1 else ''})"
 
 
 def _explain_sizes(display):
-    """Say in the legend which round of a halving search a point's size stands for."""
+    """Explain in the legend which round of a halving search each size of points stands for."""
     for round_ in np.unique(display.rounds):
         size = _sizes(display, np.flatnonzero(display.rounds == round_)[:1])
         text = f"{short(display.resource_name)} {_amount(display, round_)}"

@@ -29,7 +29,7 @@ class TrainingCurveDisplay:
     histories : list of DataFrame
         The `history_` of each fit.
     best_epochs : list of int or None
-        The epoch, from 1, that early stopping chose in each fit; None where it did not, and the last epoch counts.
+        The epoch, from 1, that early stopping chose in each fit; None without early stopping.
     names : list of str
         Of the fits, for the legend.
     score_name : str, default="score"
@@ -162,7 +162,7 @@ class TrainingCurveDisplay:
         return "C1" if column.startswith("val") else "C0"
 
     def _draw_curves(self, panel, j, columns):
-        """Draw one fit into one panel: validation solid where there is some, training dashed."""
+        """Draw one fit into one panel: validation as a solid line, training as a dashed one."""
         history, best = self.histories[j], self.best_epochs[j]
         shown = [column for column in columns if _recorded(history, (column,))]
         for column in shown:

@@ -35,8 +35,8 @@ from sklcnn.training.modes import own_modes
 from sklcnn.wording import shown
 
 N_SAMPLES = 2  # shown unless others are chosen
-# By the number of spatial axes: how many maps stand beside each other, and how wide the samples' column is, where
-# theirs is 1.
+# By the number of spatial axes: how many maps are side by side, and the width of the samples' column, in widths of a
+# map.
 COLUMNS = {1: 4, 2: 8, 3: 8}
 FIRST_COLUMN = {1: 1.4, 2: 1.0, 3: 1.0}
 NEGLIGIBLE = 1e-4  # of the largest value: maps that are weaker are drawn as if they were 0
@@ -52,7 +52,7 @@ class FeatureMapDisplay:
     Parameters
     ----------
     maps : ndarray of shape (n_samples, n_maps, *positions)
-        What the layer gives; a block's maps are those before pooling.
+        The layer's output; for a block, before pooling.
     pictures : list of ndarray of shape (*spatial, n_channels)
         The samples as X gives them, channels last.
     names : list of str
@@ -71,7 +71,7 @@ class FeatureMapDisplay:
     figure_ : matplotlib Figure
         Set by :meth:`plot`.
     axes_ : ndarray of matplotlib Axes of shape (n_rows, n_columns)
-        None where a place is empty. The samples are in the first column, the maps beside them.
+        The samples are in the first column, the maps beside them; None where there is no panel.
 
     See Also
     --------
@@ -122,7 +122,7 @@ class FeatureMapDisplay:
         ----------
         estimator : estimator
             Fitted: CNNClassifier, CNNRegressor, a Pipeline that ends in one (X goes through its earlier steps), or a
-            search, whose best one is looked into.
+            search, whose best estimator is used.
         X : array-like
             Samples as `predict` takes them.
         layer : int or str, default=0
@@ -130,12 +130,12 @@ class FeatureMapDisplay:
             its name in `module_`, such as ``"block1"`` or ``"backbone.network.conv_stem"``. A block's maps are those
             before pooling.
         after_activation : bool, default=None
-            Of a block: whether to take the maps after the activation (so does None) or before it. Other layers give
-            what they return, and take None only.
+            Of a block: whether to take the maps after the activation (also None) or before it. For other layers, whose
+            output is taken, it must be None.
         samples : array-like of int or bool, default=None
             Positions of rows of X, or a mask. None: the first two.
         ax : matplotlib Axes, default=None
-            Whose place is filled. None makes a figure.
+            Its area is filled. None makes a figure.
         draw : bool, default=True
             False only computes the arrays; :meth:`plot` draws them.
         max_maps, filters, shared_scale, slice_index : as in :meth:`plot`
@@ -192,9 +192,9 @@ class FeatureMapDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Whose place is filled. None makes a figure.
+            Its area is filled. None makes a figure.
         max_maps : int, default=16
-            Draw the first so many maps.
+            Draw at most so many maps, the first ones.
         filters : bool, default=False
             Whether to draw each map's filter above it, in the same order. Filters on three colours are drawn as
             colours around grey; on other numbers of channels, the sum over them.
@@ -300,7 +300,7 @@ def _own_filters(layer):
 
 
 def _draw_images(figure, rows, maps, share, meaning, shared):
-    """Draw maps (n_samples, n_maps, *positions) as pictures, on a scale a map or on one, with its bar."""
+    """Draw maps (n_samples, n_maps, *positions) as pictures, each on its scale or all on one, with a colour bar."""
     from matplotlib.cm import ScalarMappable
 
     if maps.ndim == 5:
@@ -325,7 +325,7 @@ def _draw_images(figure, rows, maps, share, meaning, shared):
 
 
 def _draw_lines(figure, rows, maps, share, meaning, shared):
-    """Draw maps (n_samples, n_maps, length) as lines, on a scale a map or on one."""
+    """Draw maps (n_samples, n_maps, length) as lines, each map on its scale or all on one."""
     lows, highs = np.minimum(maps.min(axis=(0, 2)), 0.0), np.maximum(maps.max(axis=(0, 2)), 0.0)
     if shared:
         lows[:], highs[:] = lows.min(), highs.max()

@@ -29,8 +29,8 @@ from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
 from sklcnn.wording import shown
 
-COLUMNS = {1: 2, 2: 5, 3: 5}  # samples beside each other, by the number of spatial axes
-LABEL = 15  # characters of a label that have room over a picture
+COLUMNS = {1: 2, 2: 5, 3: 5}  # samples side by side, by the number of spatial axes
+LABEL = 15  # characters of a label over a picture, at most
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -116,7 +116,7 @@ class MistakesDisplay:
         ----------
         estimator : estimator
             Fitted: CNNClassifier, CNNRegressor, a Pipeline that ends in one (X goes through its earlier steps), or a
-            search, whose best one is looked into.
+            search, whose best estimator is used.
         X : array-like
             Samples as `predict` takes them.
         y : array-like of shape (n,) or (n, n_outputs)
@@ -126,7 +126,7 @@ class MistakesDisplay:
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes in titles, in the order of `classes_`. None: the labels.
         ax : matplotlib Axes, default=None
-            Whose place is filled. None makes a figure.
+            Its area is filled. None makes a figure.
         draw : bool, default=True
             False only computes the arrays; :meth:`plot` draws them.
         slice_index : as in :meth:`plot`
@@ -176,13 +176,13 @@ class MistakesDisplay:
     def plot(self, ax: Any = None, *, slice_index: int | None = None) -> MistakesDisplay:
         """Draw the samples, the largest loss first.
 
-        Over each sample stand what is true and what was predicted, a classifier's probability for it, a regressor's
-        error (predicted minus true), and the name of its file. Wrong labels are red.
+        Over each sample are the true and the predicted label or value, a classifier's probability for it or a
+        regressor's error (predicted minus true), and the name of its file. Wrong labels are red.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Whose place is filled. None makes a figure.
+            Its area is filled. None makes a figure.
         slice_index : int, default=None
             Of volumes: the position along the first axis at which they are cut. None: the middle.
 
@@ -247,7 +247,7 @@ class MistakesDisplay:
         return short(", ".join(map(str, self._class_names[np.flatnonzero(indicators)])) or "none", LABEL)
 
     def _least_likely(self, i):
-        """Name the label of an indicator row that was most wrong."""
+        """Return the label of an indicator row whose prediction is most wrong, with its probability."""
         likelihood = np.where(self.y_true[i] == 1, self.probabilities[i], 1 - self.probabilities[i])
         worst = likelihood.argmin()
         return f"P({short(self._class_names[worst], LABEL)}) = {self.probabilities[i, worst]:.2f}"

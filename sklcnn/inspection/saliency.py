@@ -37,7 +37,7 @@ from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
 
 N_SAMPLES = 4  # shown unless others are chosen
-SMALLEST_SCALE = 0.05  # of probability, so that what hardly matters does not look as if it did
+SMALLEST_SCALE = 0.05  # of probability: smaller effects must not look large
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -72,7 +72,7 @@ class SaliencyDisplay:
     kind : {"classes", "labels", "values"}
         Of the targets: classes, labels of an indicator matrix, or columns of values.
     layer : str or None
-        The layer that Grad-CAM stands on.
+        The layer whose maps Grad-CAM uses.
     probabilities : ndarray of shape (n_samples, *n_patches) or None
         Of occlusion: the target's probability (a regressor's value) with each patch covered.
     patch_predictions : ndarray of shape (n_samples, *n_patches) or (n_samples, *n_patches, n_outputs) or None
@@ -84,7 +84,7 @@ class SaliencyDisplay:
     target_names : ndarray of shape (n_samples,) or None
         What the targets are called; None: as `targets` says.
     response_method : {"predict_proba", "decision_function"}, default="predict_proba"
-        Of occlusion: whether probability is lost, or logarithms of odds.
+        Of occlusion: whether attributions are of probabilities, or of logarithms of odds.
     position_names : ndarray of shape (n_positions,) or None
         Of signals that are rows of a table: the names of its columns.
 
@@ -93,7 +93,7 @@ class SaliencyDisplay:
     figure_ : matplotlib Figure
         Set by :meth:`plot`.
     axes_ : ndarray of matplotlib Axes of shape (n_samples, 2)
-        The sample, and what was found, laid over it; for signals (n_samples, 1).
+        The sample, and the attributions over it; for signals (n_samples, 1).
 
     See Also
     --------
@@ -165,13 +165,13 @@ class SaliencyDisplay:
         smoothing: float | None = None,
         slice_index: int | None = None,
     ) -> SaliencyDisplay:
-        """Find what speaks for a target in chosen samples, and draw it over them.
+        """Find which parts of chosen samples speak for a target, and draw them.
 
         Parameters
         ----------
         estimator : estimator
             Fitted: CNNClassifier, CNNRegressor, a Pipeline that ends in one (X goes through its earlier steps), or a
-            search, whose best one is looked into.
+            search, whose best estimator is used.
         X : array-like
             Samples as `predict` takes them.
         target : label, int, or array-like of shape (n,), default=None
@@ -179,7 +179,7 @@ class SaliencyDisplay:
             its name in a DataFrame; or one for each row of X. None: the predicted class, the most probable label, the
             first column.
         method : {"grad_cam", "occlusion", "integrated_gradients", "saliency"}, default="grad_cam"
-            How it is found; see `attributions` for what each gives.
+            How they are found; `attributions` of the class says what each method computes.
         samples : array-like of int or bool, default=None
             Positions of rows of X, or a mask. None: the first four.
         layer : int or str, default=None
@@ -194,12 +194,12 @@ class SaliencyDisplay:
         n_steps : int, default=None
             For integrated gradients: how many steps lead from the baseline to the sample; None: 50.
         response_method : {"predict_proba", "decision_function"}, default=None
-            For occlusion by a classifier: whether to measure what is lost in probability (so does None), or in the
-            logarithm of the odds, which tells parts apart also where the network is sure.
+            For occlusion by a classifier: whether to measure how much the probability falls (also None), or the
+            logarithm of the odds, which shows differences also where the network is sure.
         display_labels : array-like of shape (n_classes,), default=None
             Names of the classes in titles, in the order of `classes_`. None: the labels.
         ax : matplotlib Axes, default=None
-            Whose place is filled. None makes a figure.
+            Its area is filled. None makes a figure.
         draw : bool, default=True
             False only computes the arrays; :meth:`plot` draws them.
         alpha, smoothing, slice_index : as in :meth:`plot`
@@ -236,19 +236,19 @@ class SaliencyDisplay:
     ) -> SaliencyDisplay:
         """Draw what was found over the samples.
 
-        Images stand beside a pale copy with colours laid over; signals are shaded from behind. Crosses mark the
-        patches whose covering turns the prediction.
+        An image is drawn beside a pale copy with colours over it; a signal has the colours behind it. Crosses mark the
+        patches that change the prediction when they are covered.
 
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Whose place is filled. None makes a figure.
+            Its area is filled. None makes a figure.
         alpha : float, default=0.7
             Opacity of the largest values, 0 to 1; those near 0 are transparent.
         smoothing : float, default=None
-            For integrated gradients and saliency, whose single positions are specks: the deviation, in positions, of
-            the Gaussian by which they are averaged as they are drawn; 0 is none. None: as the size of the samples asks
-            for, none in small pictures. The title says how much it is.
+            For integrated gradients and saliency, which differ much from position to position: the standard deviation,
+            in positions, of the Gaussian that smooths what is drawn; 0 is none. None: chosen by the size of the
+            samples, none for small pictures. The title says how much it is.
         slice_index : int, default=None
             Of volumes: the position along the first axis at which they are cut. None: the middle.
 
@@ -280,7 +280,7 @@ class SaliencyDisplay:
 
     @property
     def unit(self) -> str:
-        """What a regressor's or classifier's scores are measured in: values, probability or log-odds."""
+        """The unit of occlusion's attributions: "value", "probability" or "log-odds"."""
         if self.kind == "values":
             return "value"
         return "probability" if self.response_method == "predict_proba" else "log-odds"

@@ -23,16 +23,16 @@ from sklcnn.inspection._search_panels import draw_lines, draw_map, draw_rounds, 
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_LINES = 8  # more values of a second number are a colour each on a scale
+MAX_LINES = 8  # with more values of a second number, points in colours of a scale are drawn
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class SearchResultsDisplay:
     """Scores of a search by the values of one or two hyper-parameters, with the spread between the folds.
 
-    Make one with :meth:`from_estimator`. One hyper-parameter makes a line; the second a line a value, or a map where
-    both are numbers of a grid. Error bars are a standard deviation of the folds' scores to each side, and a ring is
-    around the candidate that the search chose.
+    Make one with :meth:`from_estimator`. One hyper-parameter makes a line; a second one makes a line for each of
+    its values, or a map if both are numbers of a grid. Error bars are one standard deviation of the folds' scores, and
+    a ring is around the candidate that the search chose.
 
     Parameters
     ----------
@@ -47,9 +47,9 @@ class SearchResultsDisplay:
     best_index : int or None
         The row of the candidate that the search chose.
     rounds : ndarray of shape (n_candidates,) or None
-        Of a halving search.
+        Of a halving search, the round of each candidate.
     resources : ndarray of shape (n_candidates,) or None
-        What each candidate had of a halving search's resource.
+        Of a halving search, each candidate's amount of the resource.
     resource_name : str or None
         What that resource is.
     is_grid : bool, default=True
@@ -100,12 +100,12 @@ class SearchResultsDisplay:
         Parameters
         ----------
         search : estimator
-            GridSearchCV, RandomizedSearchCV, a halving search, or anything else with their `cv_results_`, over
-            whatever estimator.
+            GridSearchCV, RandomizedSearchCV, a halving search, or another one with such `cv_results_`, of any
+            estimator.
         params : str or sequence of one or two str, default=None
-            Hyper-parameters to draw, the first along the axis: `"cnn__dropout"`, or `"dropout"` where that says it.
-            None: those that vary, if they are not more than two. Of the candidates that differ in others the best one
-            is drawn, and the rest are faint points.
+            Hyper-parameters to draw, the first along the axis: `"cnn__dropout"`, or `"dropout"` if no other name
+            ends so. None: those that vary, if they are not more than two. Of candidates that differ in others only, the
+            best is drawn, and the rest are faint points.
         scoring : str, default=None
             Which of several metrics; None: that of `refit`.
         ax : matplotlib Axes, default=None
@@ -189,7 +189,7 @@ class SearchResultsDisplay:
         if self.rounds is None:
             return rows
         keys = [repr(tuple(self.values.iloc[row])) for row in rows]
-        last = dict(zip(keys, rows, strict=True))  # rounds come one after the other
+        last = dict(zip(keys, rows, strict=True))  # the last round of each: rounds are in order
         return np.array(sorted(last.values()))
 
 

@@ -1,1 +1,1 @@
-"""The kinds of target: each a class that says all that depends on the kind."""
+"""The kinds of target: one class for each, with everything that depends on the kind."""

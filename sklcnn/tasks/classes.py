@@ -58,7 +58,7 @@ class Classes(Task):
         try:
             codes = np.searchsorted(self.classes, y)
             found = self.classes[np.minimum(codes, len(self.classes) - 1)] == y
-        except TypeError:  # labels that cannot be compared with the known ones
+        except TypeError:  # they cannot be compared with the known labels
             found = np.zeros(len(y), dtype=bool)
         if not np.all(found):
             unknown = list(dict.fromkeys(np.asarray(y)[~np.asarray(found)].tolist()))
@@ -105,7 +105,7 @@ class Classes(Task):
     def readable(self, outputs: np.ndarray) -> np.ndarray:
         """Return the probability of each class, (n, k).
 
-        In float64, in which rows sum to one as closely as scikit-learn's metrics and calibration want it.
+        In float64, since scikit-learn's metrics and calibration check closely that rows sum to one.
         """
         return softmax(outputs.astype(np.float64), axis=1)
 

@@ -1,4 +1,4 @@
-"""The task that a fit's targets are."""
+"""Which kind of target the y of a fit is."""
 
 from __future__ import annotations
 

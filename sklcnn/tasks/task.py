@@ -1,4 +1,4 @@
-"""What every kind of target says of itself."""
+"""What every kind of target defines."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Task(ABC):
     losses : dict of str to callable
         The functions that a `loss` given by name may mean.
     score : Score
-        What `score` of the estimator computes, from raw outputs.
+        Computes what `score` of the estimator does, from raw outputs.
     kind : {"classes", "labels", "values"}
     score_name : str
         What that score is called where it is shown.
     estimator_type : {"classifier", "regressor"} or None
-        What skorch's scoring callbacks take the net for.
+        As what skorch's scoring callbacks treat the net.
     output_kind : str
         What one output is called in a message.
     has_probabilities : bool
@@ -77,7 +77,7 @@ class Task(ABC):
         return None
 
     def trained_on(self, y: Any, rows: Any, weights: np.ndarray, estimator_name: str) -> Task:
-        """Return the task with what depends on the training rows.
+        """Return the task, completed with what depends on the training rows.
 
         Parameters
         ----------
@@ -102,12 +102,12 @@ class Task(ABC):
         Raises
         ------
         ValueError
-            If weights of classes mean nothing here, or do not fit the classes.
+            If the kind has no weights of classes, or they do not fit the classes.
         """
         return None
 
     def soft_targets(self, targets: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-        """Return targets as (n, k): what a loss of the user's is given, and what mixed pictures need."""
+        """Return targets as (n, k): as a user's loss is given them, and as mixing pictures needs them."""
         return targets
 
     def smooth(self, targets: torch.Tensor, share: float) -> torch.Tensor:
@@ -117,7 +117,7 @@ class Task(ABC):
     # The network's outputs.
 
     def make_loss(self, loss: Any, estimator_name: str, **options: float) -> RowLoss:
-        """Build the loss that a hyper-parameter names, or is."""
+        """Build the loss that the hyper-parameter `loss` names, or is itself."""
         return RowLoss(loss, self, options, estimator_name)
 
     @abstractmethod
@@ -126,7 +126,7 @@ class Task(ABC):
 
     @abstractmethod
     def decide(self, activated: np.ndarray) -> np.ndarray:
-        """Turn what `activate` gives into what targets look like: codes, indicators or values."""
+        """Turn the result of `activate` into the form of targets: codes, indicators or values."""
 
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> np.ndarray:
@@ -134,13 +134,13 @@ class Task(ABC):
 
     @abstractmethod
     def readable(self, outputs: np.ndarray) -> np.ndarray:
-        """Turn raw outputs into what a person reads of each, (n, k): its probability, or its value."""
+        """Turn raw outputs into what displays show, (n, k): probabilities, or values in the units of y."""
 
     @abstractmethod
     def answers(self, outputs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Turn raw outputs into what a file of the network gives, by the names that skl2onnx gives them.
+        """Turn raw outputs into the outputs of an ONNX file, under the names that skl2onnx uses.
 
-        Labels that `lookup` holds are given as their codes.
+        Labels that `lookup` holds are returned as their codes.
         """
 
     @property
@@ -149,7 +149,7 @@ class Task(ABC):
         return None
 
     def explained(self, outputs: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Return of raw outputs (n, k) what gradients explain, one number a row, (n,)."""
+        """Return the number of each row, (n,), whose gradients explain the output with its code."""
         return outputs.gather(1, codes[:, None])[:, 0]
 
     def predicted_outputs(self, outputs: np.ndarray) -> np.ndarray:
@@ -157,5 +157,5 @@ class Task(ABC):
         return outputs.argmax(1)
 
     def given(self, y: Any, rows: np.ndarray, estimator_name: str) -> np.ndarray:
-        """Return the targets of some rows as the user gave them, of the form of predictions."""
+        """Return the targets of some rows as the user gave them, in the form of predictions."""
         raise NotImplementedError

@@ -13,7 +13,7 @@ from sklcnn.network.losses import REGRESSION_LOSSES
 from sklcnn.tasks.task import Task
 from sklcnn.training.scores import R2
 
-# Deviations of y that float32 can hold with all of its seven digits, and the mean in such deviations that leaves four.
+# Deviations of y that float32 holds with all of its seven digits; and the mean, in deviations, that leaves four digits.
 FLOAT32_RANGE = 1e-30, 1e30
 FLOAT32_DIGITS_TO_SPARE = 1000
 
@@ -78,8 +78,8 @@ class Values(Task):
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs (n, k) in the user's units; (n,) where y was.
 
-        In the network's own precision, which says how far they can be trusted, where float32 holds such values
-        without loss; several outputs always in float64, as scikit-learn asks.
+        One output is in the network's precision, unless float32 would lose digits of such values; several outputs are
+        always in float64, as scikit-learn asks.
         """
         values = outputs.astype(np.float64) * self.deviation + self.mean
         if not self.one_dimensional:
@@ -88,7 +88,7 @@ class Values(Task):
 
     @property
     def _float32_holds(self):
-        """Whether float32 has the range for the values, and digits to spare beside those that the mean takes."""
+        """Whether float32 has the range for the values, and enough digits beside those that the mean takes."""
         low, high = FLOAT32_RANGE
         return bool(
             np.all((self.deviation > low) & (self.deviation < high))
@@ -115,13 +115,13 @@ class Values(Task):
         return np.zeros(len(outputs), np.int64)
 
     def given(self, y: Any, rows: np.ndarray, estimator_name: str) -> np.ndarray:
-        """Return the values of some rows, which encoding and decoding would round."""
+        """Return the values of some rows, not from their targets, which are rounded."""
         values = check_values(y, estimator_name)[rows]
         return values.reshape(len(rows)) if self.one_dimensional else values.reshape(len(rows), -1)
 
 
 class ValuesToStandardise:
-    """Values of which the training rows, and so mean and deviation, are not known yet."""
+    """Values whose training rows, and so their mean and deviation, are not known yet."""
 
     def strata(self, y: Any, estimator_name: str) -> None:
         """Return None: a hold-out of values is not stratified."""
@@ -140,7 +140,7 @@ class ValuesToStandardise:
         """
         values = check_values(y, estimator_name)
         columns = values.reshape(len(values), -1)[rows]
-        # By a power of two, which changes no digit, so that neither they nor their products with values overflow.
+        # Divided by a power of two, which changes no digit, so that their products with values do not overflow.
         weights = np.ldexp(weights, -int(np.frexp(weights.max())[1]))
         mean = np.average(columns, axis=0, weights=weights)
         differences = columns - mean
@@ -149,6 +149,6 @@ class ValuesToStandardise:
         unit = 2.0 ** np.frexp(spread)[1]
         deviation = unit * np.sqrt(np.average((differences / unit) ** 2, axis=0, weights=weights))
         constant = deviation <= 1e-12 * np.abs(mean)
-        # All equal but for rounding; or one row weighs so much more than the others that it alone is seen.
+        # All equal but for rounding; or one row has nearly all of the weight.
         without = np.where(spread <= 1e-12 * np.abs(mean), np.maximum(unit, 1.0), unit)
         return Values(mean, np.where(constant, without, deviation), values.ndim == 1, column_names(y))

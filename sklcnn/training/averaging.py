@@ -1,4 +1,4 @@
-"""Averages of the weights over a run, which are validated, kept and used in the place of the latest."""
+"""Averages of the weights over a run, which are validated, kept and used instead of the latest weights."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from sklcnn.training.copies import state_tensors
 from sklcnn.training.evaluation import autocast
 from sklcnn.training.stages import Stages
 
-# Of a moving average: its memory is some 100 updates, and a tenth of the updates so far at the beginning.
+# A moving average is over about 100 updates; at the beginning, over about a tenth of the updates so far.
 DECAY, WARM_UP = 0.99, 10
 SWA_SHARE = 0.25  # of the epochs, at the end, whose weights "swa" averages
 
 
 class Averaging:
-    """No averages: the latest weights are used. This is also the interface of the others."""
+    """Without averages: the latest weights are used. Also the interface of the class below."""
 
     def take_back(self) -> None:
         """Put the latest weights back, to train on."""
 
     def begin_epoch(self) -> None:
-        """Take note of the weights that begin to train."""
+        """Add the weights that begin to train."""
 
     def after_update(self) -> None:
-        """Take in the weights after an update."""
+        """Add the weights after an update to the average."""
 
     def end_epoch(self, epoch: int) -> None:
-        """Put the averages into the network, until the next epoch trains on."""
+        """Put the averages into the network, until the next epoch begins."""
 
     def resume(self) -> None:
-        """Go on with the averages that are in the network, and the latest weights that a checkpoint holds."""
+        """Continue with what a checkpoint has loaded: averages in the network, the latest weights beside the loss."""
 
     def end(self) -> None:
         """Leave the network as it is."""
 
 
 class KeptWeights(nn.Module):
-    """The latest weights while the averages are in the network: beside the loss, with which checkpoints save them."""
+    """The latest weights while the averages are in the network; a part of the loss, so that checkpoints save them."""
 
     def __init__(self, tensors: list[torch.Tensor], n_averaged: int):
         super().__init__()
@@ -62,11 +62,11 @@ class WeightAverages(Averaging):
     Parameters
     ----------
     kind : {"ema", "swa"}
-        An exponential moving average over updates; or the mean over the last quarter's epochs.
+        An exponential moving average over updates; or the mean over the last quarter of the epochs.
     net : TrainingNet
     stages : Stages
     first, last : int
-        Epochs of the run, as it is planned.
+        The planned epochs of the run.
     """
 
     def __init__(self, kind: str, net: Any, stages: Stages, first: int, last: int):
@@ -80,7 +80,7 @@ class WeightAverages(Averaging):
         self._hook = self._criterion.register_load_state_dict_pre_hook(_make_room)
 
     @torch.no_grad()
-    def _take_in(self, average):
+    def _average_in(self, average):
         parameters = self._stages.trained
         for parameter in parameters:
             if parameter not in self._averages:
@@ -103,18 +103,18 @@ class WeightAverages(Averaging):
             self._averages |= {p: p.detach().clone() for p in self._stages.trained if p not in self._averages}
 
     def after_update(self) -> None:
-        """Take in the weights after an update."""
+        """Add the weights after an update to the moving average."""
         if self._kind == "ema":
             n_before = self._n_averaged + 1
             average = get_ema_multi_avg_fn(min(DECAY, (1 + n_before) / (WARM_UP + n_before)))
-            self._take_in(lambda means, latest: average(means, latest, n_before))
+            self._average_in(lambda means, latest: average(means, latest, n_before))
 
     @torch.no_grad()
     def end_epoch(self, epoch: int) -> None:
-        """Put the averages into the network, and the statistics of batch norms that belong to them."""
+        """Put the averages into the network, with the statistics of batch norms that fit them."""
         if self._kind == "swa" and epoch >= self._start:
             average = get_swa_multi_avg_fn()
-            self._take_in(lambda means, latest: average(means, latest, self._n_averaged))
+            self._average_in(lambda means, latest: average(means, latest, self._n_averaged))
         if not self._averages:
             return
         self._stages.set_training_mode()
@@ -130,7 +130,7 @@ class WeightAverages(Averaging):
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]
-        self._network.eval()  # dropout is for training
+        self._network.eval()  # without dropout
         for norm in norms:
             norm.train().reset_running_stats()
             norm.momentum = None  # the plain mean of the batches
@@ -144,21 +144,21 @@ class WeightAverages(Averaging):
             norm.momentum = momentum
 
     def resume(self) -> None:
-        """Go on with the averages that are in the network, and the latest weights that a checkpoint holds."""
+        """Continue with what a checkpoint has loaded: averages in the network, the latest weights beside the loss."""
         kept = getattr(self._criterion, "kept", None)
         if kept is not None:
             self._averages = {parameter: parameter.detach().clone() for parameter in self._stages.trained}
             self._n_averaged = int(kept.n_averaged)
 
     def end(self) -> None:
-        """Leave the network as it is, and the loss as it was."""
+        """Leave the averages in the network, and take the latest weights out of the loss."""
         if hasattr(self._criterion, "kept"):
             del self._criterion.kept
         self._hook.remove()
 
 
 def _make_room(criterion, state_dict, prefix, *_):
-    """Let a loss load the latest weights, where a checkpoint holds them."""
+    """Give a loss the submodule that its state of a checkpoint has."""
     saved = {name.removeprefix("kept."): value for name, value in state_dict.items() if name.startswith("kept.")}
     if saved:
         latest = [saved[f"latest{number}"] for number in range(len(saved) - 1)]

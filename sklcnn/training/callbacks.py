@@ -54,7 +54,7 @@ def user_callbacks(callbacks: Any, estimator_name: str, refit: bool = False) -> 
 
 
 def _named_apart(callback):
-    """Put a prefix before the names of the files that a callback saves to, or loads from."""
+    """Put a prefix before the names of a checkpoint's files, so that the refit does not overwrite the first run's."""
     if isinstance(callback, type) and issubclass(callback, (Checkpoint, TrainEndCheckpoint)):
         callback = callback()
     if isinstance(callback, (Checkpoint, TrainEndCheckpoint)):

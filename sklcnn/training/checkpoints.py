@@ -1,4 +1,4 @@
-"""The files of skorch's checkpoints: a run is taken up from them whole, or not at all."""
+"""The files of skorch's checkpoints. A run is resumed from a complete set of them, or not at all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from skorch.history import History
 
 from sklcnn.wording import LINE, cut, shown
 
-# Where an epoch's row of the history keeps the digests of its files; skorch takes what begins so for no score.
+# The entry of an epoch's row for the digests of its files; with this prefix skorch does not take it for a score.
 DIGESTS = "event_files"
 PARTS = ("f_params", "f_optimizer", "f_criterion")
-ROWS = "rows"  # among them: of the history itself
-ROW = {"epoch", "batches", "learning_rate", "train_loss", "val_loss", "val_score"}  # what taking up a run looks at
+ROWS = "rows"  # among the digests, that of the history itself
+ROW = {"epoch", "batches", "learning_rate", "train_loss", "val_loss", "val_score"}  # what a resumed run reads
 BEGIN_ANEW = "Delete the checkpoint's files to begin anew"
 
 
@@ -34,18 +34,18 @@ def digest_of(file: str) -> str:
 
 
 def digest_of_rows(rows: Any) -> str:
-    """Digest a history, but for what was returned of it."""
+    """Digest a history without the digest that it holds of itself."""
     last = dict(rows[-1])
     last[DIGESTS] = {name: digest for name, digest in last.get(DIGESTS, {}).items() if name != ROWS}
     return blake2b(json.dumps([*rows[:-1], last], sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
 def warn_of_unsaved(file: str, error: BaseException, estimator_name: str) -> None:
-    """Say that an epoch has no checkpoint, which skorch does not."""
+    """Warn that an epoch has no checkpoint; skorch itself does not."""
     reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
     warnings.warn(
         f"{estimator_name}: the checkpoint file {shown(str(file))} could not be written ({cut(reason, LINE)}). "
-        "Training goes on; a run that is taken up later begins after the last epoch whose files were all written.",
+        "Training continues; a run that is resumed later begins after the last epoch whose files were all written.",
         UserWarning,
         stacklevel=2,
     )
@@ -71,7 +71,7 @@ def read_history(checkpoint: Any, estimator_name: str) -> list[dict] | None:
         if left:
             raise ValueError(
                 f"{estimator_name}: the checkpoint file {shown(left[0])} is there, but its history, {shown(file)}, is "
-                f"missing: the run cannot be taken up. {BEGIN_ANEW}."
+                f"missing: the run cannot be resumed. {BEGIN_ANEW}."
             )
         return None
     try:
@@ -100,37 +100,37 @@ def check_files(files: dict[str, str], rows: list[dict], epoch: int, estimator_n
         if not os.path.isfile(file):
             raise ValueError(
                 f"{estimator_name}: the checkpoint file {shown(str(file))} is missing: the run of {len(rows)} epochs "
-                f"cannot be taken up. {BEGIN_ANEW}."
+                f"cannot be resumed. {BEGIN_ANEW}."
             )
         known = digests.get(os.path.basename(file))
         if known is not None:
             if known != digest_of(file):
                 raise _unusable(file, "it is damaged, or was written in another epoch", estimator_name)
-        elif zipfile.is_zipfile(file):  # as torch saves; of a release that kept no digests
+        elif zipfile.is_zipfile(file):  # torch's format, written by a release that kept no digests
             with zipfile.ZipFile(file) as content:
                 if content.testzip() is not None:
                     raise _unusable(file, "it is damaged", estimator_name)
 
 
 def check_loadable(load: Any, files: dict[str, str], estimator_name: str) -> None:
-    """Load files, and say which of them cannot be."""
+    """Load files; name the one that cannot be loaded."""
     for part, file in files.items():
         try:
             load(**{part: file})
-        except Exception as error:  # torch raises nearly anything for a file that is not its own
+        except Exception as error:  # torch raises errors of nearly any class for a file that is not its own
             raise _unusable(file, error, estimator_name) from error
 
 
 def _unusable(file, reason, estimator_name):
     reason = cut(" ".join(str(reason).split()), LINE).rstrip(".")
     return ValueError(
-        f"{estimator_name}: the checkpoint file {shown(str(file))} cannot be used: {reason}. A run is taken up "
+        f"{estimator_name}: the checkpoint file {shown(str(file))} cannot be used: {reason}. A run is resumed "
         f"with the same hyper-parameters from whole files. {BEGIN_ANEW}."
     )
 
 
 def _files_left(checkpoint):
-    """List the files of weights of a checkpoint without a history, but those of a first epoch that was cut off."""
+    """List a checkpoint's files of weights, but not that of a first epoch, whose saving may have been interrupted."""
     pattern = checkpoint.f_params
     if not isinstance(pattern, str):
         return []

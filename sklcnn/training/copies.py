@@ -1,4 +1,4 @@
-"""Copies of the weights of a run, to go back to. No other module takes or restores them."""
+"""Copies of the weights of a run, to restore later. No other module takes or restores them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Snapshot:
         self.complete = False
 
     def _moments(self):
-        """List the optimiser's tensors; None if its state is of another make and must be copied whole."""
+        """List the tensors of the optimiser's state; None if it holds anything else and must be copied whole."""
         states = [] if self._optimizer is None else list(self._optimizer.state.values())
         values = [value for state in states for value in state.values() if value is not None]
         return values if all(isinstance(value, torch.Tensor) for value in values) else None
@@ -64,7 +64,7 @@ class Snapshot:
 
     @torch.no_grad()
     def extend(self, tensors: list[torch.Tensor]) -> None:
-        """Add tensors that begin to change now, and so are what they were when the copy was taken."""
+        """Add tensors that begin to train now: they still have the values of when the copy was taken."""
         known = {tensor.data_ptr() for tensor in self._live}
         tensors = [tensor for tensor in tensors if tensor.data_ptr() not in known]
         if self._copies:
@@ -84,7 +84,7 @@ class Snapshot:
         known = {tensor.data_ptr() for tensor in self._live}
         for parameter, state in list(self._optimizer.state.items()):
             if any(isinstance(v, torch.Tensor) and v.data_ptr() not in known for v in state.values()):
-                del self._optimizer.state[parameter]  # it came into being after the copy
+                del self._optimizer.state[parameter]  # it was created after the copy
         for group, saved in zip(self._optimizer.param_groups, self._groups, strict=False):
             group.update(saved)
 
@@ -100,9 +100,9 @@ class Copies:
     Attributes
     ----------
     start : Snapshot
-        Of the state before the run, which an error goes back to.
+        Of the state before the run; restored after an error.
     last : Snapshot
-        Of the last finished epoch, which an interrupt goes back to.
+        Of the last finished epoch; restored after an interrupt.
     best : Snapshot
         Of the epoch that early stopping keeps.
     """
@@ -111,7 +111,7 @@ class Copies:
         self.start, self.last, self.best = (Snapshot(network, optimizer) for _ in range(3))
 
     def extend(self, tensors: list[torch.Tensor]) -> None:
-        """Add tensors that begin to change now to each copy."""
+        """Add tensors that begin to train now to each copy."""
         if tensors:
             for snapshot in (self.start, self.last, self.best):
                 snapshot.extend(tensors)

@@ -16,7 +16,7 @@ from sklcnn.training.progress import Progress
 from sklcnn.training.scores import RunningScore
 from sklcnn.training.stages import Stages, set_rate
 
-SCORED_ROWS = 8192  # whose outputs wait to be scored together
+SCORED_ROWS = 8192  # whose outputs are collected and then scored together
 
 
 class Pass(NamedTuple):
@@ -27,7 +27,7 @@ class Pass(NamedTuple):
     loss : float
         The mean over rows.
     score : float
-        Measured on the way; NaN where nothing is scored.
+        Of the outputs while training; NaN where nothing is scored.
     first_output : tensor of shape (n, k)
         Of the first batch.
     """
@@ -78,7 +78,7 @@ class TrainingPass:
         return torch.randperm(len(self._stages.train_rows), generator=self._generator)
 
     def run(self, rates: Iterator[float] | None) -> Pass:
-        """Train for an epoch, at a rate an update; None leaves the rate as it is."""
+        """Train for an epoch; `rates` gives the rate of each update, None leaves it as it is."""
         net, rows = self._net, self._stages.train_rows
         order = self.shuffle()
         sizes = batch_sizes(len(rows), net.spec.batch_size, self._stages.joins_last_row)
@@ -104,7 +104,7 @@ class TrainingPass:
             if self._callbacks.listen:
                 self._callbacks.end(batch, loss, output)
         if not self._callbacks.listen:
-            net.history.new_batch()  # which skorch's Checkpoint looks up, whatever it holds
+            net.history.new_batch()  # skorch's Checkpoint fails without one
         return Pass(float(total) / len(rows), scored.score(), first_output)
 
 
@@ -135,7 +135,7 @@ class BatchCallbacks:
 
     @property
     def tell_gradients(self) -> Callable[[Batch], None] | None:
-        """What is called when the gradients of a batch are known; None where nobody listens."""
+        """A function to call when the gradients of a batch are known; None where no callback listens."""
         return self._computed if self._of_gradients else None
 
     def _computed(self, batch):
@@ -147,7 +147,7 @@ class BatchCallbacks:
 
     @property
     def tell_validation(self) -> Callable | None:
-        """What is called with each batch of validation rows; None where nobody listens."""
+        """A function to call with each batch of validation rows; None where no callback listens."""
         return self._validated if self.listen else None
 
     def _validated(self, inputs, outputs, first):
@@ -162,7 +162,7 @@ class BatchCallbacks:
 
 
 class _Scored:
-    """The outputs of an epoch's batches on their way into a score: a few thousand rows together, no more at a time."""
+    """Collects the outputs of an epoch's batches, and scores them a few thousand rows at a time."""
 
     def __init__(self, running, order):
         self._running, self._order = running, order
@@ -173,7 +173,7 @@ class _Scored:
             return
         waiting = self._n_waiting + len(output)
         if self._outputs is None:
-            # Filled batch by batch: small tensors that stay would break up the memory that the next batch could use.
+            # One tensor for all: many small ones that stay would fragment the memory that the next batch could use.
             n_rows = min(len(self._order), SCORED_ROWS + waiting)
             self._outputs = output.new_empty(n_rows, *output.shape[1:])
         elif waiting > len(self._outputs):

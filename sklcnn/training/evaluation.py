@@ -38,7 +38,7 @@ def has_backbone(module: nn.Module) -> bool:
 
 
 def only_reads(module: nn.Module) -> bool:
-    """Tell whether a module surely does not write into what it is given."""
+    """Tell whether a module is known not to write into its inputs."""
     return isinstance(module, Network) and isinstance(module[0], Standardize | ConvBlock | nn.Linear)
 
 
@@ -86,10 +86,10 @@ def forward_store(
 
     def run(inputs):
         with autocast(precision, device):
-            # A copy: what is not standardised may be X itself, and a module of the user's may write into it.
+            # A copy, unless the first layer only reads: inputs may be X itself, and a module may write into them.
             return module(inputs.to(device) if reads else inputs.to(device, copy=True)).to(dtype)
 
-    if n_rows == 1:  # a row at a time, all that follows costs a third of what the network does
+    if n_rows == 1:  # for one row, the code below would take a third of the network's time
         inputs = store.batch(slice(0, 1) if rows is None else rows, dtype)
         with threads_for(operations):
             output = run(inputs)
@@ -104,7 +104,7 @@ def forward_store(
         groups = rows.split(size)
     n_done, outputs = 0, torch.empty(0)
     threads = threads_for(None if operations is None else operations * min(size, n_rows))
-    # Without a backbone, batches are of a size for which memory comes from a pool anyway.
+    # Without a backbone, batches are small enough for the allocator to reuse memory by itself.
     with threads, freed_memory_kept() if has_backbone(module) else nullcontext():
         for inputs in store.batches(groups, dtype):
             output = run(inputs)
@@ -113,7 +113,7 @@ def forward_store(
             if len(output) == n_rows:
                 return output
             if n_done == 0:
-                # Filled batch by batch: small tensors that stay would break up memory that the next batch could use.
+                # One tensor for all: many small ones that stay would fragment the memory that the next batch could use.
                 outputs = output.new_empty(n_rows, *output.shape[1:])
             outputs[n_done : n_done + len(output)] = output
             n_done += len(output)

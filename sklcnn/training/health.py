@@ -1,4 +1,4 @@
-"""Whether a network is well while it trains: its losses are finite, its outputs differ."""
+"""Checks while a network trains: that losses and weights are finite, and that outputs differ from row to row."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-ROUNDING = 1e-6  # of outputs that differ in their last bits alone
+ROUNDING = 1e-6  # outputs that differ by less differ in their last bits only
 
 
 def check_finite(value: float, what: str, row: dict, estimator_name: str) -> None:
@@ -17,7 +17,7 @@ def check_finite(value: float, what: str, row: dict, estimator_name: str) -> Non
     ----------
     value : float
     what : str
-        Its name and the verb.
+        Subject and verb of the message, such as "training loss is".
     row : dict
         The epoch's line of the history, for the message.
     estimator_name : str
@@ -51,10 +51,10 @@ def are_constant(outputs: torch.Tensor | None) -> bool:
 
 
 class Pulse:
-    """Outputs of a network's first batch and of its latest, or latest kept, epoch.
+    """Tells whether a network has died, from outputs that are computed anyway.
 
-    Where the former differ from row to row and the latter do not, its units have died on the way: each is zero for
-    every row, and no gradient brings it back. No row goes through the network for this alone.
+    A network is dead when its units are zero for every row, so that no gradient reaches them any more. Then all rows
+    have the same outputs, though those of its first batch differed.
     """
 
     def __init__(self) -> None:
@@ -62,17 +62,17 @@ class Pulse:
         self.latest: torch.Tensor | None = None
         self.kept: torch.Tensor | None = None
 
-    def feel(self, outputs: torch.Tensor) -> None:
-        """Take note of an epoch's outputs: of validation rows, or of its first batch."""
+    def note(self, outputs: torch.Tensor) -> None:
+        """Note an epoch's outputs, of the validation rows or of its first batch."""
         self.first = outputs if self.first is None else self.first
         self.latest = outputs
 
     def keep(self) -> None:
-        """Take note that the weights of the epoch are kept."""
+        """Note that the weights of the epoch are kept."""
         self.kept = self.latest
 
     @property
     def stopped(self) -> bool:
-        """Whether the network was alive and is dead."""
+        """Whether the network, as it is kept, has died since it began."""
         kept = self.latest if self.kept is None else self.kept
         return are_constant(kept) and not are_constant(self.first) and self.first is not None and len(self.first) > 1

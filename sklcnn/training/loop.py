@@ -26,7 +26,7 @@ from sklcnn.training.stages import Stages, set_rate
 from sklcnn.training.step import Step, has_heavy_rows
 from sklcnn.training.stopping import Judge
 
-DEVICE_SHARE = 3  # a GPU's free memory over what the rows may take of it: the rest is for the network
+DEVICE_SHARE = 3  # the rows may take a third of a GPU's free memory; the rest is for the network
 
 
 def train_net(
@@ -86,7 +86,7 @@ def train_net(
 
 
 class Run:
-    """One run of the epoch loop, and where it stands."""
+    """One run of the epoch loop, and its state."""
 
     def __init__(self, net, train, valid, hooks, augment, generator, frozen, epochs, horizon, rates, fall):
         self.net, self.spec, self.hooks = net, net.spec, hooks
@@ -150,8 +150,8 @@ class Run:
         self.enter_stage(self.first)
 
     def begin_or_resume(self):
-        """Begin, or resume a run that was cut off and that a callback has loaded."""
-        set_rate(self.net.optimizer_, self.spec.learning_rate)  # from which skorch's LRScheduler sets out
+        """Begin, or resume a run that a callback has loaded from a checkpoint."""
+        set_rate(self.net.optimizer_, self.spec.learning_rate)  # skorch's LRScheduler begins from it
         self.net.stop_training = False
         self.net.notify("on_train_begin", X=self.stages.train_rows, y=self.stages.valid_rows)
         if len(self.net.history) > self.finished:
@@ -180,7 +180,7 @@ class Run:
         self.last_epoch = epoch if self.outcome.stopped else self.next_last_epoch(epoch)
 
     def enter_stage(self, epoch):
-        """Train from now on what trains in an epoch, and copy it with the rest."""
+        """Train from now on what trains in an epoch, and add it to the copies."""
         self.copies.extend(self.stages.enter(epoch))
 
     def train_and_validate(self, epoch):
@@ -200,8 +200,8 @@ class Run:
         if stages.valid_rows is not None:
             row["val_loss"], row["val_score"] = self.validate()
             check_finite(row["val_loss"], "validation loss is", row, self.spec.estimator_name)
-        else:  # the last update's outcome, which no loss has seen yet
-            self.pulse.feel(trained.first_output)
+        else:  # no loss has been computed after the last update
+            self.pulse.note(trained.first_output)
             check_finite(total_norm(stages.trained), "weights are", row, self.spec.estimator_name)
         row["duration"] = time.perf_counter() - began
         net.record_epoch(row)
@@ -216,14 +216,14 @@ class Run:
             self.stages.valid_forward, rows.store, self.dtype, self.spec.precision, self.device, rows.rows,
             tell=self.callbacks.tell_validation,
         )  # fmt: skip
-        self.pulse.feel(outputs)
+        self.pulse.note(outputs)
         score = np.nan if self.hooks.valid_score is None else self.hooks.valid_score(outputs)
         return weighted_loss(self.net.criterion_, outputs, rows, self.device), score
 
     # Early stopping.
 
     def watched(self, row):
-        """Return what early stopping minimises."""
+        """Return the number that early stopping minimises."""
         if self.stages.valid_rows is None:
             return row["train_loss"]
         return row["val_loss"] if self.spec.scoring == "loss" else -row["val_score"]
@@ -233,22 +233,22 @@ class Run:
         return self.judge.keeps(self.watched(row), row["val_score"], row["train_loss"])
 
     def next_last_epoch(self, epoch):
-        """Return the run's last epoch, which is brought forward where validation says that more gain nothing."""
+        """Return the run's last epoch; an earlier one than planned if validation no longer gets better."""
         if self.judge is None or not self.judge.exhausted:
             return self.last_epoch
         if self.spec.patience != "auto":
             return epoch
-        if epoch <= self.spec.freeze_epochs < self.last_epoch:  # the backbone has yet to train, and may still gain
+        if epoch <= self.spec.freeze_epochs < self.last_epoch:  # the backbone has not trained yet
             return self.last_epoch
         return self.rates.bring_forward(epoch, self.last_epoch)
 
-    # A run that was cut off.
+    # A run that continues from a checkpoint.
 
     def resume(self):
-        """Go on with a run that a callback has loaded, as if this one had trained so far.
+        """Continue a run that a callback has loaded, as if this one had trained so far.
 
-        That is: in its order of rows, on its schedule, and with the weights that early stopping had kept, where they
-        were saved.
+        The order of rows, the schedule and, where they were saved, the weights that early stopping had kept are those
+        of the loaded run.
         """
         history, planned_end = self.net.history.to_list(), self.last_epoch
         epoch = kept = len(history)
@@ -267,10 +267,10 @@ class Run:
         if self.copies.best.complete:
             self.net.load_params(**self.net.files_of(epoch))
         elif self.judge is not None:
-            if kept < epoch:  # the weights of the last epoch are all there is
+            if kept < epoch:  # only the weights of the last epoch were saved
                 self.judge = self.make_judge()
                 self.is_to_keep(history[-1])
-                if self.rates.fall is None:  # a fall that has begun goes on to its end
+                if self.rates.fall is None:  # a fall that has begun continues to its end
                     self.last_epoch = planned_end
             self.copies.best.take(epoch)
         self.copies.last.take(epoch)
@@ -288,7 +288,7 @@ class Run:
     # The end.
 
     def keep_last_epoch(self, interrupt):
-        """Go back to the last finished epoch after an interrupt, which is raised if there is none."""
+        """Restore the last finished epoch after an interrupt; raise the interrupt if there is none."""
         last = self.copies.last
         if last.complete:
             self.finished = last.epoch
@@ -300,7 +300,7 @@ class Run:
         self.outcome.interrupt = interrupt
 
     def keep_best_epoch(self):
-        """Go back to the epoch that early stopping keeps."""
+        """Restore the epoch that early stopping keeps."""
         best = self.copies.best
         del self.net.history[self.finished :]
         self.outcome.fall = self.rates.fall
@@ -311,7 +311,7 @@ class Run:
             self.outcome.best_epoch = best.epoch
 
     def return_to(self, snapshot):
-        """Put back an epoch's state; the backbone's too, if it did not train yet."""
+        """Restore an epoch's state, and freeze a backbone again that did not train in it."""
         self.stages.go_back_to(snapshot.epoch)
         snapshot.restore()
 
@@ -325,7 +325,7 @@ class Run:
     def end(self):
         """Tell callbacks, and return the outcome."""
         self.net.module_.eval()
-        # In bfloat16 outputs may be equal though what they are rounded from is not.
+        # Not told in bfloat16, where different outputs may be rounded to the same.
         self.outcome.died = self.can_tell_death and self.pulse.stopped
         try:
             self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.valid_rows)

@@ -1,4 +1,4 @@
-"""Does a training run fit into memory? A process that takes more than there is, is killed without a word."""
+"""Checks whether a run fits into memory: a process that takes more than there is, is killed without a message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sklcnn.network.plan import NetworkSpec
 from sklcnn.training.run import TrainingSpec
 
 GB = 1e9
-# Numbers that an optimiser keeps for each weight. Of others it is not known, and none are counted.
+# Numbers that an optimiser keeps for each weight; for other optimisers none are counted.
 MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1, "rmsprop": 1}
 WEIGHT_BYTES = {"float64": 8}
 VALUE_BYTES = {"float64": 8, "bfloat16": 2}
@@ -19,14 +19,14 @@ SINGLE = 4
 
 @dataclass(frozen=True)
 class Need:
-    """What a fit takes of memory: as much as is known beforehand, which is less than it will be.
+    """Memory that a fit takes, as far as it is known beforehand: a lower bound.
 
     Attributes
     ----------
     weights : dict of str to int
         How many each layer has.
     n_copies : int
-        Of the weights: gradients, the optimiser's state and what a fit goes back to.
+        Of the weights: gradients, the optimiser's state and copies to restore count.
     network : int
         Bytes of all copies.
     n_batch : int
@@ -43,7 +43,7 @@ class Need:
 
 
 def need_of(weights: dict[str, int], row_bytes: int, spec: TrainingSpec, n_rows: int) -> Need:
-    """Count what it takes to train so many weights a layer on rows that take so many bytes each in a batch."""
+    """Count the memory to train `weights`, on rows that take `row_bytes` each in a batch."""
     moments = MOMENTS.get(spec.optimizer, 0) if isinstance(spec.optimizer, str) else 0
     # The weights, their gradients and moments; a copy from before the fit; one of the last epoch with its moments, and
     # one of the best where that is kept.
@@ -86,7 +86,7 @@ def check_fits(need: Need, spec: TrainingSpec) -> None:
     Raises
     ------
     MemoryError
-        If it takes more, with what would take less.
+        If it takes more; the message says what would take less.
     """
     free = free_memory() if spec.device == "cpu" else None
     if free is None or need.network + need.batch <= free:

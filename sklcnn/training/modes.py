@@ -1,4 +1,4 @@
-"""torch's global modes, on which no result depends."""
+"""torch's global modes, which a user may have changed and on which no result may depend."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklcnn.process import Undone
 from sklcnn.threads import available_cores, threads_for
 
 FLOAT32, CPU = torch.float32, torch.device("cpu")
-# A mode is off where the first function says so; the second one switches it off, until the block ends.
+# For each mode: is it as it should be; and a function that sets it so until the block ends.
 MODES: tuple[tuple[Callable[[], bool], Callable[[ExitStack], Any]], ...] = (
     (lambda: not torch.is_inference_mode_enabled(), lambda stack: stack.enter_context(torch.inference_mode(False))),
     (torch.is_grad_enabled, lambda stack: stack.enter_context(torch.enable_grad())),
@@ -38,18 +38,17 @@ class own_modes(ContextDecorator):  # noqa: N801 (called like a function)
     """Run a block, or a function, as if nobody had changed torch's global modes.
 
     They are: gradients switched off, inference mode, autocast, another default device or default type of floats, more
-    threads than the process has cores. What has been left alone is not touched, so that the block costs next to nothing
-    then.
+    threads than the process has cores. Modes that nobody has changed are not set, which saves time.
     """
 
     def __enter__(self):
         self._stack = None
         self._undone = Undone(partial(self._go_back, torch.is_grad_enabled()))
         self._undone.__enter__()
-        for is_off, switch_off in MODES:
-            if not is_off():
+        for is_default, set_default in MODES:
+            if not is_default():
                 self._stack = self._stack or ExitStack()
-                switch_off(self._stack)
+                set_default(self._stack)
         return self
 
     def __exit__(self, *error):
@@ -59,7 +58,7 @@ class own_modes(ContextDecorator):  # noqa: N801 (called like a function)
     def _go_back(self, gradients):
         if self._stack is not None:
             self._stack.close()
-        torch.set_grad_enabled(gradients)  # an interrupt may have kept a block without gradients from ending
+        torch.set_grad_enabled(gradients)  # an interrupt may have prevented a torch.no_grad block from restoring it
 
     def _recreate_cm(self):
         return type(self)()  # each call of a decorated function has its own

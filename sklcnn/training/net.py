@@ -1,4 +1,4 @@
-"""The skorch net: what it holds, and what its callbacks and users expect of it. It has no loop; `loop.py` has."""
+"""The skorch net: what it holds, and what its callbacks and users expect of it. The epoch loop is in `loop.py`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class TrainingNet(NeuralNet):
     Attributes
     ----------
     stop_training : bool
-        Callbacks set it to end the training with the epoch under way, as in Keras.
+        Callbacks set it to end the training after the present epoch, as in Keras.
     """
 
     stop_training = False
@@ -68,9 +68,9 @@ class TrainingNet(NeuralNet):
         self.spec = spec
 
     def __getstate__(self):
-        """Return the attributes, which are pickled with the estimator: by cloudpickle too, with a user's own code.
+        """Return the attributes as they are, so that cloudpickle can store a user's own code with them.
 
-        skorch pickles networks and losses apart, by pickle alone, and a second time what is given and used alike.
+        skorch would pickle networks and losses by themselves, by pickle only, and some of them twice.
         """
         return super().__getstate__() if self.torch_device_.type == "cuda" else vars(self).copy()
 
@@ -80,14 +80,14 @@ class TrainingNet(NeuralNet):
         else:
             vars(self).update(state)
         if not isinstance(self.spec.optimizer, str) and hasattr(self, "optimizer_"):
-            # An optimiser is pickled without what its class adds, such as LBFGS's list of parameters.
+            # The pickle of an optimiser lacks what its class adds, such as LBFGS's list of parameters.
             unpickled = self.optimizer_
             groups = [{name: group[name] for name in ("params", "lr_factor")} for group in unpickled.param_groups]
             self.optimizer_ = self._make_optimizer(groups)
             self.optimizer_.load_state_dict(unpickled.state_dict())
 
     def get_default_callbacks(self):
-        """Return none: the epoch loop records losses and times itself."""
+        """Return none of skorch's: the epoch loop records losses and times itself."""
         return []
 
     def initialize_optimizer(self, *args, **kwargs):
@@ -103,18 +103,18 @@ class TrainingNet(NeuralNet):
 
     @property
     def torch_device_(self):
-        """Where the network is."""
+        """The device that the network is on."""
         return torch.device(self.device)
 
     def continued(self, spec: TrainingSpec, criterion: RowLoss, callbacks: list | None) -> TrainingNet:
-        """Return a net that goes on with this one's network, optimiser and history, by other hyper-parameters.
+        """Return a net with this one's network, optimiser and history, and with other hyper-parameters.
 
         Parameters
         ----------
         spec : TrainingSpec
         criterion : RowLoss
         callbacks : list of skorch callbacks, or None
-            None: those of this net, as they are now.
+            None: those of this net, in their present state.
         """
         net: Any = object.__new__(type(self))
         vars(net).update(vars(self))
@@ -147,7 +147,7 @@ class TrainingNet(NeuralNet):
             self.history.record(name, value)
 
     def __sklearn_tags__(self):
-        """Be the classifier that scorers know, so that those of two classes are given the second one's probability."""
+        """Say that it is a classifier, so that scorers of two classes get the probability of the second one."""
         tags = super().__sklearn_tags__()
         tags.estimator_type = self.criterion.task.estimator_type
         return tags
@@ -168,14 +168,14 @@ class TrainingNet(NeuralNet):
         return self.criterion_.average(y_pred, y_true, weights)
 
     def notify(self, method_name, **data):
-        """Tell callbacks, which may fit in threads of their own."""
+        """Call the callbacks, and wait for fits that they may have run in threads of their own."""
         super().notify(method_name, **data)
         take_turn_back()
 
     # Files.
 
     def save_params(self, f_params=None, *, use_safetensors=False, **files):
-        """Save as skorch does, a file at a time, so that being killed on the way leaves each old file whole.
+        """Save as skorch does, but replace each file by a complete one, so that a killed process leaves no part of one.
 
         The history is saved with digests of the epoch's other files, and not at all where one could not be written.
         """
@@ -207,9 +207,9 @@ class TrainingNet(NeuralNet):
         return self.history[-1].setdefault(DIGESTS, {}) if self.history else {}
 
     def load_params(self, f_params=None, f_optimizer=None, f_criterion=None, f_history=None, checkpoint=None, **kwargs):
-        """Load as skorch does, into an optimiser that trains what it trained when it was saved.
+        """Load as skorch does, after giving the optimiser the parameters that it trained when it was saved.
 
-        A checkpoint is loaded whole.
+        A checkpoint is loaded with all of its files.
 
         Raises
         ------
@@ -239,14 +239,14 @@ class TrainingNet(NeuralNet):
         self.loaded_from_ = checkpoint
 
     def _thaw_for(self, n_epochs):
-        """Let the optimiser train what it trained after so many epochs."""
+        """Give the optimiser the parameters that it trained after so many epochs."""
         if self.module_.is_frozen and n_epochs > self.spec.freeze_epochs:
             thaw(self.module_, self.optimizer_, self.spec)
 
     def files_of(self, epoch):
         """Return the files of an epoch's weights and optimiser, of the checkpoint loaded from.
 
-        There are none where the epoch was not saved, or a later one was written over it.
+        Empty where the epoch was not saved, or a later one has overwritten it.
 
         Raises
         ------
@@ -266,7 +266,7 @@ class TrainingNet(NeuralNet):
 def make_net(module: Network, spec: TrainingSpec, criterion: RowLoss, callbacks: list) -> TrainingNet:
     """Build and initialise a net around a network."""
     if isinstance(spec.optimizer, type) and issubclass(spec.optimizer, torch.optim.LBFGS):
-        # It looks at all gradients as one vector, without a copy, which channels-last weights do not allow.
+        # It views all gradients as one vector, which channels-last weights do not allow.
         for parameter in module.parameters():
             parameter.data = parameter.data.contiguous()
     net = TrainingNet(module, criterion, spec, callbacks=callbacks, device=spec.device)

@@ -1,4 +1,4 @@
-"""The running statistics of batch norm while they are young."""
+"""The running statistics of batch norm in the first updates, while few batches are in them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 def _is_young(layer: nn.Module) -> bool:
     """Tell whether a layer's running statistics began with this package's updates, and have seen few of them.
 
-    Statistics that came with loaded weights may have a count of zero, and must not be thrown away.
+    Statistics of loaded weights must be kept, even where their count of batches is zero.
     """
     if not isinstance(layer, _BatchNorm) or layer.momentum is None or layer.running_mean is None:
         return False
@@ -25,20 +25,20 @@ def _is_young(layer: nn.Module) -> bool:
 class YoungStatistics:
     """Make running statistics the plain average of the batches so far, until their own momentum would be larger.
 
-    They begin as a mean of 0 and a variance of 1, which a momentum of 0.1 keeps for dozens of updates: where an epoch
-    is few of them, validation would see a network that is not there.
+    They begin as a mean of 0 and a variance of 1, whose influence lasts for dozens of updates with a momentum of 0.1:
+    where an epoch has few updates, validation would normalise by wrong statistics.
 
     Parameters
     ----------
     module : nn.Module
-        Whose batch norms' momenta are changed, until the statistics have grown up or `end` is called.
+        The momenta of its batch norms are changed, until they have seen enough batches or `end` is called.
     """
 
     def __init__(self, module: nn.Module):
         self.young: list = [[norm, norm.momentum, 0] for norm in module.modules() if _is_young(norm)]
 
     def begin_epoch(self) -> None:
-        """Read how many batches the statistics have seen: a count that comes with a run that is resumed."""
+        """Read how many batches the statistics have seen: a run that is resumed has loaded that count."""
         for entry in self.young:
             entry[2] = int(entry[0].num_batches_tracked)
 

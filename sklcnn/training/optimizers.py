@@ -34,17 +34,17 @@ def make_optimizer(
     optimizer : str or type
         A name, or a torch.optim.Optimizer class.
     groups : list of dict
-        Parameter groups; their ``lr_factor`` is a share of the learning rate.
+        Parameter groups; their ``lr_factor`` multiplies the learning rate.
     learning_rate : float
     params : dict or None
-        Further arguments; they override those that a name stands for.
+        Further arguments; they override the defaults of a name.
     device : torch.device
     estimator_name : str
 
     Raises
     ------
     ValueError
-        If the optimiser refuses an argument.
+        If the optimiser refuses an argument, or the network.
     """
     if "lr" in (params or {}):
         raise ValueError(
@@ -56,7 +56,7 @@ def make_optimizer(
     if device.type not in FUSED_DEVICES or {"foreach", "differentiable"} & (params or {}).keys():
         arguments.pop("fused", None)
     if arguments.get("momentum", 0.9) == 0 and "nesterov" not in (params or {}):
-        arguments.pop("nesterov", None)  # which needs a momentum
+        arguments.pop("nesterov", None)  # torch refuses it without momentum
     try:
         return cls(groups, lr=learning_rate, **arguments)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a person sees while a network trains."""
+"""What is printed while a network trains."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import math
 from typing import Any
 
 BAR = "{desc} {percentage:3.0f}%|{bar}| "
-BAR_COLUMNS = 24  # of " 100%|", "| 0:00:00 left" and the bar itself, at least
+BAR_COLUMNS = 24  # the least for " 100%|", "| 0:00:00 left" and the bar itself
 # What the bar shows of an epoch's row, and its name there; the first ones are left out where a line is too short.
 NUMBERS = {"train_loss": "loss", "val_loss": "val_loss", "val_score": "val_score"}
 
 
 class Progress:
-    """Nothing printed: the form that `verbose=0` takes, and the interface of the others.
+    """Prints nothing, for `verbose=0`. Also the interface of the others.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Progress:
         """Show that no epoch follows, and which one early stopping keeps."""
 
     def close(self) -> None:
-        """Leave, finished or not."""
+        """Clean up, whether the run has finished or not."""
 
 
 class ProgressBar(Progress):
@@ -64,7 +64,7 @@ class ProgressBar(Progress):
         self._show(self._epoch, numbers)
 
     def _show(self, text, numbers):
-        """Write before the bar, and behind it as many numbers as there is room for."""
+        """Write a text before the bar, and after it as many numbers as there is room for."""
         columns = self._bar.format_dict["ncols"] or math.inf  # none in a notebook, or a file
         shown = list(numbers)
         while shown and len(", ".join([text, *shown])) + BAR_COLUMNS > columns:
@@ -87,7 +87,7 @@ class ProgressBar(Progress):
 
 
 class EpochLines(Progress):
-    """A line an epoch."""
+    """One line per epoch."""
 
     def begin(self, n_epochs, n_batches, first_epoch):
         self._last_epoch = first_epoch + n_epochs - 1

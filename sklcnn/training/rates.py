@@ -1,4 +1,4 @@
-"""The learning rates of a run, from its schedule, its stages and what validation says."""
+"""The learning rates of a run, from its schedule, its stages and the validation loss or score."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sklcnn.training.schedules import (
     plateau_wait,
 )
 
-# A fall that is brought forward takes this share of the epochs so far, and at least so many updates.
+# A final fall that begins early takes this share of the epochs so far, and at least so many updates.
 FALL_SHARE, FALL_UPDATES = 0.5, 100
 
 
 class Rates:
-    """The learning rate of every update, the backbone's share aside.
+    """The learning rate of every update, before a backbone's factor.
 
     Parameters
     ----------
@@ -36,11 +36,11 @@ class Rates:
     first, last : int
         Epochs that the schedule spans.
     of_loss : bool
-        Whether what a plateau is found in is a loss.
+        Whether plateaus are looked for in a loss, and not in a score.
     given : list of float or None
-        A rate an epoch, instead of the schedule.
+        One rate per epoch, instead of the schedule.
     fall : Fall or None
-        Of a run that this one repeats.
+        That of a run that this one repeats.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Rates:
                 optimizer,
                 factor=PLATEAU_FACTOR,
                 patience=plateau_wait(n_updates),
-                # A share of a score, which may be zero or negative, means nothing: there any gain counts.
+                # A share of a score, which may be zero or negative, means nothing: any gain counts there.
                 threshold=PLATEAU_GAIN if of_loss else 0,
                 min_lr=PLATEAU_FLOOR * spec.learning_rate,
             )
 
     @property
     def falls_on_plateau(self) -> bool:
-        """Whether what is watched decides when the rate falls."""
+        """Whether the rate falls when the watched loss or score stays the same."""
         return self._plateau is not None
 
     def of_epoch(self, epoch: int) -> Iterator[float] | None:
-        """List the rates of an epoch's updates; None where they stay what they are."""
+        """List the rates of an epoch's updates; None where the rate does not change."""
         if self._given is not None:
             return itertools.repeat(self._given[min(epoch - self._first, len(self._given) - 1)])
         if self._shape is None:
@@ -97,14 +97,14 @@ class Rates:
         return self._shape((epoch - start) * self._n_updates + updates, (end - start + 1) * self._n_updates)
 
     def after_epoch(self, value: float) -> None:
-        """Lower the rate on a plateau of what is watched."""
+        """Lower the rate if the watched loss or score has reached a plateau."""
         if self._plateau is not None:
             self._plateau.step(value)
 
     def bring_forward(self, epoch: int, last: int) -> int:
-        """Let the rate fall to nothing from here, since nothing more is gained at this one; give the last epoch.
+        """Begin the final fall of the rate now, since validation no longer gets better; return the run's last epoch.
 
-        A schedule that does not fall ends at once; one whose end is near, or is being brought forward, is left alone.
+        Without a schedule that falls, training ends at once. A final fall that is near, or has begun, is not changed.
         """
         if self._shape is None or self._given is not None:
             return epoch

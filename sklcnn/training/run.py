@@ -1,4 +1,4 @@
-"""What a training run is given, and what it gives: plain values, free of skorch."""
+"""What a training run is given, and what it returns: plain values, without skorch."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class TrainingSpec:
 
 @dataclass(frozen=True)
 class Fall:
-    """The end of a schedule, brought forward: after an epoch the rate falls to nothing within some more."""
+    """A schedule's final fall that begins early: after the epoch `after`, within `n_epochs` more, to almost zero."""
 
     after: int
     n_epochs: int
@@ -59,12 +59,12 @@ class FrozenStage:
 
 @dataclass
 class Hooks:
-    """What the estimator computes while its network trains; each may be absent.
+    """What the estimator computes while its network trains; each is None if it is not needed.
 
     Attributes
     ----------
     train_score : RunningScore or None
-        Takes in the outputs of training batches.
+        Is given the outputs of training batches.
     valid_score : callable of (outputs) -> float
         Scores the outputs (n, k) of all validation rows.
     before_epoch : callable of ()
@@ -91,13 +91,13 @@ class Outcome:
     stopped : bool
         Whether a callback asked for the end.
     interrupt : KeyboardInterrupt or None
-        To be raised once the state has been remembered.
+        To be raised once the estimator has been fitted.
     rates : list of float
         At the end of each epoch.
     fall : Fall or None
-        Of the rate, where validation brought it forward.
+        Of the rate, where validation made it begin early.
     died : bool
-        Whether the network gives all rows the same output, which it did not when it began.
+        Whether all rows have the same output, though they differed when training began.
     """
 
     n_epochs: int = 0

@@ -1,4 +1,4 @@
-"""The scores that estimators have by default, from raw outputs, added up a part of the rows at a time."""
+"""The default scores of estimators, computed from raw outputs, of which some rows come at a time."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _r2(sums):
 
 
 class Score(NamedTuple):
-    """A score that can be added up.
+    """A score that is computed from sums over rows.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ R2 = Score(_add_errors, _r2)
 
 
 class RunningScore:
-    """A score of rows that come in parts.
+    """A score of rows whose outputs come in parts.
 
     Parameters
     ----------
@@ -77,14 +77,14 @@ class RunningScore:
 
     @torch.inference_mode()
     def add(self, outputs: torch.Tensor, positions: torch.Tensor | slice) -> None:
-        """Take in the outputs of the rows at some positions."""
-        outputs = outputs.cpu()  # where sums can be float64
+        """Add the outputs of the rows at some positions."""
+        outputs = outputs.cpu()  # the sums are in float64, which not every device has
         weights = torch.ones(len(outputs)) if self._weights is None else self._weights[positions]
         sums = self._score.add(outputs, self._targets[positions], weights.double())
         self._sums = sums if self._sums is None else self._sums + sums
 
     def take(self) -> float:
-        """Return the score of all that was added, and begin anew."""
+        """Return the score of all rows added so far, and begin anew."""
         sums, self._sums = self._sums, None
         return float("nan") if sums is None else self._score.finish(sums)
 

@@ -1,4 +1,4 @@
-"""Seeds, and the global generators left as they were found."""
+"""Seeds. The global generators of random numbers are restored after a fit."""
 
 from __future__ import annotations
 

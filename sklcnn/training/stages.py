@@ -56,7 +56,7 @@ def thaw(network: Network, optimizer: torch.optim.Optimizer, spec: TrainingSpec)
 
 
 def _set_groups(optimizer, groups):
-    """Set what the optimiser trains, and forget its state of all else."""
+    """Set what the optimiser trains, and drop its state for all other parameters."""
     optimizer.param_groups[:] = groups
     kept = {parameter for group in groups for parameter in group["params"]}
     for parameter in [p for p in optimizer.state if p not in kept]:
@@ -64,12 +64,12 @@ def _set_groups(optimizer, groups):
 
 
 def _needs_pairs(module):
-    """Tell whether a batch of one row has no variance for some layer to normalise by."""
+    """Tell whether the module has batch norm, which cannot normalise a batch of one row."""
     return any(isinstance(layer, _BatchNorm) for layer in module.modules())
 
 
 class Stages:
-    """What trains, and on what, in the stage of the moment.
+    """What trains, and on what, in the present stage.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ class Stages:
     optimizer : torch.optim.Optimizer
     spec : TrainingSpec
     train, valid : Rows, Rows or None
-        Images, or what else goes through the whole network.
+        Samples that go through the whole network.
     frozen : FrozenStage or None
         The same rows as features of the frozen backbone.
     last_epoch : int
@@ -118,7 +118,7 @@ class Stages:
         self._penalised: list[nn.Parameter] = []
 
     def operations_of_batch(self, epoch: int) -> int | None:
-        """Count the multiply-adds of a batch's way through the layers that an epoch calls; None: unknown, and many."""
+        """Count the multiply-adds of a batch in the layers that an epoch runs; None: unknown, and taken for many."""
         frozen = self._network.has_backbone and epoch <= self._spec.freeze_epochs and self._features.train is not None
         operations = (self._network.head if frozen else self._network).operations
         return None if operations is None else operations * self._spec.batch_size
@@ -143,7 +143,7 @@ class Stages:
         return state_tensors(network.get_submodule("backbone")) if thaws else []
 
     def look_again(self) -> list[torch.Tensor]:
-        """Take note of parameters that a callback, such as skorch's Freezer, froze or thawed; return what trains then.
+        """See whether a callback, such as skorch's Freezer, froze or thawed parameters; if so, return those that train.
 
         An empty list: nothing has changed.
         """
@@ -161,26 +161,26 @@ class Stages:
         self._penalised = penalised_weights(self._network) if any(self._strengths) else []
 
     def set_training_mode(self) -> None:
-        """Set the network to training mode, but what normalises by its running statistics."""
+        """Set the network to training mode, but batch norms to eval mode where batches have one row."""
         self._network.train()
         if self.joins_last_row and (self._spec.batch_size == 1 or len(self.train_rows) == 1):
-            # One row has no variance to normalise by: running statistics take its place.
+            # One row has no variance to normalise by: running statistics are used.
             for layer in self._network.modules():
                 if isinstance(layer, _BatchNorm):
                     layer.eval()
 
     def go_back_to(self, epoch: int) -> None:
-        """Freeze the backbone again, if it did not train in an epoch."""
+        """Freeze the backbone again, if it was frozen in an epoch."""
         if self._network.has_backbone and epoch <= self._spec.freeze_epochs and not self._network.is_frozen:
             freeze(self._network, self._optimizer)
 
     def undo(self) -> None:
-        """Train what trained before the run."""
+        """Freeze or thaw the backbone as before the run, with the optimiser's groups and moments."""
         if not self._network.has_backbone:
             return
         if self._network.is_frozen != self._was_frozen:
             self._network.freeze() if self._was_frozen else self._network.thaw()
-        for parameter, moments in self._state_before.items():  # of a backbone that this run froze
+        for parameter, moments in self._state_before.items():  # of a backbone that this run has frozen
             self._optimizer.state.setdefault(parameter, moments)
         _set_groups(self._optimizer, self._groups_before)
 
@@ -199,19 +199,19 @@ class Stages:
 
 
 def set_backbone_rate(optimizer: torch.optim.Optimizer, factor: float) -> None:
-    """Set the share of the learning rate of a backbone that trains."""
+    """Set the factor on the learning rate of a backbone that trains."""
     for group in optimizer.param_groups[1:]:
         group["lr_factor"] = factor
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: Any) -> None:
-    """Set the learning rate of all groups, each by its share."""
+    """Set the learning rate of all groups, each times its factor."""
     for group in optimizer.param_groups:
         group["lr"] = float(rate) * group.get("lr_factor", 1.0)
 
 
 def clear_gradients(groups: Sequence[dict]) -> None:
-    """Forget the gradients, as an optimiser's `zero_grad` does, in a tenth of its time."""
+    """Set the gradients to None, as an optimiser's `zero_grad` does, in a tenth of its time."""
     for group in groups:
         for parameter in group["params"]:
             parameter.grad = None

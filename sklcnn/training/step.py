@@ -13,14 +13,14 @@ from sklcnn.training.evaluation import autocast
 from sklcnn.training.stages import Stages, clear_gradients
 from sklcnn.training.turns import take_turn_back
 
-# Where some row weighs more than so many average ones, as at 99:1 with class_weight, gradients are clipped to a norm. A
-# batch that holds such a row by chance moves the network by a multiple of what the others do: now and then its units
-# die of it. A full batch holds them all, and its law, weight 2 is the row twice, stays exact.
+# Where a row weighs more than HEAVY average ones, as at 99:1 with class_weight, gradients are clipped to a norm: a
+# batch with such a row moves the network many times as far as others do, and now and then its units die of it. A single
+# batch of all rows is not clipped, so that weight 2 exactly equals the row twice there.
 HEAVY, MAX_NORM = 10.0, 1.0
 
 
 def has_heavy_rows(weights: torch.Tensor | None) -> bool:
-    """Tell whether a row stands for so many that the batches with and without it are worlds apart."""
+    """Tell whether a row weighs so much that batches with it have far larger gradients than others."""
     return weights is not None and bool(weights.max() > HEAVY * weights.mean())
 
 
@@ -42,7 +42,9 @@ class Step:
         self._net, self._stages, self._augment, self._clips = net, stages, augment, clips
         self._tell_gradients = tell_gradients
         self._optimizer, self._criterion = net.optimizer_, net.criterion_
-        self._takes_closure = not isinstance(net.spec.optimizer, str)  # as L-BFGS, which looks several times
+        self._takes_closure = not isinstance(
+            net.spec.optimizer, str
+        )  # such as L-BFGS, which computes the loss several times
         self._dtype, self._device = TORCH_FLOATS[net.spec.precision], net.torch_device_
         self._casts = net.spec.precision == "bfloat16"
 
@@ -55,19 +57,19 @@ class Step:
             inputs, targets = self._augment(inputs, targets)
             take_turn_back()
         if not self._takes_closure:
-            looked = self._differentiate(inputs, targets, weights, batch)
+            computed = self._differentiate(inputs, targets, weights, batch)
             self._optimizer.step()
-            return looked
+            return computed
 
-        looks = []
+        computed = []
 
         def closure():
-            looks.append(self._differentiate(inputs, targets, weights, batch))
-            loss = looks[-1][0]
+            computed.append(self._differentiate(inputs, targets, weights, batch))
+            loss = computed[-1][0]
             return loss + self._stages.penalty().to(loss) if self._stages.is_penalised else loss
 
         self._optimizer.step(closure)
-        return looks[0]
+        return computed[0]
 
     def _differentiate(self, inputs, targets, weights, batch):
         """Compute the loss and its gradients, and those of the penalties; return the loss and the outputs."""

@@ -11,17 +11,17 @@ import numpy as np
 # 100 to 1,000 rows, as against the last epoch: the latest epoch within a tenth of the best smoothed loss loses 0.9
 # points of accuracy (3 at worst) and brings the log-loss to 0.75 of it; within a quarter 0.2 points (4 at worst), 0.80;
 # within a half 0.0 points (2.5), 0.85; within a quarter or with an accuracy not seen before 0.0 (0.8 at worst), 0.90.
-# The first epoch with the least loss, which stands for early stopping elsewhere, loses up to 8 points: accuracy goes on
-# rising for long after the loss of a few overconfident rows has begun to.
+# The first epoch with the least loss, as elsewhere, loses up to 8 points: accuracy still rises long after the loss has
+# begun to rise because of a few overconfident rows.
 SMOOTH_UPDATES, TOLERANCE = 40, 0.25
-# Without an epoch as good for so long, the end is brought forward; where a scorer judges, without a better one.
+# After so long without a good epoch the final fall begins; with a user's scorer, without a better epoch.
 WAIT_UPDATES, WAIT_EPOCHS = 100, 3
 SCORE_WAIT_UPDATES, SCORE_WAIT_EPOCHS = 300, 10
-ROUNDING = 1e-9  # of averages of the same scores in another order
+ROUNDING = 1e-9  # averages of the same scores, summed in another order, differ by less
 
 
 class Judge:
-    """Decide epoch by epoch whether its weights are to be kept, and whether to wait for more.
+    """Decides after each epoch whether its weights are kept, and whether waiting for a better one is over.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class Judge:
     n_updates : int
         Of an epoch.
     of_loss : bool
-        Whether losses are watched. What a scorer of the user's gives is taken as it is: its best epoch is the best.
+        Whether losses are watched. With a scorer of the user's, the epoch of its best score is kept.
     """
 
     def __init__(self, patience: Any, n_updates: int, of_loss: bool):
@@ -52,9 +52,10 @@ class Judge:
         self._waited = 0
 
     def keeps(self, loss: float, score: float = math.nan, train_loss: float = math.nan) -> bool:
-        """Take note of an epoch's validation loss, or negated score of a scorer; of its score, and its training loss.
+        """Add an epoch, and tell whether its weights are to be kept.
 
-        Tell whether its weights are to be kept. A training loss that is not known counts as one that goes on falling.
+        `loss` is the validation loss, or the negated score of the user's scorer. Without a `train_loss` it is assumed
+        to fall.
         """
         first = not self._losses
         self._losses.append(math.inf if math.isnan(loss) else loss)
@@ -67,7 +68,9 @@ class Judge:
         if good or first:
             self._waited = 0
         elif not (self._tolerant and self._smoothed(self._train_losses) >= self._train_loss_then):
-            self._waited += 1  # else the rate is too high for now, which is no overfitting: the schedule will lower it
+            self._waited += (
+                1  # not where the training loss rises too: that is no overfitting, but a rate still too high
+            )
         return good or first
 
     def _is_as_good(self):

@@ -1,8 +1,8 @@
 """Whose turn it is to draw from torch's one global generator: seeded fits in threads go one after the other.
 
 A callback or scorer may fit in threads of its own, and wait for them, while the fit that it belongs to has the turn.
-Which threads are a callback's own cannot be known. But a fit whose callback waits for threads draws nothing, so it
-lends its turn, to whoever asks, until the borrower gives it back, with the generators as they were.
+It cannot be known which threads the callback has started. But while a callback waits, its fit draws nothing: so the fit
+lends its turn to any thread that asks, until that one gives it back with the generators restored.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 from sklcnn.process import Lock, Undone
 
-LOOK_EVERY = 0.05  # seconds that one waits before looking what the fit that has the turn is doing
-LONGEST = 10.0  # seconds in one call of the user's code, after which it is taken to wait, in whatever way
+LOOK_EVERY = 0.05  # seconds between two looks at what the fit that has the turn is doing
+LONGEST = 10.0  # seconds in one call of the user's code, after which it is assumed to wait for others
 # Packages by which threads wait for each other.
 WAITING = {"threading", "queue", "concurrent", "multiprocessing", "joblib", "asyncio", "selectors"}
 
@@ -28,10 +28,10 @@ class _Turn:
     def __init__(self):
         self.lock = Lock()
         self.thread = 0
-        self.is_asked_back = False  # what that thread has lent
+        self.is_asked_back = False  # whether that thread waits for the turn that it has lent
 
 
-# The turn; what is lent by the thread that has it; what is lent by that one; ...
+# The turn itself; the one that its thread lends; the one that the borrower lends; and so on.
 _turns = [_Turn()]
 
 
@@ -48,7 +48,7 @@ def take_turn() -> Lock:
                 _turns.append(_Turn())
             turn = _turns[level]
             if turn.lock.acquire(LOOK_EVERY):
-                # The one who lends it may have gone on just now; if not, it waits at `take_turn_back`.
+                # The lender may have continued by now; if not, it will wait in `take_turn_back`.
                 lender = _turns[level - 1]
                 if level == 0 or (not lender.is_asked_back and _lends(lender, level - 1, seen)):
                     turn.thread = threading.get_ident()
@@ -60,7 +60,7 @@ def take_turn() -> Lock:
 
 
 def take_turn_back() -> None:
-    """Wait, after the user's code, until those who borrowed this thread's turn meanwhile have ended."""
+    """Wait, after the user's code has returned, for those who have borrowed this thread's turn meanwhile."""
     if len(_turns) == 1:
         return
     for turn, lent in itertools.pairwise(list(_turns)):
@@ -72,7 +72,7 @@ def take_turn_back() -> None:
 
 
 def _lends(turn, level, seen):
-    """Tell whether the thread that has a turn waits for other threads in the user's code, where it did before."""
+    """Tell whether the thread that has a turn waits for others, in the same place of the user's code as before."""
     where, is_waiting = _position_in_user_code(turn.thread)
     before, since = seen.get(level, (None, 0.0))
     if where is None or where != before:
@@ -82,7 +82,7 @@ def _lends(turn, level, seen):
 
 
 def _position_in_user_code(thread):
-    """Find where in the user's code a thread is: None if it is in this package's, and whether it waits for threads."""
+    """Find the position of a thread in the user's code, None if it is elsewhere; and whether it waits for threads."""
     frame = sys._current_frames().get(thread)
     is_waiting = frame is not None and _package(frame) in WAITING
     while frame is not None and _package(frame) in WAITING:
@@ -93,7 +93,7 @@ def _position_in_user_code(thread):
         return (id(frame), frame.f_lasti), True
     while frame is not None and _package(frame) != "sklcnn":
         frame = frame.f_back
-    # From callbacks and scorers alone; what networks and losses do in so long a time is computing.
+    # Only callbacks and scorers can wait for others; networks and losses compute, however long they take.
     is_told = frame is not None and frame.f_code.co_name in ("notify", "checked_score", "begin_epoch", "end_epoch")
     return ((id(frame), frame.f_lasti) if is_told else None), False
 

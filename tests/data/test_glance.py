@@ -1,4 +1,4 @@
-"""Values that can hardly be what was meant give a warning that says so: in fit, and where they are scaled otherwise."""
+"""Values that look like a mistake give a warning: in fit, and in predict if their scale is another one."""
 
 import io
 import warnings

@@ -1,4 +1,4 @@
-"""Laws of the hold-out, on many drawings; `test_early_stopping.py` has them as a user meets them."""
+"""Laws of the hold-out, on many random draws; `test_early_stopping.py` tests them through the estimators."""
 
 import math
 import warnings

@@ -84,7 +84,7 @@ def test_a_backbone_that_writes_into_images_does_not_change_x():
 
 
 class TroubleError(Exception):
-    """What the user's code raises here."""
+    """The error that the user's code raises here."""
 
 
 def trouble(*args, **kwargs):

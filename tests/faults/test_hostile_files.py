@@ -1,4 +1,4 @@
-"""Laws of files that are none, or not what they are called: refused in a sentence, in no time and no memory."""
+"""Laws of names of pipes, devices and files of other kinds: refused in a sentence, at once and in little memory."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Laws of picture files that change under way: what is kept of a file is of that file, and a change is told."""
+"""Laws of picture files that change during a fit: what is cached is of the content that was read; changes are named."""
 
 import os
 import time

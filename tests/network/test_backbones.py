@@ -76,7 +76,7 @@ def images_for(backbone, n=2, side=64, channels=3, seed=0):
 
 
 def small_side(name):
-    """The smallest side that a torchvision network takes without ado."""
+    """The smallest side that a torchvision network takes."""
     return default_image_size(name)[0] if name.startswith(("vit", "maxvit")) else 96
 
 

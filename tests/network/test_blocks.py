@@ -1,4 +1,4 @@
-"""Laws of blocks: plain ones in a row, residual ones, inception modules, and those of a factory."""
+"""Laws of blocks: plain ones one after another, residual ones, inception modules, and those of a factory."""
 
 import math
 import pickle

@@ -1,4 +1,4 @@
-"""Laws of the penalties: what they are, what they pull at, and what they leave alone."""
+"""Laws of the penalties: their values, the weights that they shrink, and those that they do not."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Laws of averaged weights: what is averaged, what is validated, kept and used, and how fits go on."""
+"""Laws of averaged weights: what is averaged, what is validated, kept and used, and how fits continue."""
 
 import copy
 import pickle
@@ -49,7 +49,7 @@ def test_a_moving_average_is_the_recursion_over_updates():
 def test_stochastic_weight_averages_are_the_mean_over_the_last_quarter():
     callback, seen = recorder("on_batch_end")
     cnn = CNNClassifier(**QUICK, weight_averaging="swa", callbacks=[callback]).fit(X, Y)
-    ends = seen[5::5]  # 5 batches an epoch
+    ends = seen[5::5]  # 5 batches per epoch
     assert len(ends) == 8
     np.testing.assert_allclose(weights(cnn.module_), np.mean(ends[-2:], axis=0), rtol=1e-10)
 

@@ -1,4 +1,4 @@
-"""Laws of skorch's callbacks: which hear of what, and that skorch's own do their work."""
+"""Laws of skorch's callbacks: which hooks are called with what, and that skorch's own callbacks work."""
 
 import copy
 import pickle
@@ -61,7 +61,7 @@ def same_state(one, other):
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-# What callbacks hear.
+# Which hooks are called, and with what.
 
 
 @pytest.mark.parametrize("validated", [False, True])
@@ -329,7 +329,7 @@ def test_an_error_after_layers_thawed_undoes_what_all_epochs_learned():
 
     net = CNNClassifier(**QUICK | {"learning_rate": 0.1}, warm_start=True).fit(X, LABELS)
     before = copy.deepcopy(net)
-    # Trains in epoch 4, rests in epoch 5, trains in epoch 6.
+    # It trains in epoch 4, not in epoch 5, and again in epoch 6.
     callbacks = [Freezer("block1.*", at=5), Unfreezer("block1.*", at=6)]
     net.set_params(callbacks=[*callbacks, type("Raising", (Callback,), {"on_epoch_end": trouble})])
     with pytest.raises(ZeroDivisionError):
@@ -352,7 +352,7 @@ def test_logging_callbacks_log(capsys):
 
     callbacks = [EpochTimer(), Log(), ProgressBar(), PassthroughScoring("train_loss", on_train=True)]
     net = CNNClassifier(**QUICK, callbacks=callbacks).fit(X, LABELS, X_val=X, y_val=LABELS)
-    assert len(lines) == 5  # two of head, one an epoch
+    assert len(lines) == 5  # two of the head, one per epoch
     for name in ("train_loss", "valid_loss", "dur"):
         assert name in lines[0]
     assert net.net_.history[:, "train_loss_best"] == [True] * 3
@@ -366,7 +366,7 @@ def test_the_skorch_history_agrees_with_the_data_frame():
     assert net.net_.history[:, "valid_loss"] == net.history_["val_loss"].tolist()
 
 
-# Stopping in good order.
+# Stopping by a callback.
 
 
 def stops_after(n_epochs, hook="on_epoch_end"):

@@ -40,7 +40,7 @@ def assert_same_state(one, other):
 
 
 class Scorer:
-    """A scorer that gives a list of scores, one an epoch, and keeps what it is called with."""
+    """A scorer that returns the scores of a list, one per epoch, and keeps what it is called with."""
 
     def __init__(self, *scores):
         self.scores, self.calls = scores, []

@@ -236,7 +236,7 @@ def test_control_c_ends_a_program_that_fits():
 
 
 class TroubleError(Exception):
-    """What a callback raises here."""
+    """The error that a callback raises here."""
 
 
 @pytest.mark.parametrize("hook", ["initialize", "on_train_begin", *EPOCH_HOOKS, "on_train_end"])

@@ -1,4 +1,4 @@
-"""Laws of `refit_full`: the last word has a network trained on all rows, as the run with validation went."""
+"""Laws of `refit_full`: the network is trained on all rows, with the epochs and rates of the run with validation."""
 
 import copy
 

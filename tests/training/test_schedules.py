@@ -11,7 +11,7 @@ from sklcnn.training.schedules import PLATEAU_FACTOR, PLATEAU_FLOOR, PLATEAU_GAI
 
 X = np.random.RandomState(0).randn(20, 6)
 VALUES = np.random.RandomState(1).randn(20)
-QUICK = {"filters": (), "dense_units": (), "batch_size": 6, "max_epochs": 5, "random_state": 0}  # 4 updates an epoch
+QUICK = {"filters": (), "dense_units": (), "batch_size": 6, "max_epochs": 5, "random_state": 0}  # 4 updates per epoch
 PEAK = 0.01
 
 
@@ -84,7 +84,7 @@ def test_auto_is_one_cycle_with_early_stopping_too():
     np.testing.assert_array_equal(one.predict(X), other.predict(X))
 
 
-# An update a row: an epoch is long enough for a handful of them to tell a plateau.
+# One update per row: epochs are long enough for a few of them to show a plateau.
 PLATEAU = QUICK | {"batch_size": 1, "max_epochs": 60, "learning_rate": 0.1, "lr_schedule": "reduce_on_plateau"}
 
 

@@ -1,4 +1,4 @@
-"""Laws of early stopping with patience="auto": what it keeps, and when it brings the end forward."""
+"""Laws of early stopping with patience="auto": which epoch it keeps, and when it ends training early."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Laws of training: what a weight means, what an epoch does, how fits go on, what is shown meanwhile."""
+"""Laws of training: what a weight means, what an epoch does, how fits continue, and what is printed."""
 
 import copy
 import re
@@ -146,7 +146,7 @@ def test_a_batchs_loss_is_the_mean_of_weight_times_loss():
 
 
 class Recorder(Callback):
-    """Keep what goes by, in lists of the class that a test makes."""
+    """Keep what a callback is given, in lists of the class that a test makes."""
 
     def on_batch_begin(self, net, batch=None, training=False, **kwargs):
         self.batches.append(tuple(part.clone() for part in batch))
@@ -314,7 +314,7 @@ def test_without_validation_the_last_epoch_is_the_best():
     assert (net.history_["duration"] > 0).all()
 
 
-# Going on.
+# Warm starts and partial fits.
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", torch.optim.LBFGS])
@@ -519,7 +519,7 @@ def test_one_row_is_enough_for_a_regressor():
     assert net.predict(X).shape == (30,)
 
 
-# What is shown.
+# What is printed.
 
 
 def test_verbose_0_prints_nothing(capfd):

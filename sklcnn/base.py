@@ -1,4 +1,4 @@
-"""The public methods that classifier and regressor share. What they do is in the room `fitting`."""
+"""The public methods that classifier and regressor share. The folder `fitting` has what they do."""
 
 from __future__ import annotations
 

@@ -127,9 +127,9 @@ def cores_of_groups(root: Path = Path("/")) -> int:
     quotas = []
     for version, folder in control_groups("cpu", root):
         if version == 2:
-            told = " ".join(read_lines(folder / "cpu.max")).split()
+            quota = " ".join(read_lines(folder / "cpu.max")).split()
         else:
-            told = [" ".join(read_lines(folder / f"cpu.cfs_{name}_us")) for name in ("quota", "period")]
-        if len(told) == 2 and told[0].isdecimal() and told[1].isdecimal() and int(told[1]) > 0:
-            quotas.append(max(1, math.ceil(int(told[0]) / int(told[1]))))
+            quota = [" ".join(read_lines(folder / f"cpu.cfs_{name}_us")) for name in ("quota", "period")]
+        if len(quota) == 2 and quota[0].isdecimal() and quota[1].isdecimal() and int(quota[1]) > 0:
+            quotas.append(max(1, math.ceil(int(quota[0]) / int(quota[1]))))
     return min(quotas, default=2**20)

@@ -1,4 +1,4 @@
-"""Hyper-parameters as the small, plain specs that the other rooms are handed."""
+"""Hyper-parameters as small, plain specs, of which each folder of the package is given its own."""
 
 from __future__ import annotations
 

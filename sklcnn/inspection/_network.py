@@ -190,7 +190,7 @@ class OpenNetwork:
         sizes = [size for _, size, is_convolution in finished if is_convolution]
         if not sizes:
             raise ValueError(
-                "The network has no convolution layer, on whose feature maps Grad-CAM stands. "
+                "The network has no convolution layer, whose feature maps Grad-CAM needs. "
                 'Use method="integrated_gradients", "saliency" or "occlusion".'
             )
         size = ([size for size in sizes if math.prod(size) > 1] or sizes)[-1]

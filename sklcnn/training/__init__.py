@@ -1,1 +1,1 @@
-"""The training room: the only one that imports skorch."""
+"""Training of networks. No other folder imports skorch."""

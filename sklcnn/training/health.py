@@ -50,7 +50,7 @@ def are_constant(outputs: torch.Tensor | None) -> bool:
     return bool(spread <= ROUNDING * (1 + outputs.abs().max()))
 
 
-class Pulse:
+class DeathCheck:
     """Tells whether a network has died, from outputs that are computed anyway.
 
     A network is dead when its units are zero for every row, so that no gradient reaches them any more. Then all rows
@@ -72,7 +72,7 @@ class Pulse:
         self.kept = self.latest
 
     @property
-    def stopped(self) -> bool:
+    def died(self) -> bool:
         """Whether the network, as it is kept, has died since it began."""
         kept = self.latest if self.kept is None else self.kept
         return are_constant(kept) and not are_constant(self.first) and self.first is not None and len(self.first) > 1

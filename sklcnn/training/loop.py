@@ -17,7 +17,7 @@ from sklcnn.training.averaging import make_averaging
 from sklcnn.training.copies import Copies
 from sklcnn.training.epoch import BatchCallbacks, TrainingPass
 from sklcnn.training.evaluation import forward_store, weighted_loss
-from sklcnn.training.health import Pulse, check_finite, total_norm
+from sklcnn.training.health import DeathCheck, check_finite, total_norm
 from sklcnn.training.norms import YoungStatistics
 from sklcnn.training.progress import make_progress
 from sklcnn.training.rates import Rates
@@ -106,7 +106,7 @@ class Run:
         self.n_updates = len(batch_sizes(len(train), self.spec.batch_size, self.stages.joins_last_row))
         span = self.n_updates, self.first, self.first + horizon - 1
         self.rates = Rates(self.spec, optimizer, *span, self.watches_loss, given=rates, fall=fall)
-        self.judge, self.pulse = self.make_judge(), Pulse()
+        self.judge, self.death_check = self.make_judge(), DeathCheck()
         self.statistics = YoungStatistics(network)
         self.progress = make_progress(self.spec.verbose, self.spec.label)
         self.callbacks = BatchCallbacks(net, self.stages)
@@ -176,7 +176,7 @@ class Run:
         self.copies.last.take(epoch)
         if self.judge is not None and self.is_to_keep(row):
             self.copies.best.take(epoch)
-            self.pulse.keep()
+            self.death_check.keep()
         self.last_epoch = epoch if self.outcome.stopped else self.next_last_epoch(epoch)
 
     def enter_stage(self, epoch):
@@ -201,7 +201,7 @@ class Run:
             row["val_loss"], row["val_score"] = self.validate()
             check_finite(row["val_loss"], "validation loss is", row, self.spec.estimator_name)
         else:  # no loss has been computed after the last update
-            self.pulse.note(trained.first_output)
+            self.death_check.note(trained.first_output)
             check_finite(total_norm(stages.trained), "weights are", row, self.spec.estimator_name)
         row["duration"] = time.perf_counter() - began
         net.record_epoch(row)
@@ -216,7 +216,7 @@ class Run:
             self.stages.valid_forward, rows.store, self.dtype, self.spec.precision, self.device, rows.rows,
             tell=self.callbacks.tell_validation,
         )  # fmt: skip
-        self.pulse.note(outputs)
+        self.death_check.note(outputs)
         score = np.nan if self.hooks.valid_score is None else self.hooks.valid_score(outputs)
         return weighted_loss(self.net.criterion_, outputs, rows, self.device), score
 
@@ -326,7 +326,7 @@ class Run:
         """Tell callbacks, and return the outcome."""
         self.net.module_.eval()
         # Not told in bfloat16, where different outputs may be rounded to the same.
-        self.outcome.died = self.can_tell_death and self.pulse.stopped
+        self.outcome.died = self.can_tell_death and self.death_check.died
         try:
             self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.valid_rows)
         except KeyboardInterrupt as interrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -85,8 +86,10 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
     """
     name = getattr(spec.block, "__name__", type(spec.block).__name__)
     where = f"{spec.estimator_name}: block={name}"
+    arguments = (channels, filters, kernel, len(size))
+    check_takes(spec.block, arguments, where, "(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module")
     with Entered(torch.random.fork_rng(devices=[])):
-        module = spec.block(channels, filters, kernel, len(size))
+        module = spec.block(*arguments)
         if not isinstance(module, nn.Module):
             raise TypeError(f"{where} must return an nn.Module; it returned {type(module).__name__}.")
         try:
@@ -102,6 +105,28 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
             f"shape {(channels, *size)} it made {shape[1:]}."
         )
     return shape[2:], sum(parameter.numel() for parameter in module.parameters())
+
+
+def check_takes(factory: Any, arguments: tuple, where: str, rule: str) -> None:
+    """Check that a factory of the user's can be called with the arguments that it will be given.
+
+    Raises
+    ------
+    TypeError
+    """
+    try:
+        signature = inspect.signature(factory)
+    except (TypeError, ValueError):  # some builtins do not tell
+        return
+    try:
+        if getattr(factory, "__init__", None) is nn.Module.__init__:  # whose signature takes anything, but it does not
+            raise TypeError("it takes no arguments")
+        signature.bind(*arguments)
+    except TypeError as error:
+        instance = f", or a module, such as {factory.__name__}(...)" if isinstance(factory, type) else ""
+        raise TypeError(
+            f"{where} must be a factory {rule}, but it cannot be called so: {error}. Pass one that can{instance}."
+        ) from None
 
 
 def with_weights(module: nn.Module, channels: int, size: tuple[int, ...]) -> nn.Module:

@@ -212,6 +212,7 @@ def test_a_factory_is_given_what_a_block_has():
 
 
 BAD_FACTORIES = {
+    "three arguments": (lambda n_in, n_out, k: own_block(n_in, n_out, k, 2), TypeError, "it cannot be called so"),
     "no module": (lambda *sizes: "conv", TypeError, "must return an nn.Module; it returned str"),
     "other channels": (lambda n_in, n_out, k, d: own_block(n_in, 7, k, d), ValueError, r"to \(n, 4, \*spatial\)"),
     "no maps": (lambda n_in, n_out, k, d: nn.Flatten(), ValueError, r"to \(n, 4, \*spatial\)"),

@@ -308,6 +308,9 @@ def test_what_feature_cache_may_be(tmp_path):
         open_feature_cache(3)
     with pytest.raises(ValueError, match="empty path"):
         open_feature_cache("")
+    for name in ("a\0b", "~nobody-of-this-name/b"):
+        with pytest.raises(ValueError, match="cannot be the path of a folder"):
+            open_feature_cache(name)
 
 
 # Folders

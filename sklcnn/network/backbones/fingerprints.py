@@ -48,15 +48,27 @@ class _Digester(pickle.Pickler):
     notebook may define a class again, with another ``forward``.
     """
 
+    def __init__(self, file):
+        super().__init__(file)
+        self._classes = {}  # a network has many objects of few classes
+
     def persistent_id(self, obj):
         """Name an object that is not pickled by its attributes."""
         if isinstance(obj, torch.Tensor):
             return "tensor", _digest_tensor(obj)
         if isinstance(obj, type):
-            return "class", _token(obj), _token(getattr(obj, "forward", None))
+            if obj not in self._classes:
+                self._classes[obj] = "class", _token(obj), _token(getattr(obj, "forward", None)), _defined_by(obj)
+            return self._classes[obj]
         if isinstance(obj, types.FunctionType):
             return "function", _token(obj)
         return None
+
+
+def _defined_by(cls):
+    """List what a class of the user's and its bases define: its methods and attributes may be replaced."""
+    bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins")]
+    return [(name, _token(value)) for base in bases for name, value in vars(base).items()]
 
 
 _tokens: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

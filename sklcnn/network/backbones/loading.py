@@ -11,6 +11,7 @@ from sklcnn.network.backbones.module import Backbone, count_features, trainable_
 from sklcnn.network.backbones.names import check_backbone
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.shared import pristine_network
+from sklcnn.network.own_modules import check_takes
 from sklcnn.process import Entered
 from sklcnn.wording import LINE, cut, short_cause
 
@@ -91,11 +92,18 @@ def _load_own(backbone, sample_shape, scale, statistics, frozen):
     if isinstance(backbone, nn.Module):
         network, who = _copied(backbone), f"backbone={type(backbone).__name__}(...)"
     else:
-        network, who = backbone(sample_shape), f"backbone={getattr(backbone, '__name__', backbone)!r}"
+        who = f"backbone={getattr(backbone, '__name__', backbone)!r}"
+        check_takes(backbone, (sample_shape,), who, "sample_shape -> nn.Module")
+        network = backbone(sample_shape)
     if not isinstance(network, nn.Module):
         raise TypeError(
             f"{who} must return an nn.Module for a sample shape, but it returned {type(network).__name__}. "
             "Pass a module, or a factory that makes one."
+        )
+    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
+        raise TypeError(
+            f"{who} holds TorchScript, which cannot be copied and saved with an estimator. Pass the nn.Module that it "
+            "was made of."
         )
     made = Backbone(network, name=None, scale=scale)
     remedy = "It must map (n, *sample_shape) to features (n, d), or to feature maps that are averaged."

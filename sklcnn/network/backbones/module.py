@@ -222,6 +222,8 @@ def _pool(features, batch_shape):
             f"backbone must map a batch of shape {tuple(batch_shape)} to features (n, d), or to feature maps "
             f"with as many axes, but it returned shape {tuple(features.shape)}. Flatten or pool them."
         )
+    if features.shape[1] == 0:
+        raise ValueError("backbone must return at least one feature a sample, but it returned none.")
     return features.flatten(2).mean(2) if features.ndim > 2 else features
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from sklcnn.bounded import BoundedCache
 from sklcnn.network.feature_cache.folder import FolderCache
 from sklcnn.network.feature_cache.memory import MemoryCache
+from sklcnn.wording import shown
 
 MEMORY_VARIABLE = "SKLCNN_FEATURE_CACHE_MB"
 DEFAULT_MEMORY_MB = 512
@@ -38,7 +39,14 @@ def open_feature_cache(feature_cache):
         )
     if not os.fspath(feature_cache):
         raise ValueError("feature_cache must not be an empty path. Pass '.' for the current folder.")
-    folder = Path(feature_cache).expanduser().absolute()
+    try:
+        folder = Path(feature_cache).expanduser().absolute()
+        if b"\0" in os.fsencode(folder):
+            raise ValueError("embedded null byte")
+    except (ValueError, RuntimeError) as error:  # such as "~name" where there is no such user
+        raise ValueError(
+            f"feature_cache={shown(str(feature_cache))} cannot be the path of a folder ({error}). Pass another one."
+        ) from error
     return _folders.find_or_make(folder, lambda: FolderCache(folder))
 
 

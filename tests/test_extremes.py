@@ -43,6 +43,14 @@ def test_what_float64_holds_is_trained_on_in_float64():
     assert_array_equal(*probabilities)  # a power of two changes no digit
 
 
+def test_differences_that_float32_loses_are_named():
+    X = SIGNALS + 1e9
+    with pytest.warns(UserWarning, match=r"rounds them by up to .*precision=.float64"):
+        CNNClassifier(**QUICK).fit(X, LABELS)
+    CNNClassifier(**QUICK, precision="float64").fit(X, LABELS)
+    CNNClassifier(**QUICK).fit(np.full_like(X, 1e9 + 0.3), LABELS)  # nothing to lose
+
+
 @pytest.mark.parametrize("exponent", [-1040, -600, 600])
 def test_targets_of_any_size_are_standardised(exponent):
     y = np.round(RANDOM.normal(size=N) * 64)

@@ -68,7 +68,10 @@ def _build_blocks(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
 
 def _statistics(cnn, data):
     """Compute the mean and deviation of each channel of the training rows; None where nothing is standardised."""
-    return channel_statistics(data.train.store, data.train.rows, data.train.weights) if cnn.standardize else None
+    if not cnn.standardize:
+        return None
+    train = data.train
+    return channel_statistics(train.store, train.rows, train.weights, cnn.precision, type(cnn).__name__)
 
 
 def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+import warnings
 
 import torch
 
 from sklcnn.data.stores.base import CHUNK_VALUES, Store
 
 GRAM_CHANNELS = 8
+LOST_PART = 1 / 8  # of the deviation, from which on rounding counts
 
 
 def channel_statistics(
-    store: Store, rows: torch.Tensor, weights: torch.Tensor | None
+    store: Store, rows: torch.Tensor, weights: torch.Tensor | None, precision: str = "float64", estimator: str = ""
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Compute the weighted mean and standard deviation of each channel.
 
@@ -23,6 +25,8 @@ def channel_statistics(
     rows : int64 tensor of shape (n,)
     weights : tensor of shape (n,) or None
         Weight of each of those rows; None: they count alike.
+    precision, estimator : str
+        What the network computes in, and its estimator's name: values whose differences it would lose give a warning.
 
     Returns
     -------
@@ -41,6 +45,7 @@ def channel_statistics(
     for number, (images, weight) in enumerate(chunks):
         values = images.movedim(1, -1).reshape(-1, n_channels)  # (n * positions, c)
         if number == 0:
+            rounding = (values - values.float()).abs().amax(0)
             shift = values.mean(0)  # near the mean, so that the squares below lose no digits
         values = values.sub_(shift)  # a batch of rows is a copy, never the user's own
         weighted = values if weight is None else values * weight.double().repeat_interleave(n_positions)[:, None]
@@ -50,6 +55,24 @@ def channel_statistics(
     total_weight = len(rows) if weights is None else weights.sum(dtype=torch.float64)
     mean, square = torch.stack([total, square]) / (total_weight * n_positions)
     deviation = (square - mean**2).clamp_(min=0).sqrt_()
-    scale = torch.maximum((shift + mean).abs(), deviation)
-    deviation[deviation <= 1e-12 * scale] = 1.0
-    return shift + mean, deviation
+    mean = shift + mean
+    constant = deviation <= 1e-12 * torch.maximum(mean.abs(), deviation)
+    if precision != "float64":
+        _warn_of_rounding(rounding, mean, deviation, ~constant, estimator)
+    deviation[constant] = 1.0
+    return mean, deviation
+
+
+def _warn_of_rounding(rounding, mean, deviation, varies, estimator):
+    """Warn where float32 rounds values by a large part of what they differ by."""
+    lost = torch.nonzero(varies & (rounding > LOST_PART * deviation))
+    if len(lost):
+        channel = int(lost[0])
+        warnings.warn(
+            f"{estimator}: the values in channel {channel} of X differ by about {deviation[channel]:.3g}, around "
+            f"{mean[channel]:.10g}. The network computes in float32, which rounds them by up to "
+            f"{rounding[channel]:.3g}, and sees little of the differences. Subtract the mean from X first, or set "
+            'precision="float64".',
+            UserWarning,
+            stacklevel=2,
+        )

@@ -32,8 +32,9 @@ def replaced(array, value, dtype=None):
 
 # What is no array of finite numbers, as samples of six numbers.
 NO_NUMBERS = {
-    "NaN": (replaced(SIGNALS, np.nan), "NaN"),
-    "infinity": (replaced(SIGNALS, np.inf), "infinity"),
+    "NaN": (replaced(SIGNALS, np.nan), "NaN.*Leave those samples out"),
+    "infinity": (replaced(SIGNALS, np.inf), "infinity.*Leave those samples out"),
+    "infinity in half precision": (replaced(SIGNALS, np.inf, np.float16), "infinity"),
     "minus infinity": (replaced(SIGNALS, -np.inf), "infinity"),
     "NaN in a DataFrame": (pd.DataFrame(replaced(SIGNALS, np.nan)), "NaN"),
     "missing in a DataFrame": (pd.DataFrame(SIGNALS).convert_dtypes().replace(SIGNALS[0, 0], pd.NA), "NaN"),
@@ -213,6 +214,8 @@ BAD_TARGETS = {
     "empty": ([], "12.*0|0 class"),
     "a number": (3, "y must hold one target a row.*3|y should be a 1d array"),
     "a string": ("labels", "y must hold one target a row.*'labels'|y should be a 1d array"),
+    "a tensor that is no array": (torch.ones(12).to_sparse(), r"y is a torch tensor that is no array.*y\.to_dense"),
+    "a masked array": (np.ma.masked_equal(np.arange(12) % 3, 0), r"y is a masked array.*y\.filled"),
 }
 BAD_LABELS = {
     "one class": (["a"] * 12, "1 class"),
@@ -229,6 +232,7 @@ BAD_LABELS = {
     "lists of labels": ([["a"], ["a", "b"]] * 6, "lists or sets of labels.*MultiLabelBinarizer"),
     "lists of as many labels": ([["a", "b"], ["a", "c"]] * 6, "lists or sets of labels.*MultiLabelBinarizer"),
     "sets of labels": (np.array([{"a"}, {"a", "b"}] * 6), "lists or sets of labels.*MultiLabelBinarizer"),
+    "missing dates": (np.array(["2020-01-01", "NaT"] * 6, dtype="datetime64[D]"), "y contains NaT"),
     "dicts": ([{"a": 1}] * 12, "labels in y cannot be sorted.*dict"),
     "complex": (np.array([1j, 2j] * 6), "[Cc]omplex"),
 }
@@ -238,6 +242,7 @@ BAD_VALUES = {
     "None among values": (replaced(VALUES, None, object), "y.*NaN"),
     "strings": (LABELS, "convert string.*'a'"),
     "three axes": (np.zeros((12, 2, 2)), "y has shape"),
+    "dates": (np.arange(12).astype("datetime64[D]"), "y must hold numbers.*datetime64"),
     "complex": (VALUES * 1j, "[Cc]omplex"),
     "sparse": (sparse.csr_matrix(VALUES[:, None]), "[Ss]parse"),
     "lists of unequal length": ([[1.0], [1.0, 2.0]] * 6, "inhomogeneous"),
@@ -286,6 +291,7 @@ BAD_WEIGHTS = {
     "two columns": (np.ones((12, 2)), "[Ss]ample weights must be 1D"),
     "strings": (LABELS, "convert string.*'a'"),
     "complex": (np.ones(12) * 1j, "[Cc]omplex"),
+    "masked": (np.ma.masked_equal(np.arange(12), 3), "sample_weight is a masked array"),
 }
 
 

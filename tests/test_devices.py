@@ -36,6 +36,14 @@ def test_rows_kept_on_a_device_give_the_same_batches(dtype):
             assert tensor.stride() == kept_tensor.stride()
 
 
+def test_rows_in_reverse_order_are_read_by_the_batch():
+    X = np.random.RandomState(0).rand(20, 6, 5, 3)[::-1]
+    store, _ = read_inputs(X, InputSpec("test"))
+    rows = Rows(store, torch.arange(20), torch.arange(20), None).on_device(CPU, free_bytes=10**6)
+    [batch] = rows.batches(torch.arange(20), [20], torch.float64, CPU)
+    np.testing.assert_array_equal(batch.inputs.movedim(1, -1), X)
+
+
 def test_rows_that_do_not_fit_on_a_device_stay_where_they_are():
     rows = some_rows("uint8")
     assert rows.on_device(CPU, free_bytes=10) is rows

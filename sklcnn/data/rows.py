@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import ValuesView
 from dataclasses import dataclass
 from numbers import Number
 from typing import Any
@@ -11,6 +12,8 @@ import torch
 from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples
 
+from sklcnn.data.plain import plain_values
+from sklcnn.data.reading.kinds import check_kind
 from sklcnn.data.stores import Store
 from sklcnn.data.targets import check_weights
 from sklcnn.wording import errors_named, shown
@@ -69,6 +72,8 @@ def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any,
     """
     if not hasattr(X, "__len__") or getattr(X, "is_nested", False):  # reading says what is wrong with such an X
         return X, None
+    if sample_weight is not None and not isinstance(X, (torch.Tensor, np.ndarray)):
+        check_kind(X, estimator)
     weights = check_weights(sample_weight, _num_samples(X), estimator)
     if weights is None or np.all(weights > 0):
         return X, None
@@ -76,7 +81,9 @@ def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any,
     rows = np.flatnonzero(counts)
     if _is_array_of_numbers(X):
         return X, rows
-    if not hasattr(X, "__getitem__"):  # what can do no more than become an array
+    if isinstance(X, ValuesView):
+        X = list(X)
+    elif _becomes_array_of_numbers(X):  # which may allow no more than rows in increasing order, as HDF5's data sets do
         return np.asarray(X), rows
     # The row before, so that the first row with a fault is one that counts; before the first of them, the last.
     with errors_named(estimator, "X"):
@@ -85,6 +92,14 @@ def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any,
 
 def _is_array_of_numbers(X):
     return (isinstance(X, torch.Tensor) or (isinstance(X, np.ndarray) and X.dtype.kind in "biuf")) and X.ndim > 1
+
+
+def _becomes_array_of_numbers(X):
+    """Whether X is another library's array of numbers, or can do no more than become an array."""
+    if not hasattr(X, "__array__") or hasattr(X, "columns"):
+        return False
+    has_axes = len(getattr(X, "shape", ())) > 1 and getattr(getattr(X, "dtype", None), "kind", "O") in "biuf"
+    return has_axes or not hasattr(X, "__getitem__")
 
 
 def check_rows_first(X: Any, y: Any, estimator: str) -> None:
@@ -136,7 +151,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
     if y is None:
         raise ValueError(f"{estimator}: requires y to be passed, but the target y is None. Pass one target a row.")
     weights = check_weights(sample_weight, len(store), estimator)
-    y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+    y = plain_values(y, estimator, "y")
     y = y if hasattr(y, "shape") or isinstance(y, (list, tuple)) else np.asarray(y)
     if getattr(y, "shape", None) == ():
         raise TypeError(f"{estimator}: y must hold one target a row; got the one value {shown(y.tolist())}.")
@@ -146,7 +161,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
             f"but {n_targets} in y. Pass one target a row."
         )
     if groups is not None:
-        if not hasattr(groups, "__len__"):
+        if not hasattr(groups, "__len__") or isinstance(groups, str):
             raise TypeError(f"{estimator}: groups must be array-like, of one label a row; got {shown(groups)}.")
         with errors_named(estimator, "groups"):
             check_consistent_length(y, groups)
@@ -163,7 +178,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
 
 def _number_groups(groups, estimator):
     """Return the number of each row's group: sorted here, once."""
-    given = groups.detach().cpu().numpy() if isinstance(groups, torch.Tensor) else groups
+    given = plain_values(groups, estimator, "groups")
     values = given if hasattr(given, "dtype") else np.array([*given, None], dtype=object)[:-1]
     kinds = {_kind_of(value) for value in values} if str(getattr(values, "dtype", "")) == "object" else set()
     if len(kinds) > 1:
@@ -174,6 +189,8 @@ def _number_groups(groups, estimator):
     groups = check_array(given, ensure_2d=False, dtype=None, allow_nd=True, input_name="groups")
     if groups.ndim != 1 and groups.size != len(groups):
         raise ValueError(f"{estimator}: groups has shape {groups.shape}. Pass one label a row, of shape (n_samples,).")
+    if groups.dtype.kind in "mM" and np.isnat(groups).any():
+        raise ValueError(f"{estimator}: Input groups contains NaT. Pass a group for every row.")
     try:
         return np.unique(groups, return_inverse=True)[1].ravel()
     except TypeError as error:

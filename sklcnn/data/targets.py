@@ -14,6 +14,7 @@ from sklearn.utils import check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
+from sklcnn.data.plain import plain_values, refuse_dates
 from sklcnn.wording import errors_named, shown
 
 TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
@@ -31,8 +32,7 @@ def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
     """
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None. Pass one label a row.")
-    if isinstance(y, torch.Tensor):
-        y = y.detach().cpu().numpy()
+    y = plain_values(y, estimator_name, "y")
     if is_indicator(y):
         raise ValueError(
             f"{estimator_name}: y is an indicator matrix of shape {np.shape(y)}; one label a row is expected."
@@ -42,6 +42,8 @@ def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
     y = column_or_1d(y, warn=warn)
     if getattr(y, "dtype", None) is not None and y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise ValueError(f"{estimator_name}: Input y contains NaN or infinity. Drop those rows.")
+    if y.dtype.kind in "mM" and np.isnat(y).any():
+        raise ValueError(f"{estimator_name}: Input y contains NaT. Drop those rows.")
     return y
 
 
@@ -98,7 +100,7 @@ def check_indicators(y: Any, estimator_name: str) -> np.ndarray:
     ValueError
         If it is none.
     """
-    y = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+    y = plain_values(y, estimator_name, "y")
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
     if y.ndim == 2:
         check_array(y, estimator=estimator_name, input_name="y")
@@ -182,8 +184,8 @@ def check_values(y: Any, estimator_name: str) -> np.ndarray:
     """Check regression targets and return them as float64 of shape (n,) or (n, k)."""
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None. Pass one value a row.")
-    if isinstance(y, torch.Tensor):
-        y = y.detach().cpu().numpy()
+    y = plain_values(y, estimator_name, "y")
+    refuse_dates(y, estimator_name, "y")
     with errors_named(estimator_name, "y"):
         values = check_array(
             y,
@@ -215,6 +217,8 @@ def check_weights(sample_weight: Any, X_length: int, estimator_name: str) -> np.
     """
     if sample_weight is None:
         return None
+    sample_weight = plain_values(sample_weight, estimator_name, "sample_weight")
+    refuse_dates(sample_weight, estimator_name, "sample_weight")
     placeholder = np.empty((X_length, 1))
     with errors_named(estimator_name, "sample_weight"):
         weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)

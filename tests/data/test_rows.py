@@ -90,6 +90,27 @@ def test_the_values_of_a_table(kind):
     assert same_fit(X, X_kept=X_kept, input_shape=(5, 6))
 
 
+class RowsInOrder:
+    """An array of which rows can be taken in increasing order alone, as of a data set of HDF5."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.ndim = array, array.shape, array.dtype, array.ndim
+
+    def __len__(self):
+        return len(self.array)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.array
+
+    def __getitem__(self, rows):
+        raise TypeError("Indexing elements must be in increasing order")
+
+
+@pytest.mark.parametrize("form", [RowsInOrder, lambda X: dict(enumerate(X)).values()], ids=["in order", "of a dict"])
+def test_the_values_of_what_gives_no_rows_in_any_order(form):
+    assert same_fit(form(with_rows(SHARES, row_0=np.nan, row_15=np.inf)), X_kept=pick(SHARES))
+
+
 PICTURES = [Image.fromarray(pixels[:, :, 0].astype(np.uint8)) for pixels in PIXELS]
 ARRAYS = list(PIXELS.astype(np.uint8))
 COLLECTIONS = {

@@ -102,9 +102,11 @@ def column_of_nested(values):
         return values
     if image_kind(values[0][0]) not in IMAGE_KINDS:
         return values
-    if any(not isinstance(value, (list, tuple)) or len(value) != 1 for value in values):
-        raise other_columns_error("its first column", max(len(value) for value in values) - 1, values[0][0])
-    return [value[0] for value in values]
+    longest = max(len(value) for value in values if isinstance(value, (list, tuple)))
+    if longest > 1:
+        raise other_columns_error("its first column", longest - 1, values[0][0])
+    # What is no list of one element stays: it is named as missing, or as of another kind.
+    return [value[0] if isinstance(value, (list, tuple)) and value else value for value in values]
 
 
 def column_of_array(X):

@@ -60,7 +60,7 @@ def resize_pixels(pixels, size):
     """Resize one image of shape (h, w, channels), as :func:`resize_images` does a batch."""
     if pixels.shape[:2] == tuple(size):
         return pixels
-    pixels = pixels if pixels.flags.writeable else pixels.copy()  # torch warns about read-only memory
+    pixels = np.require(pixels, requirements=["C", "W"])  # torch refuses mirrored views, and warns of read-only memory
     batch = torch.from_numpy(pixels).movedim(-1, 0)[None]
     return resize_images(batch, size).movedim(1, -1)[0].numpy()
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from sklcnn.data.pictures.columns import column_of_frame, is_numeric
+from sklcnn.data.plain import tensor_to_array
 from sklcnn.data.reading.kinds import check_cells, check_kind
 from sklcnn.data.reading.texts import check_text
 from sklcnn.wording import shown
@@ -51,7 +52,7 @@ def plain_form(X: Any, estimator: str) -> Any:
         check_one_column(X, estimator)
         return X
     samples = _samples_in(cells, X, estimator)
-    return X if samples is None else samples
+    return _without_tensors(X if samples is None else samples, estimator)
 
 
 def _samples_in(cells, X, estimator):
@@ -67,6 +68,13 @@ def _samples_in(cells, X, estimator):
     if is_nested(first) and not (isinstance(X, (list, tuple)) and is_plain_sample(first)):
         return [nested_sample(cell, row) for row, cell in enumerate(cells)]
     return None
+
+
+def _without_tensors(samples, estimator):
+    """Make arrays of the tensors in a list of samples."""
+    if not isinstance(samples, (list, tuple)) or not any(isinstance(sample, torch.Tensor) for sample in samples):
+        return samples
+    return [tensor_to_array(sample, estimator) if isinstance(sample, torch.Tensor) else sample for sample in samples]
 
 
 def from_arrow(X: Any) -> Any:

@@ -11,8 +11,9 @@ import torch
 from sklearn.utils import check_array
 
 from sklcnn.data.pictures.columns import is_numeric
+from sklcnn.data.plain import refuse_dates, refuse_hidden, tensor_to_array
 from sklcnn.data.stores.base import CHUNK_VALUES
-from sklcnn.wording import PARAGRAPH, errors_named, short_cause, shortened, shown
+from sklcnn.wording import PARAGRAPH, errors_named, shortened, shown
 
 # The largest values, from zero, that a network can standardise: their differences and, in float64, squares are finite.
 LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
@@ -56,7 +57,7 @@ def _unwrapped(X, estimator):
         return tensor_to_array(X, estimator)
     if isinstance(X, (list, tuple)):
         _check_equal_lengths(X, estimator)
-        return [tensor_to_array(sample, estimator) if isinstance(sample, torch.Tensor) else sample for sample in X]
+        return X
     if hasattr(X, "to_numpy") and not hasattr(X, "columns"):
         return X.to_numpy()  # a Series
     if hasattr(X, "__array__") and not hasattr(X, "dtype") and not hasattr(X, "columns"):
@@ -80,31 +81,6 @@ def _with_rows_together(X):
     return X if row.flags.c_contiguous or row.size == 1 else np.ascontiguousarray(X)
 
 
-def tensor_to_array(tensor: torch.Tensor, estimator: str) -> np.ndarray:
-    """Return a tensor's values as a NumPy array.
-
-    Raises
-    ------
-    TypeError
-        If it is of a kind that NumPy does not know: sparse, nested, quantized, without data.
-    """
-    if tensor.is_nested:
-        raise TypeError(
-            f"{estimator}: X is a nested torch tensor, whose samples may differ in shape. Pad them to one, such as "
-            "X.to_padded_tensor(0.0)."
-        )
-    try:
-        tensor = tensor.detach().cpu()
-        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
-    except (TypeError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise TypeError(
-            f"{estimator}: X is a torch tensor that is no array of numbers ({reason}). Pass an ordinary "
-            "tensor, such as "
-            "X.to_dense() or X.dequantize()."
-        ) from short_cause(error)
-
-
 def _checked_array(X, estimator):
     """Return X as an array of finite numbers, with scikit-learn's checks and conversions."""
     _check_dtypes(X, estimator)
@@ -126,10 +102,11 @@ def _checked_array(X, estimator):
                 f"{estimator}: X is no array of numbers: lists within it have different lengths. Pad or "
                 "cut them to one."
             ) from None
-        if str(error).startswith("Input X contains"):
+        first_line = str(error).partition("\n")[0]
+        if "Input X contains" in first_line:
             raise ValueError(
-                f"{estimator}: {str(error).splitlines()[0]} Leave those samples out, or fill the values in, as "
-                "sklearn.impute.SimpleImputer does in a table."
+                f"{estimator}: {first_line[first_line.index('Input X') :]} Leave those samples out, or fill the values "
+                "in, as sklearn.impute.SimpleImputer does in a table."
             ) from None
         if len(str(error)) <= PARAGRAPH:
             raise
@@ -138,12 +115,10 @@ def _checked_array(X, estimator):
 
 def _check_dtypes(X, estimator):
     """Refuse number formats that are none, or that hide values."""
+    refuse_dates(X, estimator, "X")
+    refuse_hidden(X, estimator, "X")
     dtypes = set(X.dtypes) if hasattr(X, "columns") else {getattr(X, "dtype", "")}
     for name in map(str, dtypes):
-        if name.lower().startswith(("date", "time", "duration")):
-            raise TypeError(
-                f"{estimator}: X must hold numbers, but has dtype {name}. Convert dates to numbers, or leave them out."
-            )
         if name.startswith("Sparse"):
             raise TypeError(
                 "Sparse data was passed for X, but dense data is required. Use X.sparse.to_dense() to convert it."
@@ -153,10 +128,6 @@ def _check_dtypes(X, estimator):
                 f"Complex data not supported: {estimator}: X has dtype {name}. Pass its parts as channels, such as "
                 "np.stack([X.real, X.imag], axis=-1)."
             )
-    if np.ma.is_masked(X):
-        raise ValueError(
-            f"{estimator}: X is a masked array, whose hidden values would be read. Fill them in: X.filled(value)."
-        )
 
 
 def _check_axes(X, estimator):
@@ -221,7 +192,7 @@ def _is_within(part, largest):
         if float(np.vdot(values, values)) <= largest**2:  # one pass, and no warnings; false for NaN too
             return True
     with np.errstate(all="ignore"):
-        return bool(np.abs(part).max() <= largest)
+        return float(np.abs(part).max()) <= largest  # as a float: float16 would take the limit itself for infinity
 
 
 def _is_finite_at(X, rows):

@@ -95,6 +95,8 @@ class ArrayStore(Store):
         """Return all samples as (n, *spatial, c), in their own format; None where that takes more than a view."""
         if self._size is not None or self._array.dtype not in TORCH_DTYPES or not self._array.flags.writeable:
             return None
+        if min(self._array.strides) < 0:  # rows in reverse order, which torch has no view of
+            return None
         return torch.from_numpy(self._gather(slice(None)))
 
     def _resized(self, images, dtype):

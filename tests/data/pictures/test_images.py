@@ -279,9 +279,11 @@ def test_float_arrays_keep_their_values(photos):
     np.testing.assert_array_equal(store.batch(slice(1), torch.float32)[0].movedim(0, -1), arrays[0].astype(np.float32))
 
 
-def test_read_only_arrays_are_resized(photos):
+def test_read_only_and_mirrored_arrays_are_resized(photos):
     photos.flags.writeable = False
     assert read(list(photos), image_size=(4, 4)).shape == (6, 3, 4, 4)
+    mirrored = read([photo[:, ::-1] for photo in photos], image_size=(4, 4))
+    assert torch.equal(mirrored, read([photo[:, ::-1].copy() for photo in photos], image_size=(4, 4)))
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (3, 8, 8), (0, 5)])

@@ -15,6 +15,8 @@ from PIL import Image
 from sklearn.model_selection import cross_val_predict
 
 from sklcnn import CNNClassifier, CNNFeatures
+from sklcnn.data.reading import read_inputs
+from sklcnn.data.schema import InputSpec
 
 N = 12
 RANDOM = np.random.default_rng(0)
@@ -32,6 +34,14 @@ def encode(pixels):
     file = io.BytesIO()
     Image.fromarray(pixels.astype(np.uint8)).save(file, "PNG")
     return file.getvalue()
+
+
+def test_tensors_of_several_sizes_may_be_of_any_kind():
+    spec = InputSpec("test", image_size=(4, 4))
+    arrays = [np.arange(20 + 4 * row, dtype=np.float32).reshape(-1, 4) for row in range(2)]
+    tensors = [torch.from_numpy(array).bfloat16().requires_grad_() for array in arrays]
+    expected, batch = (read_inputs(X, spec)[0].batch(slice(2), torch.float32) for X in (arrays, tensors))
+    assert torch.equal(batch, expected)
 
 
 def parquet(frame):

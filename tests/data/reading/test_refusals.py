@@ -161,6 +161,7 @@ KINDS = {
     "home": (lambda: ["~/a.png"] * N, "expanduser"),
     "base64": (lambda: [base64.b64encode(encoded).decode() for encoded in ENCODED], r"base64\.b64decode\(text\)"),
     "no pixels": (lambda: [Image.new("L", (0, 0))] * N, r"row 0 a PIL image, which has no pixels"),
+    "a list beside nothing": (lambda: [["a.png"], None] * 6, "misses the image of row 1"),
     "nothing": (lambda: None, "scalar array instead: X is None"),
 }
 

@@ -1,0 +1,93 @@
+"""Tensors as NumPy arrays, and the refusal of what NumPy would turn into numbers without a word."""
+
+from __future__ import annotations
+
+from collections.abc import ValuesView
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklcnn.wording import short_cause
+
+
+def plain_values(values: Any, estimator: str, name: str) -> Any:
+    """Return targets, weights or groups without what only torch, NumPy or Python knows of them.
+
+    Parameters
+    ----------
+    values : array-like
+    estimator : str
+    name : str
+        Such as "y", for the message.
+
+    Returns
+    -------
+    values : array-like
+        A tensor as an array, the values of a dict as a list, anything else as it is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a tensor cannot become an array, or a masked array hides values.
+    """
+    if isinstance(values, torch.Tensor):
+        return tensor_to_array(values, estimator, name)
+    if isinstance(values, ValuesView):
+        return list(values)
+    refuse_hidden(values, estimator, name)
+    return values
+
+
+def tensor_to_array(tensor: torch.Tensor, estimator: str, name: str = "X") -> np.ndarray:
+    """Return a tensor's values as a NumPy array.
+
+    Raises
+    ------
+    TypeError
+        If it is of a kind that NumPy does not know: sparse, nested, quantized, without data.
+    """
+    if tensor.is_nested:
+        raise TypeError(
+            f"{estimator}: {name} is a nested torch tensor, whose samples may differ in shape. Pad them to one, such "
+            f"as {name}.to_padded_tensor(0.0)."
+        )
+    try:
+        tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
+        return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()  # NumPy has no bfloat16
+    except (TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise TypeError(
+            f"{estimator}: {name} is a torch tensor that is no array of numbers ({reason}). Pass an ordinary tensor, "
+            f"such as {name}.to_dense() or {name}.dequantize()."
+        ) from short_cause(error)
+
+
+def refuse_hidden(values: Any, estimator: str, name: str) -> None:
+    """Refuse a masked array that hides values.
+
+    Raises
+    ------
+    ValueError
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(
+            f"{estimator}: {name} is a masked array, whose hidden values would be read. Fill them in: "
+            f"{name}.filled(value)."
+        )
+
+
+def refuse_dates(values: Any, estimator: str, name: str) -> None:
+    """Refuse dates and durations, in whatever unit they would become numbers.
+
+    Raises
+    ------
+    TypeError
+    """
+    dtypes = getattr(values, "dtypes", ()) if hasattr(values, "columns") else [getattr(values, "dtype", "")]
+    for dtype in map(str, dtypes):
+        if dtype.lower().startswith(("date", "time", "duration")):
+            raise TypeError(
+                f"{estimator}: {name} must hold numbers, but has dtype {dtype}. Convert dates to numbers, or leave "
+                "them out."
+            )

@@ -16,15 +16,15 @@ from sklcnn.process import Lock, Undone
 
 # Parameters of mallopt(3).
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
-# Blocks up to a size come from the heap, whose free end is kept up to a size: while training, and otherwise. The latter
-# is where glibc's own adjustment ends once a block of 32 MB was freed.
+# Blocks up to the first size come from the heap, and up to the second size the heap keeps its free end. The values for
+# all other times are those at which glibc's own adjustment ends, once a block of 32 MB was freed.
 WHILE_TRAINING = {MMAP_THRESHOLD: 2**30, TRIM_THRESHOLD: 2**31 - 1}
 OTHERWISE = {MMAP_THRESHOLD: 2**25, TRIM_THRESHOLD: 2**26}
-# Where the user has chosen, it stays so.
+# Where the user has set one of these, nothing is changed.
 CHOSEN = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_", "MALLOC_MMAP_MAX_", "GLIBC_TUNABLES")
 
 _lock = Lock()
-_training: set[object] = set()  # the blocks under way, of all threads
+_training: set[object] = set()  # the `with` blocks that have begun and not ended, of all threads
 _resident_before = 0
 
 
@@ -64,7 +64,7 @@ def _resident():
 
 
 def n_training() -> int:
-    """Return how many blocks keep freed memory at this moment."""
+    """Return how many `with` blocks keep freed memory at this moment."""
     return len(_training)
 
 

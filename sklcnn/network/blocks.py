@@ -2,13 +2,13 @@
 
 A plain block is convolutions in a row, as in VGG (Simonyan and Zisserman, 2015). A residual one has a shortcut around
 them (He et al., 2016; for signals Wang et al., 2017), one of inception modules parallel kernels of several sizes
-(Szegedy et al., 2015; for signals Fawaz et al., 2020). Or a factory of the user's makes what takes their place.
+(Szegedy et al., 2015; for signals Fawaz et al., 2020). A factory of the user's may make another layer in their place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -28,7 +28,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "leaky_relu": nn.LeakyReLU,
     "elu": nn.ELU,
 }
-# A maximum passes through these: max(f(x)) is f(max(x)), so that f need only be computed for the maxima.
+# For these max(f(x)) is f(max(x)): after maximum pooling f is computed for fewer values.
 MONOTONE = {"relu", "tanh", "sigmoid", "leaky_relu", "elu"}
 NORMS = {1: RowNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 MAX_POOLS: dict[int, Any] = {1: RowMaxPool1d, 2: nn.MaxPool2d, 3: nn.MaxPool3d}
@@ -60,7 +60,7 @@ class ConvUnit(Layers):
 
 
 class InceptionUnit(Layers):
-    """An inception module: parallel paths that are joined, with normalisation and activation behind."""
+    """An inception module: parallel paths whose outputs are joined, then normalisation and activation."""
 
     def __init__(self, paths: nn.Module, norm: nn.Module | None, activation: nn.Module | None):
         super().__init__()
@@ -72,7 +72,7 @@ class InceptionUnit(Layers):
 
 
 class InceptionPaths(nn.Module):
-    """Convolutions of several kernels on a bottleneck, and one on the maxima of each neighbourhood, joined."""
+    """Parallel convolutions, joined: of several kernel sizes behind a bottleneck, and one behind maximum pooling."""
 
     def __init__(
         self, bottleneck: nn.Module | None, convs: Sequence[nn.Module], pool: nn.Module, pooled: nn.Module | None
@@ -91,7 +91,7 @@ class InceptionPaths(nn.Module):
 
 
 class Crop(nn.Module):
-    """The middle of maps, as large as an unpadded convolution leaves it."""
+    """Cut the middle out of maps, as large as an unpadded convolution leaves it."""
 
     def __init__(self, starts: tuple[int, ...], lengths: tuple[int, ...]):
         super().__init__()
@@ -105,7 +105,7 @@ class Crop(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """The sum of what layers make of maps, and of the maps themselves or a 1x1 convolution of them."""
+    """Add the maps that come in, or a 1x1 convolution of them, to what layers make of them."""
 
     def __init__(self, body: nn.Sequential, around: nn.Module | None):
         super().__init__()
@@ -114,6 +114,15 @@ class Shortcut(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """Map (n, c, *spatial) to (n, filters, *smaller)."""
         return self.body(maps) + (maps if self.around is None else self.around(maps))
+
+
+class Ending(NamedTuple):
+    """The layers at the end of a block."""
+
+    activation: nn.Module | None
+    pool: nn.Module | None
+    dropout: nn.Module | None
+    pool_first: bool
 
 
 class Block(Layers):
@@ -126,9 +135,8 @@ class Block(Layers):
     activation: nn.Module | None
     pool_first: bool
 
-    def _finish(self, activation, pool, dropout, pool_first):
-        self.activation, self.pool, self.dropout = activation, pool, dropout
-        self.pool_first = pool_first
+    def _end_with(self, ending):
+        self.activation, self.pool, self.dropout, self.pool_first = ending
 
     def convolving(self) -> list[nn.Module]:
         """List the layers before the last activation and pooling."""
@@ -153,14 +161,14 @@ class ConvBlock(Block):
     before : nn.ModuleList of ConvUnit, or None
         All but the last.
     pad, conv, norm : nn.Module or None
-        The last convolution, uneven zeros before it that it cannot add itself, normalisation after it.
+        The last convolution; before it uneven zeros, which it cannot add itself; after it normalisation.
     """
 
-    def __init__(self, before: list[ConvUnit], last: ConvUnit, *finish: Any):
+    def __init__(self, before: list[ConvUnit], last: ConvUnit, ending: Ending):
         super().__init__()
         self.before = nn.ModuleList(before) if before else None
         self.pad, self.conv, self.norm = last.pad, last.conv, last.norm
-        self._finish(*finish)
+        self._end_with(ending)
 
     def convolving(self) -> list[nn.Module]:
         """List the layers before the last activation and pooling."""
@@ -170,12 +178,12 @@ class ConvBlock(Block):
 
 
 class ShortcutBlock(Block):
-    """A residual block, or one of inception modules: a shortcut around all of them."""
+    """A residual block, or one of inception modules: layers with a shortcut around them."""
 
-    def __init__(self, sum_: Shortcut, *finish: Any):
+    def __init__(self, sum_: Shortcut, ending: Ending):
         super().__init__()
         self.sum = sum_
-        self._finish(*finish)
+        self._end_with(ending)
 
     def convolving(self) -> list[nn.Module]:
         """List the layers before the last activation and pooling."""
@@ -183,12 +191,12 @@ class ShortcutBlock(Block):
 
 
 class OwnBlock(Block):
-    """What a factory of the user's makes, with pooling and dropout behind."""
+    """What a factory of the user's makes, then pooling and dropout."""
 
-    def __init__(self, body: nn.Module, *finish: Any):
+    def __init__(self, body: nn.Module, ending: Ending):
         super().__init__()
         self.body = body
-        self._finish(*finish)
+        self._end_with(ending)
 
     def convolving(self) -> list[nn.Module]:
         """List the layers before pooling."""
@@ -218,29 +226,29 @@ def _make_inception_unit(plan: InceptionPlan, spec, *, activate):
     return InceptionUnit(paths, norm, make_activation(spec, n_axes) if activate else None)
 
 
-def _make_plain(plan: BlockPlan, spec, finish):
+def _make_plain(plan: BlockPlan, spec, ending):
     units = [make_unit(conv, spec, activate=conv is not plan.convs[-1]) for conv in plan.convs]
-    return ConvBlock(units[:-1], units[-1], *finish)
+    return ConvBlock(units[:-1], units[-1], ending)
 
 
-def _make_with_shortcut(plan: BlockPlan, spec, finish, make):
+def _make_with_shortcut(plan: BlockPlan, spec, ending, make):
     body = [make(conv, spec, activate=conv is not plan.convs[-1]) for conv in plan.convs]
     around: list[nn.Module] = [] if plan.crop is None else [Crop(*plan.crop)]
     if plan.around is not None:
         around.append(make_unit(plan.around, spec, activate=False))
-    return ShortcutBlock(Shortcut(nn.Sequential(*body), nn.Sequential(*around) if around else None), *finish)
+    return ShortcutBlock(Shortcut(nn.Sequential(*body), nn.Sequential(*around) if around else None), ending)
 
 
-def _make_own(plan: BlockPlan, spec, finish):
+def _make_own(plan: BlockPlan, spec, ending):
     body = spec.block(plan.channels, plan.filters, kernel_of_factory(plan.kernel), len(plan.size))
     body = with_weights(body, plan.channels, plan.size)
-    return OwnBlock(body, None, *finish[1:3], False)
+    return OwnBlock(body, ending._replace(activation=None, pool_first=False))  # it brings activations of its own
 
 
 MAKERS: dict[str, Callable] = {
     "plain": _make_plain,
-    "residual": lambda plan, spec, finish: _make_with_shortcut(plan, spec, finish, make_unit),
-    "inception": lambda plan, spec, finish: _make_with_shortcut(plan, spec, finish, _make_inception_unit),
+    "residual": lambda plan, spec, ending: _make_with_shortcut(plan, spec, ending, make_unit),
+    "inception": lambda plan, spec, ending: _make_with_shortcut(plan, spec, ending, _make_inception_unit),
 }
 
 
@@ -253,11 +261,11 @@ def make_block(plan: BlockPlan, spec: NetworkSpec) -> Block:
     spec : NetworkSpec
     """
     n_axes = len(plan.size)
-    finish = (
-        make_activation(spec, n_axes),
-        POOLINGS[spec.pooling][n_axes](plan.window) if spec.pooling and plan.window else None,
-        FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
-        spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
+    ending = Ending(
+        activation=make_activation(spec, n_axes),
+        pool=POOLINGS[spec.pooling][n_axes](plan.window) if spec.pooling and plan.window else None,
+        dropout=FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
+        pool_first=spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
     )
     maker = MAKERS[spec.block] if isinstance(spec.block, str) else _make_own
-    return maker(plan, spec, finish)
+    return maker(plan, spec, ending)

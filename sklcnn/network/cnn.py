@@ -146,7 +146,7 @@ def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> Netwo
     Parameters
     ----------
     spec : NetworkSpec
-        What it says of convolution blocks is idle.
+        What it says about convolution blocks is not used.
     backbone : Backbone
     n_outputs : int
     """
@@ -156,7 +156,7 @@ def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> Netwo
 
 
 def widest_layer(network: nn.Module, sample_shape: Sequence[int]) -> int:
-    """Count the values of one sample on both sides of a layer, where they are most; for "valid" padding a few too many.
+    """Return the largest number of values of one sample before and after a layer; with "valid" padding a few too many.
 
     Parameters
     ----------

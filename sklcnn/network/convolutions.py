@@ -77,7 +77,7 @@ def convolve_in_equal_form(
     outputs = output_sizes(size, kernel, stride, padding)
     single = [axis for axis, n_out in enumerate(outputs) if n_out == 1]
     others = [axis for axis in range(len(outputs)) if axis not in single]
-    for axis in single:  # what the one window meets of the maps, and with what weights
+    for axis in single:  # the part of the maps that the one window covers, and the weights that it meets there
         before = padding[axis]
         n_met = min(size[axis], kernel[axis] - before)
         maps, weight = maps.narrow(2 + axis, 0, n_met), weight.narrow(2 + axis, before, n_met)
@@ -115,20 +115,20 @@ class _EqualForm:
         return convolve_in_equal_form(maps, layer.weight, layer.bias, layer.stride, layer.padding)
 
     def _get_name(self):
-        """Be called what it is to a user: the convolution whose sizes and weights it has."""
+        """Return the name that a user knows: of the convolution whose sizes and weights it has."""
         return type(self).__name__.removeprefix("Equal")
 
 
 class EqualConv1d(_EqualForm, nn.Conv1d):
-    """Of signals."""
+    """The equal form of Conv1d."""
 
 
 class EqualConv2d(_EqualForm, nn.Conv2d):
-    """Of images."""
+    """The equal form of Conv2d."""
 
 
 class EqualConv3d(_EqualForm, nn.Conv3d):
-    """Of volumes."""
+    """The equal form of Conv3d."""
 
 
 EQUAL_FORMS: dict[int, Any] = {1: EqualConv1d, 2: EqualConv2d, 3: EqualConv3d}
@@ -166,7 +166,7 @@ def make_convolution(
     conv : nn.Module
     """
     even = all(before == after for before, after in pads)
-    # What is the same at both ends of a signal the convolution adds itself, which copies less.
+    # A convolution of signals itself adds the zeros that both ends have in common, which copies less.
     both = len(pads) == 1 and not bfloat16
     padding = tuple(min(pair) if even or both else 0 for pair in pads)
     rest = [(before - width, after - width) for (before, after), width in zip(pads, padding, strict=True)]
@@ -175,6 +175,6 @@ def make_convolution(
     if needs_equal_form(size, kernel, stride, padding, bfloat16):
         forms = EQUAL_FORMS
     else:
-        # In bfloat16 one row is the single position along an axis that the library computes wrongly.
+        # Not in bfloat16: a row would be an axis with a single output position, which is then computed wrongly.
         forms = CONVOLUTIONS if bfloat16 else CONVOLUTIONS | {1: RowConv1d}
     return pad, forms[len(pads)](channels, filters, kernel, stride, padding=padding)

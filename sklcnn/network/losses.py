@@ -77,20 +77,20 @@ class RowLoss(nn.Module):
         super().__init__()
         self.task, self.options, self.estimator_name = task, {} if options is None else options, estimator_name
         self.label_smoothing = self.options.get("label_smoothing", 0.0)
-        self.loss, self.given = loss, callable(loss)
-        self.function = loss if self.given else task.losses[loss]
-        self.arguments = {} if self.given else self.options
+        self.loss, self.is_own = loss, callable(loss)
+        self.function = loss if self.is_own else task.losses[loss]
+        self.arguments = {} if self.is_own else self.options
 
     def average(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """Return the mean over rows of weight times loss, a scalar."""
-        if weights is None and not self.given:
+        if weights is None and not self.is_own:
             return self.function(outputs, targets, reduction="mean", **self.arguments)
         losses = self(outputs, targets)
         return losses.mean() if weights is None else (losses * weights).mean()
 
     def forward(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Return the loss of each row, (n,)."""
-        if not self.given:
+        if not self.is_own:
             return self.function(outputs, targets, **self.arguments)
         targets = self.task.soft_targets(targets, outputs.dtype)
         if self.label_smoothing:
@@ -117,7 +117,6 @@ class RowLoss(nn.Module):
             )
         if outputs.requires_grad and not losses.requires_grad:
             raise ValueError(
-                f"{self.estimator_name}: loss must be computed by torch from the outputs it is given, so that it "
-                "can be "
-                "differentiated. Do not detach them or convert them to NumPy."
+                f"{self.estimator_name}: loss must be computed by torch from the outputs it is given, so that it can "
+                "be differentiated. Do not detach them or convert them to NumPy."
             )

@@ -13,7 +13,7 @@ from sklcnn.network.plan import BlockPlan, NetworkSpec, plan_blocks
 
 INDEX_BYTES = 8
 UNLIMITED = 2**60  # more is a control group's way to say that there is no limit
-# The files of a memory control group, by version: limit, usage, and the line of memory.stat that can be taken back.
+# The files of a memory control group, by version: limit and usage; then the line of memory.stat for what can be freed.
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 V2 = ("memory.max", "memory.current", "inactive_file")
 
@@ -64,7 +64,7 @@ def count_operations(spec: NetworkSpec, plans: list[BlockPlan], n_features: int,
 
 
 def sample_bytes(spec: NetworkSpec, sample_shape: tuple[int, ...], value_bytes: int) -> int:
-    """Count the bytes of one sample that are in memory at once while a network trains, where they are most.
+    """Return the largest number of bytes that one sample has in memory at one time while a network trains.
 
     The outputs of all layers are kept for the gradients, those of maximum pooling with the places of the maxima; each
     layer's gradient is computed from the next one's. What the library needs besides is not counted.
@@ -95,9 +95,9 @@ def sample_bytes(spec: NetworkSpec, sample_shape: tuple[int, ...], value_bytes: 
 
 
 def widest_block(spec: NetworkSpec, plans: list[BlockPlan], sample_shape: tuple[int, ...]) -> int | None:
-    """Count the values of one sample before and after a layer, where they are most; None for layers in a row.
+    """Return the largest number of values of one sample in a block at one time; None for plain blocks.
 
-    Those of parallel paths are there together.
+    The outputs of parallel paths are in memory together; those of layers in a row are counted by `widest_layer`.
     """
     if spec.block == "plain":
         return None

@@ -30,7 +30,7 @@ class Network(nn.Sequential):
     raw batch (n, c, *spatial) to raw outputs (n, k).
     """
 
-    widest: int | None = None  # values of a sample around a layer, where they are most and layers are not in a row
+    widest: int | None = None  # values of a sample in memory at one time, by `widest_block`; None: by `widest_layer`
     operations: int | None = None  # multiply-adds of a sample; None: unknown, and many
 
     @property
@@ -98,7 +98,7 @@ class Network(nn.Sequential):
 
 
 def layers_of(module: nn.Module) -> list[nn.Module]:
-    """List a module and all inside it in the order of its `modules`, in a fifth of the time for a deep backbone."""
+    """List a module and all in it, in the order of `modules()` but in a fifth of its time for a deep backbone."""
     found: dict[nn.Module, None] = {}
     waiting = [module]
     while waiting:

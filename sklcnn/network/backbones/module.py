@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklcnn.network.backbones.fingerprints import digest_module, digest_state
 
-# Images that go through a backbone at once without gradients: of 224 pixels, what fits a cache best. Of pictures so
-# large that so many would take gigabytes, fewer.
+# Images that go through a backbone at once without gradients: as many as are fastest at 224 pixels; fewer of larger
+# pictures, of which so many would take gigabytes.
 BACKBONE_BATCH, BACKBONE_POSITIONS = 32, 32 * 448**2
 
 
@@ -44,7 +44,7 @@ class Backbone(nn.Module):
     loaded : bool, default=False
         Whether weights were read from a file, or learnt by another estimator.
     shared : dict or None
-        None where the network is its own; otherwise what all that share the network remember of it together.
+        None where the network is its own; otherwise the digests that all who share the network keep together.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class Backbone(nn.Module):
         """Stop training: no gradients, and eval mode until `unfreeze`."""
         self.frozen = True
         if not self._shared:
-            self._digests = {}  # an optimiser may have changed weights behind their version
+            self._digests = {}  # an optimiser may have changed weights without a new version number
             self.network.requires_grad_(False)
         super().train(False)
         return self
@@ -157,7 +157,7 @@ class Backbone(nn.Module):
         if self.mean is not None:  # not the network's, and so not shared
             scaling += [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
             versions += scaling
-        # Only a frozen backbone remembers: an optimiser may change weights behind their version.
+        # Only a frozen backbone remembers: an optimiser may change weights without a new version number.
         known_versions, known = self._digests.get(self.scale, (None, None))
         if self.frozen and self.shareable and known_versions == versions:
             return known

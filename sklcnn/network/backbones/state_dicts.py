@@ -79,7 +79,7 @@ def _find_problems(state, own):
 
 
 def _casts(value, wanted):
-    """Whether a tensor is a plain array of numbers of the kind that a network has there: floats, or integers."""
+    """Whether a tensor is a plain array of numbers, floats or integers as the network's own is."""
     plain = value.layout == torch.strided and not value.is_meta and not value.is_quantized
     return plain and not value.is_complex() and value.is_floating_point() == wanted.is_floating_point()
 
@@ -163,7 +163,7 @@ def _read_tensors(path):
 
 
 def _check_unpacked_size(path):
-    """Refuse an archive that would unpack to more than it holds: torch compresses nothing, bombs do."""
+    """Refuse an archive that would unpack to more bytes than it has: torch never compresses, decompression bombs do."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
             n_bytes = sum(entry.file_size for entry in archive.infolist())
@@ -173,5 +173,5 @@ def _check_unpacked_size(path):
 
 def _first_few(keys, n=3):
     more = f" and {len(keys) - n} more" if len(keys) > n else ""
-    names = [cut(key.encode("unicode_escape").decode(), LINE) for key in keys[:n]]  # a file's own words, made harmless
+    names = [cut(key.encode("unicode_escape").decode(), LINE) for key in keys[:n]]  # a file may hold any characters
     return ", ".join(names) + more

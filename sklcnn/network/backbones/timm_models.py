@@ -79,7 +79,7 @@ def timm_file(name, config):
 
 
 def rename_keys(state, network):
-    """Translate the keys of the file that a model's authors published, which its module knows by timm's convention."""
+    """Translate the keys of a file as a model's authors published it, by the function that timm has for that."""
     if not network.state_dict().keys() <= state.keys():
         translate = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
         if translate is not None:

@@ -11,11 +11,11 @@ from filelock import FileLock, Timeout
 
 from sklcnn.process import Undone
 
-WAIT_SECONDS = 600.0  # without any progress, after which one computes what others have claimed
+WAIT_SECONDS = 600.0  # without any progress, after which a process computes what others have claimed
 
 
 class Patience:
-    """How long one waits for others who make no progress."""
+    """How long a process waits for others that make no progress."""
 
     def __init__(self):
         self._deadline = time.monotonic() + WAIT_SECONDS
@@ -23,7 +23,7 @@ class Patience:
 
     @property
     def over(self):
-        """Whether it is at its end."""
+        """Whether it has waited long enough."""
         return time.monotonic() > self._deadline
 
     def wait(self):
@@ -49,8 +49,8 @@ class Claims(Undone):
         super().__init__(self.release)
         self.folder = folder
         self._held = []
-        # Not NumPy's or Python's global generator: a fit leaves those as they were. Each process and thread has its own
-        # order, so that they meet late.
+        # Not NumPy's or Python's global generator: a fit leaves those as they were. Each process and thread has an
+        # order of its own, so that they seldom want the same bucket.
         self._random = random.Random(uuid.uuid4().int)
 
     def take(self, keys, n_wanted):
@@ -81,9 +81,9 @@ class Claims(Undone):
             self._held.remove(lock)
 
     def _claim(self, path):
-        """Try to claim a bucket. Where that cannot be done at all, all are free to compute it."""
+        """Try to claim a bucket. Where files cannot be locked at all, every process may compute it."""
         lock = FileLock(path)
-        self._held.append(lock)  # before it is: releasing one that is not held does nothing
+        self._held.append(lock)  # before it is acquired, in case of an interrupt: releasing a free lock does nothing
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=0)

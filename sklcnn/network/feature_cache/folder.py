@@ -100,7 +100,7 @@ class FolderCache:
 
     @staticmethod
     def _round_size(n_missing):
-        """Choose how much to claim at once: little enough to share, enough to fill batches, and no small rest."""
+        """Choose how many keys to claim at once: few enough to share, enough to fill batches, with no small rest."""
         n_rounds = max(1, n_missing // max(32, min(n_missing // 16, 512)))
         return math.ceil(n_missing / n_rounds)
 
@@ -184,7 +184,7 @@ class FolderCache:
             self._remember(name, decode_table(data))
 
     def _tidy(self):
-        """Remove what writers left that were killed long ago."""
+        """Remove the files that killed writers left long ago."""
         if self._tidied:
             return
         self._tidied = True

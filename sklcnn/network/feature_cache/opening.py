@@ -10,7 +10,7 @@ from sklcnn.wording import shown
 
 MEMORY_VARIABLE = "SKLCNN_FEATURE_CACHE_MB"
 DEFAULT_MEMORY_MB = 512
-MAX_FOLDERS = 8  # whose indexes are kept
+MAX_FOLDERS = 8  # of which this process keeps the index
 
 _memory: dict[str, MemoryCache] = {}
 _folders: BoundedCache = BoundedCache(MAX_FOLDERS)

@@ -29,12 +29,12 @@ class Batch(NamedTuple):
     weights: torch.Tensor | None
 
     def to(self, device: torch.device) -> Batch:
-        """Copy to a device what is not there; from pinned memory to a GPU, so that the copy overlaps a step."""
-        weights = None if self.weights is None else _moved(self.weights, device)
-        return Batch(_moved(self.inputs, device), _moved(self.targets, device), weights)
+        """Move the batch to a device; to a GPU from pinned memory, so that the copy overlaps a training step."""
+        weights = None if self.weights is None else _move(self.weights, device)
+        return Batch(_move(self.inputs, device), _move(self.targets, device), weights)
 
 
-def _moved(tensor, device):
+def _move(tensor, device):
     if tensor.device.type == "cpu" and device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
@@ -81,7 +81,7 @@ class Rows:
         ----------
         device : torch.device
         free_bytes : int
-            What the rows may take there.
+            How many bytes the samples may take there.
         """
         samples = self.store.samples()
         if samples is None or samples.nbytes > free_bytes:
@@ -109,7 +109,7 @@ class Rows:
         device : torch.device
         """
         order = order.to(self.rows.device)
-        # One index an epoch, and views of it a batch.
+        # Put in order once an epoch; the batches are views of the result.
         targets = self.targets[order].split(sizes)
         weights = itertools.repeat(None) if self.weights is None else self.weights[order].split(sizes)
         inputs = self.store.batches(self.rows[order].split(sizes), dtype)
@@ -124,7 +124,7 @@ def batch_sizes(n: int, batch_size: int, join_single_row: bool = False) -> list[
     ----------
     n, batch_size : int
     join_single_row : bool
-        Whether a last batch of one row joins the batch before it: batch normalisation needs two for a variance.
+        Whether a last batch of one row joins the batch before it: batch normalisation needs two rows for a variance.
 
     Returns
     -------

@@ -1,6 +1,6 @@
-"""A glance at a few samples: the range of their values, and warnings where it is hardly what was meant.
+"""A glance at a few samples: the range of their values, and warnings where it can hardly be what the user meant.
 
-A few samples, evenly spaced, tell pixels from shares and masks as well as all of X does, at no cost.
+A few samples, evenly spaced, show as well as all of X whether it holds pixels, fractions or masks, at no cost.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SAMPLES = 16
-VALUES = 2**17  # looked at, at most
+MAX_SAMPLES, MAX_VALUES = 16, 2**17  # that a glance looks at
 
-# How many times larger the values of one X are than those of another where they have two scales: whole numbers and
-# fractions (0..16 and 0..1); images of any numbers (0..255 and 0..1, 16 bits and 8, pixels and standardised ones).
+# Two X are on different scales where the largest value of one is so many times that of the other. The first ratio is
+# for whole numbers beside fractions (0..16 and 0..1); the second for images of any numbers (0..255 and 0..1, 16 bits
+# and 8, pixels and standardised ones).
 FRACTION_RATIO, IMAGE_RATIO = 8, 64
 DARK = 1 / 8  # an image no brighter than this share of white is nearly black
 
@@ -31,7 +31,7 @@ class Glance:
     whole : bool
         Whether all values are whole numbers.
     plain : bool
-        Whether each sample has the same value (in each channel) everywhere.
+        Whether each sample is of a single colour: the same value everywhere, in each channel.
     n : int
         Samples looked at.
     """
@@ -59,8 +59,8 @@ class Glance:
 
 
 def some_of(rows: Sequence[int] | np.ndarray, n_values: int) -> list[int]:
-    """Choose a few of some rows, evenly spaced, where a sample has so many values."""
-    n = max(1, min(SAMPLES, len(rows), VALUES // n_values))
+    """Choose a few of the given rows, evenly spaced; the fewer, the more values a sample has."""
+    n = max(1, min(MAX_SAMPLES, len(rows), MAX_VALUES // n_values))
     if n == 1:
         return [int(rows[0])] if len(rows) else []
     return [int(rows[i]) for i in np.linspace(0, len(rows) - 1, n).astype(int)]
@@ -85,7 +85,7 @@ def _glance_at_one(sample):
 
 
 def glance_at_pictures(picture: Callable[[int], np.ndarray], rows: list[int], white: float | None) -> Glance:
-    """Look at pictures, decoding no more of them than it takes to see that there are bright ones.
+    """Look at pictures, and decode no more of them than are needed to find a bright one.
 
     Parameters
     ----------
@@ -93,12 +93,12 @@ def glance_at_pictures(picture: Callable[[int], np.ndarray], rows: list[int], wh
         Returns the picture of a row, ndarray (h, w, c).
     rows : list of int
     white : float or None
-        What white is. None: pictures are arrays, which need no decoding, and all are looked at.
+        The value of white. None: the pictures are arrays, which need no decoding, so all are looked at.
 
     Returns
     -------
     glance : Glance
-        From black to white, once one picture was neither dark nor plain.
+        Once a picture is neither dark nor of a single colour, the range is taken to be from black to white.
     """
     seen: list[np.ndarray] = []
     for row in rows:
@@ -138,17 +138,16 @@ def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, estima
     """Warn where X is scaled in another way than in `fit`."""
     if _scales_differ(fitted, now, spatial_dims):
         warnings.warn(
-            f"{estimator}: {name} holds values from {now.low:g} to {now.high:g}, but the network was "
-            "fitted on values from "
-            f"{fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale the one as the other "
-            "(was only one of them divided by 255, or standardised?).",
+            f"{estimator}: {name} holds values from {now.low:g} to {now.high:g}, but the network was fitted on values "
+            f"from {fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale the one as the "
+            "other (was only one of them divided by 255, or standardised?).",
             UserWarning,
             stacklevel=2,
         )
 
 
 def may_be_on_another_scale(fitted: Glance, peak: float) -> bool:
-    """Tell by the largest magnitude of a few samples whether it is worth looking at all that they hold."""
+    """Tell by the largest magnitude of a few samples whether a full glance could find another scale."""
     return not fitted.peak / FRACTION_RATIO < peak < fitted.peak * FRACTION_RATIO
 
 

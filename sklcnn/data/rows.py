@@ -18,8 +18,8 @@ from sklcnn.data.stores import Store
 from sklcnn.data.targets import check_weights
 from sklcnn.wording import errors_named, shown
 
-MAX_WEIGHT = 1e300  # of which many can be added up
-EVERYWHERE = slice(None)  # all positions in the rows kept; picking by it copies nothing
+MAX_WEIGHT = 1e300  # millions of such weights can be added up in float64
+EVERYWHERE = slice(None)  # all of the rows kept; indexing by a slice copies nothing
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class KeptRows:
         As the user gave it.
     weights : float64 ndarray of shape (n,)
     groups : ndarray of int of shape (n,) or None
-        Their numbers, in the order of their names.
+        The number of each row's group.
     """
 
     store: Store
@@ -48,8 +48,8 @@ class KeptRows:
         return len(self.rows)
 
 
-def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any, np.ndarray | None]:
-    """Replace what is in rows of zero weight, which are to be as if absent.
+def replace_weightless_rows(X: Any, sample_weight: Any, estimator: str) -> tuple[Any, np.ndarray | None]:
+    """Replace the samples of zero weight, so that a fault in one of them does not matter.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any,
     Returns
     -------
     X : array-like
-        With a copy of a row that counts for each that does not. An array of numbers stays as it is, since its size is
-        unbounded: of it, only `rows` may be looked at.
+        Rows of zero weight are replaced by copies of others. An array of numbers is returned as it is, because it may
+        be too large to copy: only `rows` of it may be looked at.
     rows : ndarray of int, or None
         The rows that count; None: all.
 
@@ -77,17 +77,18 @@ def without_weightless(X: Any, sample_weight: Any, estimator: str) -> tuple[Any,
     weights = check_weights(sample_weight, _num_samples(X), estimator)
     if weights is None or np.all(weights > 0):
         return X, None
-    counts = weights > 0
-    rows = np.flatnonzero(counts)
+    has_weight = weights > 0
+    rows = np.flatnonzero(has_weight)
     if _is_array_of_numbers(X):
         return X, rows
     if isinstance(X, ValuesView):
         X = list(X)
     elif _becomes_array_of_numbers(X):  # which may allow no more than rows in increasing order, as HDF5's data sets do
         return np.asarray(X), rows
-    # The row before, so that the first row with a fault is one that counts; before the first of them, the last.
+    # Each takes the sample of the last row of weight before it (the first ones take the last of all), so that the first
+    # row with a fault, which errors name, is one that counts.
     with errors_named(estimator, "X"):
-        return _safe_indexing(X, rows[np.cumsum(counts) - 1]), rows
+        return _safe_indexing(X, rows[np.cumsum(has_weight) - 1]), rows
 
 
 def _is_array_of_numbers(X):
@@ -103,7 +104,7 @@ def _becomes_array_of_numbers(X):
 
 
 def check_rows_first(X: Any, y: Any, estimator: str) -> None:
-    """Check that rows lie along the first axis of X, where another has the length of y.
+    """Refuse X whose rows lie along another axis than the first, as the length of y shows.
 
     Parameters
     ----------
@@ -127,9 +128,8 @@ def check_rows_first(X: Any, y: Any, estimator: str) -> None:
     elif axis < len(shape) - 1:
         name, remedy = f"axis {axis}", f"np.moveaxis(X, {axis}, 0)"
     raise ValueError(
-        f"Found input variables with inconsistent numbers of samples: {estimator} got {shape[0]} rows in "
-        f"X but {n_targets} "
-        f"in y, as many as {name} of X is long. Rows come first: pass {remedy}."
+        f"Found input variables with inconsistent numbers of samples: {estimator} got {shape[0]} rows in X but "
+        f"{n_targets} in y, as many as {name} of X is long. Rows come first: pass {remedy}."
     )
 
 
@@ -177,7 +177,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
 
 
 def _number_groups(groups, estimator):
-    """Return the number of each row's group: sorted here, once."""
+    """Return the number of each row's group, in the sorted order of the labels."""
     given = plain_values(groups, estimator, "groups")
     values = given if hasattr(given, "dtype") else np.array([*given, None], dtype=object)[:-1]
     kinds = {_kind_of(value) for value in values} if str(getattr(values, "dtype", "")) == "object" else set()
@@ -195,9 +195,8 @@ def _number_groups(groups, estimator):
         return np.unique(groups, return_inverse=True)[1].ravel()
     except TypeError as error:
         raise TypeError(
-            f"{estimator}: groups holds values that cannot be told apart by sorting ({error}). Pass a "
-            "number or a string a "
-            "row, all of one type and none missing."
+            f"{estimator}: groups holds values that cannot be told apart by sorting ({error}). Pass a number or a "
+            "string a row, all of one type and none missing."
         ) from error
 
 
@@ -223,8 +222,7 @@ def weight_unit(train_weights: np.ndarray, estimator: str) -> float:
     low, high = train_weights.min(), train_weights.max()
     if low != high and high > MAX_WEIGHT:
         raise ValueError(
-            f"{estimator}: the weights of rows, sample_weight times class_weight, reach {high:.3g}, too "
-            "large to be added "
-            "up. Scale them: only their ratios count."
+            f"{estimator}: the weights of rows, sample_weight times class_weight, reach {high:.3g}, too large to be "
+            "added up. Scale them: only their ratios count."
         )
     return low if low == high else train_weights.mean()  # equal weights become exactly 1

@@ -1,4 +1,4 @@
-"""What is said of X, and how it was understood."""
+"""What the hyper-parameters say about X, and how X was read in `fit`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ DIMENSION_NAMES = {1: "signals", 2: "images", 3: "volumes"}
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What the estimator's hyper-parameters say of X."""
+    """What the estimator's hyper-parameters say about X."""
 
     estimator: str  # its name, for messages
     input_shape: tuple[int, ...] | None = None
@@ -25,7 +25,7 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class InputSchema:
-    """How X was understood in `fit`, kept for `predict`.
+    """How X was read in `fit`, kept for `predict`.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class InputSchema:
     integer : bool
         Whether values are integers 0..255.
     unit : float
-        What white is: 255 for those, 65535 in pictures of 16 bits, else 1.
+        The value of white: 255 for such integers, 65535 in pictures of 16 bits, else 1.
     mode : str or None
         Colour mode of pictures, "L" or "RGB".
     glance : Glance or None

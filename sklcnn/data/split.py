@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-PARTS_AT_ONCE = 1024  # looked at together for those that may be held out
-PARTS_DRAWN, MAX_DRAWINGS = 20_000, 10  # in all, and how often: of many groups any drawing is nearly right
+PARTS_AT_ONCE = 1024  # whose change of the error is computed together
+# The hold-out is drawn again until so many groups were drawn in all, or so many times; then the best drawing is taken.
+# With many groups any drawing is nearly right.
+PARTS_DRAWN, MAX_DRAWINGS = 20_000, 10
 
 
 def split_rows(
@@ -56,8 +58,7 @@ def split_rows(
     if n == 1:
         raise ValueError(
             f"{estimator_name}: early_stopping holds out rows to validate on, which 1 sample does not allow. Pass "
-            "more rows, "
-            "X_val and y_val, or early_stopping=False."
+            "more rows, X_val and y_val, or early_stopping=False."
         )
     n_held_out = max(1, math.ceil(fraction * n - 1e-9))
     if codes is None and groups is None:
@@ -71,9 +72,8 @@ def split_rows(
     if not held_out.any():
         remedy = "more groups" if groups is not None else "more rows"
         raise ValueError(
-            f"{estimator_name}: early_stopping needs rows to validate on, but none of the {n} can be held out "
-            "without leaving "
-            f"a class without training rows. Pass {remedy}, X_val and y_val, or early_stopping=False."
+            f"{estimator_name}: early_stopping needs rows to validate on, but none of the {n} can be held out without "
+            f"leaving a class without training rows. Pass {remedy}, X_val and y_val, or early_stopping=False."
         )
     if codes is not None:
         lone = np.flatnonzero(n_parts[: None if codes.ndim == 1 else codes.shape[1]] == 1)
@@ -86,7 +86,8 @@ def split_rows(
 def _hold_out_stratified(codes, n_held_out, rng):
     """Choose rows so that each class gives its share, rounded, and keeps at least one.
 
-    What is left by rounding down goes to classes of which nothing would be held out, then to those that lack most.
+    The rows that rounding down leaves are given to classes of which nothing would be held out, then to those that
+    lack most.
     """
     present, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
     exact = counts * (n_held_out / len(codes))
@@ -104,9 +105,9 @@ def _hold_out_stratified(codes, n_held_out, rng):
 
 
 def _memberships(codes, n):
-    """Return the classes that rows are of, as a sparse matrix (n, k + 1) of ones; the last column is of all rows.
+    """Return the classes of each row as a sparse matrix of ones (n, k + 1); the last column is 1 in every row.
 
-    Labels are two classes each: the rows that have them, columns 0..k-1, and the rows that have not, columns k..2k-1.
+    Of indicators, each label is two classes: the rows with it, columns 0..k-1, and those without it, columns k..2k-1.
     """
     everything = sparse.csr_array(np.ones((n, 1), dtype=np.int32))
     if codes is None:
@@ -119,12 +120,12 @@ def _memberships(codes, n):
 
 
 def _hold_out_parts(memberships, groups, n_held_out, rng):
-    """Choose whole groups, or rows that are of several classes, so that each class gives its share, about.
+    """Choose whole groups, or rows of several classes each, so that each class gives about its share.
 
-    Parts come in random order and are held out as long as the shares of the classes come nearer to what they should
-    be (their squared differences, as fractions of each class, as in scikit-learn's StratifiedGroupKFold); but first
-    those without which nothing of some class would be. A part with a class's last training rows stays. Of several
-    such drawings of groups the best counts.
+    Parts are taken class by class, from the rarest on, and then from all: in random order, each part that brings the
+    shares of the classes nearer to what they should be. That is, one that lowers the sum of their squared differences,
+    as fractions of each class, as in scikit-learn's StratifiedGroupKFold. A part with a class's last training rows
+    stays. Groups are drawn several times, and the best drawing is taken.
 
     Returns
     -------
@@ -157,12 +158,12 @@ def _draw_parts(counts, n_held_out, rng, exact):
 
 
 class _Parts:
-    """Groups or rows on their way into the hold-out.
+    """The parts that may be held out, groups or rows, and which of them are.
 
     Parameters
     ----------
     counts : csr_array of shape (n_parts, n_classes)
-        Rows of each class in each part; the last class is of all rows.
+        Rows of each class in each part; the last column counts all rows.
     n_held_out : int
         Rows to hold out.
     """
@@ -189,17 +190,24 @@ class _Parts:
         self.taken[part] = True
         return True
 
-    def _losses(self, classes, numbers):
-        """Return by how much holding rows out takes the shares of their classes away from what they should be."""
+    def _error_growth(self, classes, numbers):
+        """Return by how much each class's squared error grows, or falls, if these rows of it are held out."""
         return numbers * (numbers - 2 * self.lack[classes]) / self.totals[classes] ** 2.0
 
-    def loss_of_each(self, parts):
-        """Return the loss of each of some parts; as more is held out, it can only grow."""
+    def error_growth_of_each(self, parts):
+        """Return by how much the error grows if a part is held out, for each of some parts.
+
+        It is never less for a part once more is held out, so that parts that would raise it need no second look.
+        """
         some = self.counts[parts]
-        return np.add.reduceat(self._losses(some.indices, some.data), some.indptr[:-1])
+        return np.add.reduceat(self._error_growth(some.indices, some.data), some.indptr[:-1])
 
     def take_of_each_class(self, order, rng):
-        """Hold out the share of each class, the rarest first; some at least, of so many as chance would, about."""
+        """Hold out the share of each class, the rarest class first.
+
+        Of classes in so few parts that less than one of them is expected in the hold-out, only as many are taken as
+        chance would hold out.
+        """
         columns, place = self.counts.tocsc(), np.argsort(order)
         n_parts = np.diff(columns.indptr)[:-1]
         expected = n_parts * self.lack[-1] / self.totals[-1]
@@ -213,16 +221,16 @@ class _Parts:
             self.take_what_improves(in_order, number)
 
     def take_what_improves(self, order, number=-1):
-        """Hold out what brings the shares nearer, until there are rows enough, in all and of one class."""
+        """Hold out parts that bring the shares nearer, until enough rows are held out, in all and of one class."""
         for some in np.array_split(order, math.ceil(len(order) / PARTS_AT_ONCE) or 1):
             if len(some) == 0 or min(self.lack[number], self.lack[-1]) <= 0:
                 return
-            for part in some[self.loss_of_each(some) <= 0]:
-                if min(self.lack[number], self.lack[-1]) > 0 and self._losses(*self._of(part)).sum() <= 0:
+            for part in some[self.error_growth_of_each(some) <= 0]:
+                if min(self.lack[number], self.lack[-1]) > 0 and self._error_growth(*self._of(part)).sum() <= 0:
                     self.take(part)
 
     def fill(self, order):
-        """Hold out any rows, until there are enough."""
+        """Hold out any rows, until enough are held out."""
         for row in order:
             if self.lack[-1] <= 0:
                 break

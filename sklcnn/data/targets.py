@@ -19,7 +19,7 @@ from sklcnn.wording import errors_named, shown
 
 TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
 
-MAX_VALUE = 1e300  # of which a few can be added up, multiplied by a few and still be finite
+MAX_VALUE = 1e300  # sums of some such values, and small multiples of them, are finite in float64
 
 
 def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
@@ -48,19 +48,18 @@ def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
 
 
 def _check_one_type(y, estimator_name):
-    """Refuse a list of texts and numbers, of which NumPy makes texts."""
+    """Refuse a list of texts and numbers, all of which NumPy would make texts."""
     if isinstance(y, (list, tuple)) and any(isinstance(label, str) for label in y):
         others = [label for label in y if not isinstance(label, str)]
         if others and np.asarray(others[:1]).ndim == 1:
             raise TypeError(
                 f"{estimator_name}: the labels in y cannot be sorted: they mix "
-                f"{sorted({type(label).__name__ for label in y})}. "
-                "Pass labels of one type."
+                f"{sorted({type(label).__name__ for label in y})}. Pass labels of one type."
             )
 
 
 def _refuse_measurements(y, estimator_name):
-    """Refuse measurements and nested labels, in scikit-learn's words; any other objects are labels if they sort."""
+    """Refuse measurements and nested labels, in scikit-learn's words; other objects are labels if they sort."""
     if y.dtype.kind == "O" and len(y) and isinstance(y[0], Real):
         numbers = np.asarray(y.tolist())
         if numbers.dtype.kind == "O":  # fractions, or integers too large for NumPy
@@ -98,7 +97,7 @@ def check_indicators(y: Any, estimator_name: str) -> np.ndarray:
     Raises
     ------
     ValueError
-        If it is none.
+        If it is something else.
     """
     y = plain_values(y, estimator_name, "y")
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
@@ -106,9 +105,8 @@ def check_indicators(y: Any, estimator_name: str) -> np.ndarray:
         check_array(y, estimator=estimator_name, input_name="y")
     if y.ndim != 2 or not np.isin(y, (0, 1)).all():
         raise ValueError(
-            f"{estimator_name}: y must be an indicator matrix of zeros and ones here, one column a label; got "
-            f"shape {y.shape} "
-            f"and dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on."
+            f"{estimator_name}: y must be an indicator matrix of zeros and ones here, one column a label; got shape "
+            f"{y.shape} and dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on."
         )
     return y.astype(np.float32)
 
@@ -118,7 +116,7 @@ def column_names(y: Any) -> np.ndarray | None:
     if not hasattr(y, "columns"):
         return None
     names = np.empty(len(y.columns), dtype=object)
-    for number, name in enumerate(y.columns):  # one at a time: a name may be a tuple
+    for number, name in enumerate(y.columns):  # one by one: NumPy would make an array of a name that is a tuple
         names[number] = name
     return names
 
@@ -133,8 +131,8 @@ def warn_if_one_hot(y: Any, indicators: np.ndarray, estimator_name: str) -> None
         remedy = "y.argmax(1)" if hasattr(y, "argmax") else "np.asarray(y).argmax(1)"
     warnings.warn(
         f"{estimator_name}: y is an indicator matrix with just one 1 in every row. It is learnt as "
-        f"{indicators.shape[1]} labels "
-        f"of which a row may have any number, none too. If a row is of one class, pass {remedy}.",
+        f"{indicators.shape[1]} labels of which a row may have any number, none too. If a row is of one class, pass "
+        f"{remedy}.",
         UserWarning,
         stacklevel=2,
     )
@@ -174,8 +172,7 @@ def find_classes(y: Any, estimator_name: str, classes: Any = None) -> np.ndarray
     if len(classes) < 2:
         raise ValueError(
             f"{estimator_name}: y holds {len(classes)} class, {shown(classes.tolist())}; classification needs at "
-            "least 2 "
-            "classes. Check how the rows were chosen."
+            "least 2 classes. Check how the rows were chosen."
         )
     return classes
 
@@ -198,9 +195,8 @@ def check_values(y: Any, estimator_name: str) -> np.ndarray:
         )
     if values.size and max(values.max(), -values.min()) > MAX_VALUE:
         raise ValueError(
-            f"{estimator_name}: y holds values up to {np.abs(values).max():.3g}, too large to compute with. Scale "
-            "y, such as "
-            "y / np.abs(y).max()."
+            f"{estimator_name}: y holds values up to {np.abs(values).max():.3g}, too large to compute with. Scale y, "
+            "such as y / np.abs(y).max()."
         )
     if values.ndim > 2:
         raise ValueError(f"{estimator_name}: y has shape {values.shape}; pass (n_samples,) or (n_samples, n_outputs).")

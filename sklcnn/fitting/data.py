@@ -12,7 +12,7 @@ import torch
 
 from sklcnn.data.batches import Rows
 from sklcnn.data.reading import read_again, read_inputs
-from sklcnn.data.rows import EVERYWHERE, KeptRows, check_rows_first, keep_rows, weight_unit, without_weightless
+from sklcnn.data.rows import EVERYWHERE, KeptRows, check_rows_first, keep_rows, replace_weightless_rows, weight_unit
 from sklcnn.data.schema import InputSchema
 from sklcnn.data.split import split_rows
 from sklcnn.data.stores import Store
@@ -83,7 +83,7 @@ def read_rows(cnn: Any, given: Given, previous: Fitted | None) -> tuple[KeptRows
     """
     name = type(cnn).__name__
     check_rows_first(given.X, given.y, name)
-    X, rows = without_weightless(given.X, given.sample_weight, name)
+    X, rows = replace_weightless_rows(given.X, given.sample_weight, name)
     store, schema = _read(cnn, X, rows, previous)
     kept = keep_rows(store, given.y, given.sample_weight, given.groups, name)
     return kept, schema, Columns.of(given.X, schema)
@@ -232,7 +232,7 @@ def _given_validation_rows(cnn, given, task, schema, columns, class_weights):
         )
     with validation_rows_named():
         check_rows_first(given.X_val, given.y_val, name)
-        X, rows = without_weightless(given.X_val, given.sample_weight_val, name)
+        X, rows = replace_weightless_rows(given.X_val, given.sample_weight_val, name)
         columns.check(X, schema, name)
         store = read_again(X, schema, cnn.n_jobs, rows, name="X_val")
         kept = keep_rows(store, given.y_val, given.sample_weight_val, None, name)

@@ -65,7 +65,7 @@ def _function_step(function, unit):
 
 
 def _named_steps(strengths):
-    """Bind strengths, in the order of the table, to what applies them: neighbours that share a step in one."""
+    """Make a function of each step and its strengths, in the table's order; neighbours that share a step are one."""
     return [
         partial(step, **{name: strengths[name] for name in names})
         for step, names in itertools.groupby(strengths, key=lambda name: AUGMENTATIONS[name].step)

@@ -67,7 +67,7 @@ def add_noise(images, noise):
 
 
 def erase_box(images, erase):
-    """Replace a box by the sample's mean: no value is known to mean nothing in every range."""
+    """Replace a box by the sample's mean: in data of any range, no fixed value stands for nothing."""
     n, *spatial, _ = images.shape
     n_axes = len(spatial)
     area = draw_uniform((n, 1), *_ERASED_AREA, images)

@@ -12,7 +12,7 @@ ENTRY_BYTES = 512
 
 
 class ImageCache:
-    """Decoded pictures and what is known of files, the least recently used out first. Safe between threads.
+    """Decoded pictures and what is known of files; the least recently used are dropped first. Safe between threads.
 
     The limit is 512 MB, or the environment variable ``SKLCNN_IMAGE_CACHE_MB`` (0: keep nothing),
     looked up whenever something is added.

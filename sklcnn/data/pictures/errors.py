@@ -9,7 +9,8 @@ from typing import ClassVar
 from sklcnn.process import Lock, Undone
 from sklcnn.wording import short_cause
 
-OF_PILLOW = r"PIL\.(?#the filter of this module)"  # modules; with a comment, so that no filter of the user's is equal
+# Matches Pillow's modules. The comment inside tells this filter from any of the user's.
+OF_PILLOW = r"PIL\.(?#the filter of this module)"
 SILENCE = ("ignore", None, Warning, re.compile(OF_PILLOW))
 
 

@@ -31,7 +31,7 @@ def read_headers(sources, rows, pool):
     def read_some(start):
         return [(row, read_header(row, sources[row])) for row in rows[start : start + HEADERS_PER_TASK]]
 
-    in_turn = map if len(rows) <= HEADERS_PER_TASK else pool.map  # of one task, a thread is no help
+    in_turn = map if len(rows) <= HEADERS_PER_TASK else pool.map  # a single task gains nothing from a thread
     parts = in_turn(read_some, range(0, len(rows), HEADERS_PER_TASK))
     return dict(pair for part in parts for pair in part)
 
@@ -50,7 +50,7 @@ def read_header(row, source):
 
 
 def find_scale(headers, white, sources):
-    """Find what white is to be in every picture (None: what it is in each), and what it then is in a batch."""
+    """Return the white that every picture is scaled to (None: each keeps its own), and the white of a batch."""
     if any(header.white is None for header in headers.values()):
         return None, WHITE_8 if arrays_are_integer(headers, sources) else 1
     brightest = max(header.white for header in headers.values())

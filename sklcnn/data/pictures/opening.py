@@ -5,8 +5,7 @@ from typing import NamedTuple
 from sklcnn.data.pictures.errors import UnusableImageError, decodable
 from sklcnn.data.pictures.pixels import ORIENTATION_TAG, has_frames, is_grey, white_of
 
-LEVEL, SIDEWAYS = (1, 2, 3, 4), (5, 6, 7, 8)  # EXIF orientations by whether rows stay rows
-
+LEVEL, SIDEWAYS = (1, 2, 3, 4), (5, 6, 7, 8)  # EXIF orientations that keep height and width, or exchange them
 
 # What Pillow decodes in this process, by itself. It hands EPS to Ghostscript, WMF to Windows, and others to whatever
 # has been registered for them. The last ones are of libraries that are registered with Pillow by the user.
@@ -24,7 +23,7 @@ class Header(NamedTuple):
     width: int
     grey: bool
     orientation: int  # the EXIF turn that decoding still has to make
-    white: int | None = None  # 255, or 65535 where it has 16 bits; None for an array, whose numbers are its own
+    white: int | None = None  # 255, or 65535 where it has 16 bits; None for an array, whose values may mean anything
     frames: bool = False  # whether it is the first of several
 
 
@@ -99,7 +98,7 @@ def open_with_pillow(file):
 
 
 def _open_format(file):
-    """Open an image of one of the formats above, the common ones first: the others' modules are imported for them."""
+    """Open an image of one of the formats above, the common ones first: Pillow imports more modules for the others."""
     from PIL import Image, UnidentifiedImageError
 
     Image.preinit()

@@ -18,15 +18,15 @@ WHITE_8, WHITE_16 = 255, 0xFFFF  # what white is in pictures of 8 and of 16 bits
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 
-# Of 16 bits a pixel in memory, Pillow keeps the byte that is the high one in the file's byte order. In the other order
-# it keeps the low one: two readings of a file give all 16 bits.
+# Pillow keeps 8 of 16 bits: the byte that is the high one in the byte order that it is told. A file that is read once
+# in its own order and once in the other gives both bytes.
 NATIVE = "B" if sys.byteorder == "big" else "L"
 OTHER_ORDER = {"B": "L", "L": "B"}
 DEEP_COLOURS = ("RGB", "RGBA", "RGBX", "CMYK")
 BITS_TAG, PLANES_TAG = 258, 284  # of TIFF
 ORIENTATION_TAG = 0x0112  # of EXIF
 
-# Formats whose further pictures are other sizes, thumbnails or layers of the first, and not its sequel.
+# Formats whose further frames are other sizes, thumbnails or layers of the first picture, not other pictures.
 ONE_PICTURE_FORMATS = {"MPO", "PSD"}
 
 
@@ -107,7 +107,7 @@ def pillow_pixels(image: Any, orientation: int = 1) -> np.ndarray:
     if image.mode in ("P", "PA"):
         return palette_pixels(image, key)
     if image.mode.startswith("I"):
-        return over_white(whole_words(np.asarray(image))[:, :, None], key)
+        return over_white(at_most_16_bits(np.asarray(image))[:, :, None], key)
     if image.mode == "F":
         raise UnusableImageError("whose pixels are floats. Pass arrays instead")
     if image.mode in ("La", "RGBa"):
@@ -157,7 +157,7 @@ def rgb_palette(image: Any) -> np.ndarray:
     return np.frombuffer(entries, np.uint8, len(entries) // 3 * 3).reshape(-1, 3)
 
 
-def whole_words(values: np.ndarray) -> np.ndarray:
+def at_most_16_bits(values: np.ndarray) -> np.ndarray:
     """Check that integers have no more than 16 bits, with a sign or without one."""
     if values.dtype.itemsize == 2:
         return values.astype(np.uint16)  # in this machine's order of bytes

@@ -5,11 +5,13 @@ import torch
 
 from sklcnn.data.pictures.pixels import WHITE_8, WHITE_16
 
-WHITE_RATIO = WHITE_16 // WHITE_8  # 257: a picture of 8 bits is one of 16 whose two bytes are equal
+WHITE_RATIO = (
+    WHITE_16 // WHITE_8
+)  # 257: how many times larger a value of 16 bits is than one of 8 bits that is as bright
 
 
 def on_scale(pixels, own_white, white):
-    """Bring pixels to where white is as bright as in all pictures.
+    """Scale pixels so that white has the same value in all pictures.
 
     Parameters
     ----------

@@ -83,7 +83,7 @@ class ImageSource:
 
 
 class _ImageFile(ImageSource):
-    """A file, which must stay as it is from the first look at it on: what is kept of it is kept under what it was."""
+    """A file, which must not change once it was looked at: what is cached of it belongs to its status at that time."""
 
     encoded = True
     _status = None
@@ -229,7 +229,7 @@ def remedy_for_channels(shape):
 
 
 def settled_status(path):
-    """Return the status of a file that was last changed a moment ago: later changes show in its times."""
+    """Return a file's status; of one that was just changed, after a moment, so that a later change has another time."""
     status = os.stat(path)
     check_regular(status, path)
     age = time.time() - max(status.st_ctime, status.st_mtime)

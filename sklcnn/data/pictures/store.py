@@ -217,7 +217,7 @@ class ImageStore(Store):
             pixels[i] = self._decode(row) if image is None else image
 
     def _cache_key(self, row):
-        # An image of its own size needs no name: it costs little to read again.
+        # An array that is not resized is not cached: it costs little to read again.
         source = self._sources[row]
         if not source.encoded and not self._is_resized(row):
             return None

@@ -12,7 +12,7 @@ import numpy as np
 from sklcnn.data.schema import DIMENSION_NAMES, InputSchema, InputSpec
 
 CHANNEL_COUNTS = (1, 3, 4)
-PANEL_RATIO = 3  # of the sides of grey images, from which on they might be signals of several channels
+NARROW_RATIO = 3  # between the sides of grey images that might be signals of several channels
 
 
 def understand_axes(array, spec, rows=None):
@@ -42,14 +42,14 @@ def understand_axes(array, spec, rows=None):
             )
     channel_axis = find_channels(shape, spec)
     if channel_axis is None and len(shape) == 2:
-        _warn_if_panel(array, shape, spec)
+        _warn_if_narrow(array, shape, spec)
     sample_shape = channels_first_shape(shape, channel_axis)
     if spec.image_size is not None:
         if len(sample_shape) != 3 and spec.pixels:
             raise ValueError(
                 f"{spec.estimator}: a backbone takes images, but X was read as "
-                f"{DIMENSION_NAMES[len(sample_shape) - 1]}. "
-                "Where X is a table of pixels, pass the shape of one image as input_shape, such as (28, 28, 1)."
+                f"{DIMENSION_NAMES[len(sample_shape) - 1]}. Where X is a table of pixels, pass the shape of one image "
+                "as input_shape, such as (28, 28, 1)."
             )
         if len(sample_shape) != 3:
             raise ValueError(
@@ -61,7 +61,7 @@ def understand_axes(array, spec, rows=None):
 
 
 def _are_one_sample(shape, other, spec):
-    """Whether two shapes differ only in where, and whether, they have a channel axis."""
+    """Whether two shapes are of the same sample, but for the place of the channel axis."""
     if math.prod(shape) != math.prod(other):
         return False
     return len({channels_first_shape(one, find_channels(one, spec)) for one in (shape, other)}) == 1
@@ -159,14 +159,13 @@ def _readings_as_signals(shape):
     )
 
 
-def _warn_if_panel(array, shape, spec):
-    """Warn where what is read as grey images is long and narrow, as signals of several channels are."""
-    said_images = spec.spatial_dims is not None or spec.image_size is not None or spec.input_shape is not None
-    if not said_images and array.dtype != np.uint8 and max(shape) >= PANEL_RATIO * min(shape):
+def _warn_if_narrow(array, shape, spec):
+    """Warn where grey images are long and narrow, as signals of several channels are."""
+    are_declared = spec.spatial_dims is not None or spec.image_size is not None or spec.input_shape is not None
+    if not are_declared and array.dtype != np.uint8 and max(shape) >= NARROW_RATIO * min(shape):
         warnings.warn(
-            f"{spec.estimator}: samples of shape {tuple(shape)} were read as grey images, of an unusual "
-            "shape. If they are "
-            f"signals of several channels, set {_readings_as_signals(shape)}: that is more apt and faster. "
+            f"{spec.estimator}: samples of shape {tuple(shape)} were read as grey images, of an unusual shape. If they "
+            f"are signals of several channels, set {_readings_as_signals(shape)}: that is more apt and faster. "
             "spatial_dims=2 says that they are images.",
             UserWarning,
             stacklevel=2,
@@ -190,7 +189,7 @@ def _warn_if_pixels(array, spec, rows):
 
 
 def schema_of(array, schema):
-    """Return the schema of an array whose samples must be those of `fit`, perhaps with their axes in another order."""
+    """Return the schema of a later array, whose samples must have the shape of those in `fit`, in any order of axes."""
     spec, shape = schema.spec, array.shape[1:]
     if array.ndim == 2:
         flat_shape = schema.array_shape if schema.flat else spec.input_shape

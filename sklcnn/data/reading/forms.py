@@ -1,8 +1,8 @@
-"""X as other libraries hold it, in the plain forms that are read: arrays, tables of numbers, lists of samples.
+"""X in the forms of other libraries, turned into what is read: arrays, tables of numbers, lists of samples.
 
 Columns whose cells are samples themselves (arrays, lists, Series, the lists of parquet and Arrow, the dicts in which
-Hugging Face's data sets keep encoded images) become lists of samples. What holds no samples at hand (data loaders,
-generators, open files) is refused by name.
+Hugging Face's data sets keep encoded images) become lists of samples. What does not hold its samples in memory (data
+loaders, generators, open files) is refused by name.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from sklcnn.data.reading.kinds import check_cells, check_kind
 from sklcnn.data.reading.texts import check_text
 from sklcnn.wording import shown
 
-FIRST_ROWS = 64  # in which what X holds shows
+FIRST_ROWS = 64  # that are enough to see what X holds
 
 
 def plain_form(X: Any, estimator: str) -> Any:
-    """Return X as a list of samples where it is a column of them, as pandas' where it is Arrow's, else as it is.
+    """Return a column of samples as a list, Arrow's tables as those of pandas, and anything else as it is.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def is_frame(X: Any) -> bool:
 
 
 def is_table_of_numbers(X: Any) -> bool:
-    """Whether X is a table of numbers, and not one column of samples, as far as its types and first rows tell."""
+    """Whether X is a table of numbers, and not one column of samples, by its types and first rows."""
     given = first_rows(X)
     X = from_arrow(given)
     cells = cells_of(X)
@@ -144,7 +144,7 @@ def columns_of(X: Any) -> list:
 
 
 def is_missing(cell: Any) -> bool:
-    """Whether a cell stands for none."""
+    """Whether a cell is empty: None, NaN or a missing value of pandas."""
     return cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell)
 
 
@@ -233,10 +233,9 @@ def check_one_column(X: Any, estimator: str) -> None:
             check_text(cell, estimator, f"column {shown(column.name)} of X")
         if isinstance(cell, Mapping):
             raise ValueError(
-                f"{estimator}: X holds dicts in column {shown(column.name)}, beside {X.shape[1] - 1} "
-                "other column(s), but "
-                "images are read from a single column. Pass that column alone, or use a ColumnTransformer that gives "
-                "it to CNNFeatures."
+                f"{estimator}: X holds dicts in column {shown(column.name)}, beside {X.shape[1] - 1} other column(s), "
+                "but images are read from a single column. Pass that column alone, or use a ColumnTransformer that "
+                "gives it to CNNFeatures."
             )
         if is_nested(cell):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What X is where it holds no samples that can be read, and how to get them out."""
+"""The refusal of X that does not hold its samples in memory: what it is, and how to get them out of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sklcnn.wording import shown
 
 
 def check_kind(X: Any, estimator: str) -> None:
-    """Refuse what holds no samples at hand, and say how to get them out.
+    """Refuse X that does not hold its samples in memory, and say how to get them out.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def check_kind(X: Any, estimator: str) -> None:
 
 
 def _samples_of_dataset(dataset):
-    """Name the way from a torch data set to X and y, by what it keeps."""
+    """Say how to get X and y out of a torch data set, by the attributes it has."""
     if isinstance(dataset, torch.utils.data.TensorDataset):
         return "its tensors: X, y = dataset.tensors"
     if hasattr(dataset, "data") and hasattr(dataset, "targets"):
@@ -75,7 +75,7 @@ def refuse(estimator: str, kind: str, remedy: str) -> NoReturn:
 
 
 def check_cells(cells: list, first: Any, estimator: str) -> None:
-    """Refuse a list or column of what is no sample, by the first cell that is not missing.
+    """Refuse a list or column of cells that are no samples; the first one that is not missing decides.
 
     Raises
     ------
@@ -89,9 +89,8 @@ def check_cells(cells: list, first: Any, estimator: str) -> None:
     if isinstance(first, Mapping):
         key = shown(next((key for key in first if key not in ("label", "labels", "target")), "image"))
         raise TypeError(
-            f"{estimator}: X holds dicts with the keys {shown(list(first))}. Pass what they hold under "
-            "one key, such as "
-            f"[cell[{key}] for cell in X]."
+            f"{estimator}: X holds dicts with the keys {shown(list(first))}. Pass what they hold under one key, such "
+            f"as [cell[{key}] for cell in X]."
         )
     if len(cells) == 2 and all(isinstance(cell, np.ndarray) for cell in cells):
         X, y = cells

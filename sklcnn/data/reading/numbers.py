@@ -15,9 +15,9 @@ from sklcnn.data.plain import refuse_dates, refuse_hidden, tensor_to_array
 from sklcnn.data.stores.base import CHUNK_VALUES
 from sklcnn.wording import PARAGRAPH, errors_named, shortened, shown
 
-# The largest values, from zero, that a network can standardise: their differences and, in float64, squares are finite.
+# Values may be no larger than this: their differences and, in float64, their squares must be finite.
 LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
-# And the smallest: below them nothing is left in single precision, or of their squares in double.
+# The largest of them may be no smaller than this: float32 would round it, or float64 its square, to nearly nothing.
 SMALLEST = {"float32": 1e-37, "bfloat16": 1e-37, "float64": 1e-150}
 
 
@@ -39,11 +39,11 @@ def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precis
         If X holds no numbers, or too large ones, or too few axes of them.
     """
     X = _with_rows_together(_unwrapped(X, estimator))
-    # One row at a time, check_array alone costs half as much as the network: what is plainly in order skips it.
+    # For a single row, check_array takes half as long as the network: arrays that are plainly in order skip it.
     array = X
     if not _in_order(X, rows, LARGEST[precision]):
         array = np.asarray(X if _is_finite_at(X, rows) else _checked_array(X, estimator))
-        if array.dtype.kind == "O":  # of what has a type that check_array does not ask for
+        if array.dtype.kind == "O":  # check_array leaves objects that it does not see in X's own type
             array = _checked_array(array, estimator)
         _check_size(array, rows, precision, estimator)
     if 0 in array.shape:
@@ -52,7 +52,7 @@ def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precis
 
 
 def _unwrapped(X, estimator):
-    """Return the array that X holds, where that is at hand; else X."""
+    """Return the NumPy array that X holds or can become at once; else X."""
     if isinstance(X, torch.Tensor):
         return tensor_to_array(X, estimator)
     if isinstance(X, (list, tuple)):
@@ -61,7 +61,7 @@ def _unwrapped(X, estimator):
     if hasattr(X, "to_numpy") and not hasattr(X, "columns"):
         return X.to_numpy()  # a Series
     if hasattr(X, "__array__") and not hasattr(X, "dtype") and not hasattr(X, "columns"):
-        return np.asarray(X)  # what can become an array, and tells nothing of it
+        return np.asarray(X)  # all that is known of it is that it can become an array
     dtypes = set(getattr(X, "dtypes", ())) if hasattr(X, "columns") else set()
     if any(hasattr(dtype, "numpy_dtype") for dtype in dtypes):
         return _without_extension_types(X)
@@ -114,7 +114,7 @@ def _checked_array(X, estimator):
 
 
 def _check_dtypes(X, estimator):
-    """Refuse number formats that are none, or that hide values."""
+    """Refuse types that are not real numbers, or that hide values."""
     refuse_dates(X, estimator, "X")
     refuse_hidden(X, estimator, "X")
     dtypes = set(X.dtypes) if hasattr(X, "columns") else {getattr(X, "dtype", "")}
@@ -131,7 +131,7 @@ def _check_dtypes(X, estimator):
 
 
 def _check_axes(X, estimator):
-    """Refuse what has no axis of samples and one of values."""
+    """Refuse X that has not at least two axes: samples, and values."""
     array = X if hasattr(X, "shape") else np.asarray(X)
     if len(array.shape) == 0:
         raise ValueError(
@@ -175,7 +175,7 @@ def _without_extension_types(X):
 
 
 def _in_order(X, rows, largest):
-    """Whether X is an array of numbers, of no extreme size in some rows; False where that is not plain."""
+    """Whether X is plainly an array of numbers that are finite and not too large in some rows; False if in doubt."""
     if type(X) not in (np.ndarray, np.memmap) or X.ndim < 2 or X.size == 0:
         return False
     return X.dtype.kind in "uib" or (X.dtype.kind == "f" and _are_within(X, rows, largest))
@@ -196,7 +196,7 @@ def _is_within(part, largest):
 
 
 def _is_finite_at(X, rows):
-    """Whether X is an array whose other rows alone may hold NaN or infinity."""
+    """Whether X is an array that is finite in the rows that count; others may hold anything."""
     if rows is None or type(X) not in (np.ndarray, np.memmap) or X.dtype.kind != "f" or X.size == 0:
         return False
     return X.ndim > 1 and all(np.isfinite(part).all() for part in parts_of(X, rows))

@@ -1,4 +1,4 @@
-"""Whether an array's values are pixels, of 0 to 255 or of 0 to 1."""
+"""Whether an array's values are pixels, from 0 to 255 or from 0 to 1."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def are_integers_of_pixels(array, spec, rows):
 
 
 def _remedy_for_floats(low, high):
-    """Say how floats become shares of white: by what they were before, not by yet another scaling."""
+    """Say how to get floats from 0 to 1, by what the values seem to be."""
     if low < 0:
         return "They seem standardised, which the backbone does itself: pass the pixels as they were."
     if high <= WHITE_8 and high > WHITE_8 * DARK:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from sklcnn.data.glance import (
-    SAMPLES,
+    MAX_SAMPLES,
     may_be_on_another_scale,
     warn_of_another_scale,
     warn_of_dark_pictures,
@@ -33,8 +33,8 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
     X : array-like, DataFrame, torch tensor, memory map, or a collection of pictures
     spec : InputSpec
     rows : ndarray of int or None
-        The rows that count, in order, as `without_weightless` gives them; None: all. Other rows of an array may hold
-        anything, other pictures may be broken.
+        The rows that count, in order, as `replace_weightless_rows` gives them; None: all. Other rows of an array may
+        hold anything, other pictures may be broken.
 
     Returns
     -------
@@ -54,27 +54,26 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
         store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs, rows=rows)
         _check_input_shape(store, spec)
         schema = InputSchema(spec, store.sample_shape, integer=store.integer, unit=store.unit, mode=store.mode)
-        return store, _at_first_glance(store, schema, rows)
+        return store, _with_glance(store, schema, rows)
     array = numeric_array(X, spec.estimator, rows, spec.precision)
     schema = understand_axes(array, spec, rows)
     if (spec.pixels or schema.spatial_dims == 2) and are_integers_of_pixels(array, spec, rows):
         schema = replace(schema, integer=True, unit=WHITE_8)
     store = ArrayStore(array, schema)
-    return store, _at_first_glance(store, schema, rows)
+    return store, _with_glance(store, schema, rows)
 
 
-def _at_first_glance(store, schema, rows):
-    """Look at a few samples in `fit`, with warnings where they can hardly be what was meant."""
+def _with_glance(store, schema, rows):
+    """Put in the schema what a few samples hold, with warnings where it can hardly be what the user meant."""
     spec = schema.spec
     glance = store.glance(rows)
     if 0 < glance.peak < SMALLEST[spec.precision]:
         raise ValueError(
-            f"{spec.estimator}: X holds no values further from zero than {glance.peak:.3g}, of which "
-            "nothing is left in a "
-            f"network that computes in {spec.precision}. Scale X, such as X / np.abs(X).max()."
+            f"{spec.estimator}: X holds no values further from zero than {glance.peak:.3g}, of which nothing is left "
+            f"in a network that computes in {spec.precision}. Scale X, such as X / np.abs(X).max()."
         )
-    # Shares 0..1 that were converted to integers are black too.
-    if schema.mode is not None or (schema.integer and glance.peak == 0 and glance.n == SAMPLES):
+    # Floats from 0 to 1 that were converted to integers are black, too.
+    if schema.mode is not None or (schema.integer and glance.peak == 0 and glance.n == MAX_SAMPLES):
         warn_of_plain_pictures(glance, len(store), spec.estimator)
     if spec.pixels:
         warn_of_dark_pictures(glance, schema.unit, spec.estimator)
@@ -101,10 +100,9 @@ def _check_input_shape(store, spec):
     if shape != store.sample_shape and spec.image_size is None:
         channels, *size = store.sample_shape
         raise ValueError(
-            f"{spec.estimator}: input_shape={spec.input_shape} is the shape of one sample in a table of "
-            "flat rows, but X "
-            f"holds pictures of shape {tuple(size) if channels == 1 else (*size, channels)}. Leave it out, and resize "
-            f"with image_size={spec.input_shape[:2]}."
+            f"{spec.estimator}: input_shape={spec.input_shape} is the shape of one sample in a table of flat rows, but "
+            f"X holds pictures of shape {tuple(size) if channels == 1 else (*size, channels)}. Leave it out, and "
+            f"resize with image_size={spec.input_shape[:2]}."
         )
 
 

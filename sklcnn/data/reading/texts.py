@@ -1,4 +1,4 @@
-"""Texts that hold values, and so are no names of files."""
+"""Texts that hold the values of a sample, and are not names of files."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import re
 
 from sklcnn.wording import shown
 
-# Text of at least two numbers, as of an image in a table; of fewer than four it may still be a file's name.
+# A text of at least two numbers holds values, such as those of an image; with fewer than four it may be a file's name.
 NUMBER = r"(?:[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|-?inf)"
 BETWEEN = r"[\s,;|\[\](){}]+"
 OPENED, CLOSED = r"""[\s"']*(?:array|tensor)?[\s\[({]*""", r"""[\s,;|\])}"']*"""
 NUMBERS = re.compile(rf"{OPENED}{NUMBER}(?:{BETWEEN}(?:{NUMBER}|\.\.\.)){{1,}}{CLOSED}")
-SURE = 4  # numbers that are no file's name
-PREFIX = 200  # characters in which numbers show
+NEVER_A_NAME = 4  # numbers from which on a text is not taken for a file's name
+PREFIX = 200  # characters that are enough to see numbers
 # How the formats of images begin in base64: PNG, JPEG, GIF, WebP, TIFF.
 BASE64 = re.compile(r"(?:data:image/\w+;base64,)?(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|SUkqA|TU0AK)[A-Za-z0-9+/=\s]{40,}")
 
 
 def check_text(text: str | bytes, estimator: str, where: str = "X") -> None:
-    """Refuse text that holds what it would be taken for the name of.
+    """Refuse text that would be taken for a file's name, but holds the values themselves.
 
     Parameters
     ----------
@@ -46,15 +46,17 @@ def check_text(text: str | bytes, estimator: str, where: str = "X") -> None:
             f"{estimator}: {where} holds images encoded in base64, which are no names of files. Pass "
             f"[base64.b64decode(text{coded}) for text in X], where X is that column."
         )
-    beginning = text if len(text) <= PREFIX else re.sub(r"[^\s,;|]*$", "", text[:PREFIX])  # whole numbers of it
+    beginning = (
+        text if len(text) <= PREFIX else re.sub(r"[^\s,;|]*$", "", text[:PREFIX])
+    )  # without a number that is cut
     has_suffix = len(text) > PREFIX and re.search(r"\.[A-Za-z]\w{2,3}$", text)
     if NUMBERS.fullmatch(beginning) and not has_suffix and not _is_short_name(text):
         _refuse_numbers(text, one, estimator, where)
 
 
 def _is_short_name(text):
-    """Whether few numbers are the name of a file that there is."""
-    return len(re.findall(NUMBER, text)) < SURE and os.path.exists(text)
+    """Whether a text of few numbers is the name of a file that exists."""
+    return len(re.findall(NUMBER, text)) < NEVER_A_NAME and os.path.exists(text)
 
 
 def _refuse_numbers(text, one, estimator, where):
@@ -62,8 +64,8 @@ def _refuse_numbers(text, one, estimator, where):
     one += '.split("dtype")[0]' if type_name else ""
     numbers = re.findall(NUMBER, values)
     what = (
-        f"{estimator}: {where} holds texts of {len(numbers):,} numbers ({shown(text[:40])}...), which are "
-        "values and no "
+        f"{estimator}: {where} holds texts of {len(numbers):,} numbers ({shown(text[:40])}...), which are values and "
+        "no "
     )
     if "..." in text:
         raise ValueError(

@@ -19,8 +19,8 @@ NUMPY_DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 def channels_to_front(samples):
     """See contiguous samples (n, *spatial, c) as (n, c, *spatial)."""
-    # Through one axis, so that a single channel has the strides of channels-last too: torch takes it for
-    # channels-first otherwise, which computes other bits, and more slowly.
+    # Flattened in between, so that a single channel has the strides of channels-last too: otherwise torch takes it for
+    # channels-first, which is slower and rounds differently.
     return samples.reshape(-1).view(samples.shape).movedim(-1, 1)
 
 
@@ -44,7 +44,7 @@ class ArrayStore(Store):
         self.integer = schema.integer
         if self._size is not None and self._size == self._spatial_shape():
             self._size = None
-        # A sample a row, where torch can gather them itself, in half of NumPy's time; it has no read-only tensors.
+        # One sample a row, where torch can gather rows itself: in half of NumPy's time, but not from read-only memory.
         self._table = None
         if array.dtype in TORCH_DTYPES and array.flags.writeable and array.flags.c_contiguous:
             self._table = torch.from_numpy(array.reshape(len(array), -1))
@@ -92,7 +92,7 @@ class ArrayStore(Store):
         return (part if self._channel_axis == -1 else part.unsqueeze(-1)).movedim(-1, 1)
 
     def samples(self) -> torch.Tensor | None:
-        """Return all samples as (n, *spatial, c), in their own format; None where that takes more than a view."""
+        """Return all samples as (n, *spatial, c), in their own format; None where that would take a copy."""
         if self._size is not None or self._array.dtype not in TORCH_DTYPES or not self._array.flags.writeable:
             return None
         if min(self._array.strides) < 0:  # rows in reverse order, which torch has no view of
@@ -116,7 +116,7 @@ class ArrayStore(Store):
         return self._gather(slice(row, row + 1))[0], None
 
     def glance(self, rows: np.ndarray | None) -> Glance:
-        """Look at a few of some rows, or of all."""
+        """Look at a few of the given rows (None: of all rows)."""
         return glance_at(self.original(row)[0] for row in self._some_of(rows))
 
     def peak(self, rows: np.ndarray | None) -> float:

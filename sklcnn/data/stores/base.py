@@ -11,7 +11,7 @@ import torch
 
 from sklcnn.data.glance import Glance
 
-CHUNK_VALUES = 2**17  # values looked at together in a pass over all rows: 1 MB of float64, near the processor
+CHUNK_VALUES = 2**17  # read together in a pass over all rows: 1 MB of float64 stays in the processor's cache
 
 
 class Store(ABC):
@@ -52,14 +52,14 @@ class Store(ABC):
 
     @abstractmethod
     def glance(self, rows: np.ndarray | None) -> Glance:
-        """Look at a few of some rows, or of all."""
+        """Look at a few of the given rows (None: of all rows)."""
 
     def peak(self, rows: np.ndarray | None) -> float:
         """Return the largest magnitude of what a glance sees."""
         return self.glance(rows).peak
 
     def samples(self) -> torch.Tensor | None:
-        """Return all samples as (n, *spatial, c), in their own format; None where that takes more than a view."""
+        """Return all samples as (n, *spatial, c), in their own format; None where that would take a copy."""
         return None
 
 

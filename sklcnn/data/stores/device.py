@@ -41,7 +41,7 @@ class DeviceStore(Store):
         return self._store.original(row)
 
     def glance(self, rows: np.ndarray | None) -> Glance:
-        """Look at a few of some rows, or of all."""
+        """Look at a few of the given rows (None: of all rows)."""
         return self._store.glance(rows)
 
     def samples(self) -> torch.Tensor:

@@ -10,7 +10,7 @@ from sklcnn.data.stores.base import Store, digest_samples
 
 
 class FeatureStore(Store):
-    """Rows of features that stand in for images.
+    """Rows of features that a network's head gets in the place of images.
 
     Parameters
     ----------
@@ -39,6 +39,6 @@ class FeatureStore(Store):
         return self._features[row].cpu().numpy(), None
 
     def glance(self, rows: np.ndarray | None) -> Glance:
-        """Look at a few of some rows, or of all."""
+        """Look at a few of the given rows (None: of all rows)."""
         some = some_of(range(len(self)) if rows is None else rows, self._features.shape[1])
         return glance_at(self.original(row)[0] for row in some)

@@ -15,8 +15,12 @@ FROZEN_L2 = 0.01
 
 
 def penalised_weights(module: nn.Module) -> list[nn.Parameter]:
-    """List the convolution and dense weights that train: not biases, not normalisation parameters."""
-    weights: list[Any] = [layer.weight for layer in module.modules() if isinstance(layer, (_ConvNd, nn.Linear))]
+    """List the convolution and dense weights that train: not biases, not normalisation parameters.
+
+    Those of `layers_with_computed_weights` are left out: there is no parameter whose gradient could be added to.
+    """
+    layers = (layer for layer in module.modules() if isinstance(layer, (_ConvNd, nn.Linear)))
+    weights: list[Any] = [layer.weight for layer in layers if "weight" in layer._parameters]
     weights += [
         layer.in_proj_weight
         for layer in module.modules()
@@ -25,7 +29,31 @@ def penalised_weights(module: nn.Module) -> list[nn.Parameter]:
     return [weight for weight in dict.fromkeys(weights) if weight.requires_grad]
 
 
-def weight_penalty(weights: list[nn.Parameter], l1: float, l2: float) -> torch.Tensor:
+def layers_with_computed_weights(module: nn.Module) -> list[nn.Module]:
+    """List the convolutions and dense layers whose weight is computed from parameters that train, as in weight norm."""
+    return [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, (_ConvNd, nn.Linear))
+        and "weight" not in layer._parameters
+        and any(parameter.requires_grad for name, parameter in layer.named_parameters() if name != "bias")
+    ]
+
+
+def computed_penalty(layers: list[nn.Module], l1: float, l2: float) -> torch.Tensor:
+    """Sum the penalties of weights that are computed, to be differentiated with the loss.
+
+    Parameters
+    ----------
+    layers : list of nn.Module
+        At least one, that `layers_with_computed_weights` lists.
+    l1, l2 : float
+    """
+    weights: list[Any] = [layer.weight for layer in layers]
+    return torch.stack([l1 * weight.abs().sum() + l2 * weight.square().sum() for weight in weights]).sum()
+
+
+def weight_penalty(weights: list[Any], l1: float, l2: float) -> torch.Tensor:
     """Sum the L1 and L2 penalties of weights.
 
     Biases and normalisation parameters are left out: shrinking them moves the output without
@@ -33,8 +61,8 @@ def weight_penalty(weights: list[nn.Parameter], l1: float, l2: float) -> torch.T
 
     Parameters
     ----------
-    weights : list of nn.Parameter
-        Those of a network that `penalised_weights` lists.
+    weights : list of torch.Tensor
+        Those of a network that `penalised_weights` lists, and those that are computed.
     l1, l2 : float, >= 0
         Strengths, in units of loss per unit of weight (squared).
 

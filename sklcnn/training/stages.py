@@ -15,7 +15,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklcnn.data.batches import Rows
 from sklcnn.network.network import Network, trained_parameters
-from sklcnn.network.penalties import FROZEN_L2, add_penalty_gradients, penalised_weights, weight_penalty
+from sklcnn.network.penalties import (
+    FROZEN_L2,
+    add_penalty_gradients,
+    computed_penalty,
+    layers_with_computed_weights,
+    penalised_weights,
+    weight_penalty,
+)
 from sklcnn.training.copies import state_tensors
 from sklcnn.training.run import FrozenStage, TrainingSpec
 
@@ -116,6 +123,7 @@ class Stages:
         self.trained: list[nn.Parameter] = []
         self._strengths = spec.l1, 0.0
         self._penalised: list[nn.Parameter] = []
+        self._computing: list[nn.Module] = []  # whose weights are penalised, but are no parameters
 
     def operations_of_batch(self, epoch: int) -> int | None:
         """Count the multiply-adds of a batch in the layers that an epoch runs; None: unknown, and taken for many."""
@@ -159,6 +167,7 @@ class Stages:
         self.trained = trained_parameters(self._network)
         self._strengths = self._spec.l1, l2
         self._penalised = penalised_weights(self._network) if any(self._strengths) else []
+        self._computing = layers_with_computed_weights(self._network) if any(self._strengths) else []
 
     def set_training_mode(self) -> None:
         """Set the network to training mode, but batch norms to eval mode where batches have one row."""
@@ -187,11 +196,16 @@ class Stages:
     @property
     def is_penalised(self) -> bool:
         """Whether the loss has penalties."""
-        return bool(self._penalised)
+        return bool(self._penalised or self._computing)
 
     def penalty(self) -> torch.Tensor:
         """Sum the penalties of the weights as they are."""
-        return weight_penalty(self._penalised, *self._strengths)
+        computed = [layer.weight for layer in self._computing]
+        return weight_penalty([*self._penalised, *computed], *self._strengths)
+
+    def penalised(self, loss: torch.Tensor) -> torch.Tensor:
+        """Add the penalties of weights that are computed, as in weight norm: they are differentiated with the loss."""
+        return loss + computed_penalty(self._computing, *self._strengths) if self._computing else loss
 
     def add_penalty_gradients(self) -> None:
         """Add the gradients of the penalties to those of the loss."""

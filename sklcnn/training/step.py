@@ -82,7 +82,7 @@ class Step:
             output = stages.forward(inputs)
         loss = self._net.get_loss(output, targets, weights=weights, training=True)
         take_turn_back()
-        loss.backward()
+        stages.penalised(loss).backward()
         if stages.is_penalised:
             stages.add_penalty_gradients()
         if self._clips:

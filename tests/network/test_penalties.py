@@ -65,6 +65,17 @@ def test_one_step_is_the_hand_computed_one(strengths, optimizer):
     np.testing.assert_allclose(net.module_.output.bias.detach(), bias - rate * error.sum(0), rtol=0, atol=1e-14)
 
 
+def test_weights_that_are_computed_from_others_are_penalised_too():
+    def fit(**params):
+        def block(n_in, n_out, kernel, n_axes):
+            return nn.utils.parametrizations.weight_norm(nn.Conv1d(n_in, n_out, kernel))
+
+        cnn = CNNRegressor(**QUICK | {"filters": 3, "max_epochs": 20}, block=block, learning_rate=0.1, **params)
+        return cnn.fit(X, VALUES).module_.block1.body.weight.square().sum()
+
+    assert fit(l2=1.0) < fit() / 10
+
+
 # With a solver that goes to the end, a linear network is a model that scikit-learn knows.
 SOLVED = ONE_LAYER | {
     "optimizer": torch.optim.LBFGS, "learning_rate": 1, "max_epochs": 20,

@@ -98,7 +98,8 @@ def summarize(module: nn.Module, sample_shape: tuple[int, ...], dtype: torch.dty
 
     def note_shape(path):
         def hook(layer, inputs, output):
-            shapes[path] = tuple(output.shape[1:])
+            first = output[0] if isinstance(output, tuple) else output  # of recurrent layers, the states follow it
+            shapes[path] = tuple(first.shape[1:])
 
         return hook
 

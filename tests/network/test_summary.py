@@ -78,6 +78,27 @@ def test_parts_and_changed_tables_are_plain():
     assert "total" not in repr(table) and "total" not in (table._repr_html_() or "")
 
 
+class Recurrent(nn.GRU):
+    """Returns its states, too, as recurrent layers do."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__(n_in, n_out, batch_first=True)
+
+    def forward(self, maps):
+        return super().forward(maps.flatten(2).movedim(1, -1))
+
+
+class FirstOf(nn.Module):
+    def forward(self, outputs):
+        return outputs[0].movedim(-1, 1)[..., None]
+
+
+def test_of_several_outputs_the_first_has_the_shape():
+    block = lambda n_in, n_out, kernel, n_axes: nn.Sequential(Recurrent(n_in, n_out), FirstOf())  # noqa: E731
+    table = fitted(filters=3, block=block).summary().set_index("layer")
+    assert table.loc["block1.body.0", "output shape"] == (64, 3)
+
+
 def test_a_table_outlives_a_pickle():
     table = fitted().summary()
     assert repr(pickle.loads(pickle.dumps(table))) == repr(table)

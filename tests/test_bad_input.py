@@ -243,6 +243,7 @@ BAD_VALUES = {
     "strings": (LABELS, "convert string.*'a'"),
     "three axes": (np.zeros((12, 2, 2)), "y has shape"),
     "dates": (np.arange(12).astype("datetime64[D]"), "y must hold numbers.*datetime64"),
+    "a list of durations": (list(np.arange(12).astype("timedelta64[D]")), "y must hold numbers.*timedelta64"),
     "complex": (VALUES * 1j, "[Cc]omplex"),
     "sparse": (sparse.csr_matrix(VALUES[:, None]), "[Ss]parse"),
     "lists of unequal length": ([[1.0], [1.0, 2.0]] * 6, "inhomogeneous"),

@@ -47,10 +47,11 @@ def tensor_to_array(tensor: torch.Tensor, estimator: str, name: str = "X") -> np
     TypeError
         If it is of a kind that NumPy does not know: sparse, nested, quantized, without data.
     """
+    variable = name.rpartition(" ")[2]
     if tensor.is_nested:
         raise TypeError(
             f"{estimator}: {name} is a nested torch tensor, whose samples may differ in shape. Pad them to one, such "
-            f"as {name}.to_padded_tensor(0.0)."
+            f"as {variable}.to_padded_tensor(0.0)."
         )
     try:
         tensor = tensor.detach().cpu().resolve_conj().resolve_neg()
@@ -59,7 +60,7 @@ def tensor_to_array(tensor: torch.Tensor, estimator: str, name: str = "X") -> np
         reason = str(error).splitlines()[0]
         raise TypeError(
             f"{estimator}: {name} is a torch tensor that is no array of numbers ({reason}). Pass an ordinary tensor, "
-            f"such as {name}.to_dense() or {name}.dequantize()."
+            f"such as {variable}.to_dense() or {variable}.dequantize()."
         ) from short_cause(error)
 
 
@@ -73,7 +74,7 @@ def refuse_hidden(values: Any, estimator: str, name: str) -> None:
     if np.ma.is_masked(values):
         raise ValueError(
             f"{estimator}: {name} is a masked array, whose hidden values would be read. Fill them in: "
-            f"{name}.filled(value)."
+            f"{name.rpartition(' ')[2]}.filled(value)."
         )
 
 
@@ -84,6 +85,8 @@ def refuse_dates(values: Any, estimator: str, name: str) -> None:
     ------
     TypeError
     """
+    if isinstance(values, (list, tuple)) and len(values) and isinstance(values[0], np.generic):
+        values = values[0]
     dtypes = getattr(values, "dtypes", ()) if hasattr(values, "columns") else [getattr(values, "dtype", "")]
     for dtype in map(str, dtypes):
         if dtype.lower().startswith(("date", "time", "duration")):

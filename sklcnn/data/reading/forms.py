@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklcnn.data.pictures.columns import column_of_frame, is_numeric
-from sklcnn.data.plain import tensor_to_array
+from sklcnn.data.pictures.columns import column_of_frame, is_missing, is_numeric
+from sklcnn.data.plain import plain_values
 from sklcnn.data.reading.kinds import check_cells, check_kind
 from sklcnn.data.reading.texts import check_text
 from sklcnn.wording import shown
@@ -52,7 +52,7 @@ def plain_form(X: Any, estimator: str) -> Any:
         check_one_column(X, estimator)
         return X
     samples = _samples_in(cells, X, estimator)
-    return _without_tensors(X if samples is None else samples, estimator)
+    return _plain_samples(X if samples is None else samples, estimator)
 
 
 def _samples_in(cells, X, estimator):
@@ -70,11 +70,13 @@ def _samples_in(cells, X, estimator):
     return None
 
 
-def _without_tensors(samples, estimator):
-    """Make arrays of the tensors in a list of samples."""
-    if not isinstance(samples, (list, tuple)) or not any(isinstance(sample, torch.Tensor) for sample in samples):
+def _plain_samples(samples, estimator):
+    """Make arrays of the tensors in a list of samples, and refuse masked arrays."""
+    if not isinstance(samples, (list, tuple)):
         return samples
-    return [tensor_to_array(sample, estimator) if isinstance(sample, torch.Tensor) else sample for sample in samples]
+    if any(isinstance(sample, (torch.Tensor, np.ma.MaskedArray)) for sample in samples):
+        return [plain_values(sample, estimator, "in X a sample") for sample in samples]
+    return samples
 
 
 def from_arrow(X: Any) -> Any:
@@ -141,11 +143,6 @@ def first_rows(X: Any) -> Any:
 def columns_of(X: Any) -> list:
     """List the columns of a table of pandas or polars."""
     return [X.to_series(i) if hasattr(X, "to_series") else X.iloc[:, i] for i in range(X.shape[1])]
-
-
-def is_missing(cell: Any) -> bool:
-    """Whether a cell is empty: None, NaN or a missing value of pandas."""
-    return cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and cell != cell)
 
 
 def is_nested(cell: Any) -> bool:

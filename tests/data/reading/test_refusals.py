@@ -145,6 +145,10 @@ KINDS = {
     "range": (lambda: range(N), r"1D array instead: X has shape \(12,\)"),
     "records": (lambda: np.zeros(N, [("a", float)]), "structured_to_unstructured"),
     "hidden values": (lambda: np.ma.masked_array(SIGNALS, SIGNALS > 2), r"masked array.*X\.filled"),
+    "hidden values of a sample": (
+        lambda: [*SIGNALS[1:], np.ma.masked_equal(SIGNALS[0], SIGNALS[0, 0])],
+        "masked array",
+    ),
     "sparse columns": (lambda: pd.DataFrame(SIGNALS).astype("Sparse[float]"), r"X\.sparse\.to_dense\(\)"),
     "sparse": (lambda: sparse.csr_array(SIGNALS), r"\.toarray\(\)"),
     "sparse tensor": (lambda: torch.from_numpy(SIGNALS).to_sparse(), r"torch tensor.*X\.to_dense\(\)"),

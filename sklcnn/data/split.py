@@ -153,7 +153,7 @@ def _draw_parts(counts, n_held_out, rng, exact):
     if exact:
         parts.fill(order)
     if not parts.taken.any():
-        any(parts.take(part) for part in order[np.argsort(parts.sizes[order], kind="stable")])
+        parts.take_one(order[np.argsort(parts.sizes[order], kind="stable")])
     return parts
 
 
@@ -174,6 +174,12 @@ class _Parts:
         self.totals, self.left = np.maximum(totals, 1), totals.copy()
         self.lack = totals * n_held_out / totals[-1]  # what is still to be held out of each class
         self.taken = np.zeros(counts.shape[0], dtype=bool)
+
+    def take_one(self, parts):
+        """Hold out the first of some parts that can be."""
+        for part in parts:
+            if self.take(part):
+                return
 
     def _of(self, part):
         """Return the classes of a part and their numbers of rows."""
@@ -217,7 +223,7 @@ class _Parts:
             parts = columns.indices[columns.indptr[number] : columns.indptr[number + 1]]
             in_order = parts[np.argsort(place[parts])]
             if (expected[number] >= 1 or number in rare) and not self.taken[parts].any():
-                any(self.take(part) for part in in_order if self.sizes[part] <= 2 * self.lack[-1])
+                self.take_one(in_order[self.sizes[in_order] <= 2 * self.lack[-1]])
             self.take_what_improves(in_order, number)
 
     def take_what_improves(self, order, number=-1):

@@ -20,13 +20,13 @@ def flip_vertically(images, vertical_flip):
 
 def crop_back(images, crop):
     """Pad by reflection and crop back at random, without building the padded batch."""
-    return _shift_by_pixels(images, crop, lambda positions, last: last - (last - positions.abs()).abs())
+    return _shift_by_pixels(images, crop, _reflect)
 
 
 def move_rotate_zoom(images, shift=0.0, rotate=0.0, zoom=0.0):
     """Shift, rotate and zoom: whole pixels where nothing else is asked, one interpolation otherwise."""
     if not rotate and not zoom:
-        return _shift_by_pixels(images, shift, lambda positions, last: positions.clamp(0, last))
+        return _shift_by_pixels(images, shift, _repeat_edge)
     n, height, width, _ = images.shape
     shifts = torch.stack([draw_offsets(n, width, shift), draw_offsets(n, height, shift)], dim=1)
     # As likely to shrink as to grow by the same factor.
@@ -36,13 +36,23 @@ def move_rotate_zoom(images, shift=0.0, rotate=0.0, zoom=0.0):
     return warp(images, matrices, shifts.to(images))
 
 
-def _shift_by_pixels(images, share, fold):
-    """Move each sample by whole pixels; `fold` brings positions outside 0..last back inside."""
+def _reflect(positions, last):
+    """Bring positions back between 0 and `last`, as a mirror at either end does."""
+    return last - (last - positions.abs()).abs()
+
+
+def _repeat_edge(positions, last):
+    """Bring positions back between 0 and `last`, to the nearer end."""
+    return positions.clamp(0, last)
+
+
+def _shift_by_pixels(images, share, bring_inside):
+    """Move each sample by whole pixels; `bring_inside` says which pixel is shown where one beyond the edge would be."""
     n, *spatial, channels = images.shape
     index = along(torch.arange(n)[:, None], 0, len(spatial))
     for axis, side in enumerate(spatial):
         positions = torch.arange(side) + draw_offsets(n, side, share)[:, None]  # (n, side)
-        index = index * side + along(fold(positions, side - 1), axis, len(spatial))
+        index = index * side + along(bring_inside(positions, side - 1), axis, len(spatial))
     # Selecting from one flat list of pixels is several times faster than indexing every axis.
     pixels = images.reshape(-1, channels)
     return pixels.index_select(0, index.flatten().to(images.device)).view(images.shape)

@@ -1,5 +1,6 @@
 """X as a column of pictures: whether it is one, and what it lists."""
 
+import math
 import os
 import sys
 
@@ -171,9 +172,14 @@ def image_kind(value):
         return "PIL images"
     if hasattr(value, "__array__") and getattr(value, "ndim", 0) in (2, 3):
         return "arrays"
-    if value is None or type(value).__name__ in ("NAType", "NaTType"):
-        return "missing"
-    return "missing" if isinstance(value, float) and value != value else None
+    return "missing" if is_missing(value) else None
+
+
+def is_missing(cell):
+    """Whether a cell is empty: None, NaN or a missing value of pandas."""
+    return (
+        cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and math.isnan(cell))
+    )
 
 
 def of_one_shape(arrays):

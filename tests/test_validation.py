@@ -39,7 +39,8 @@ def make_pipeline(estimator=CNNClassifier, **params):
     cnn = estimator(filters=4, dense_units=8, precision="float64", random_state=0, **{"max_epochs": 3} | params)
     cnn.set_fit_request(X_val=True, y_val=True, groups=True, sample_weight=True).set_score_request(sample_weight=True)
     scaler = StandardScaler().set_output(transform="pandas").set_fit_request(sample_weight=False)
-    return Pipeline([("scale", scaler), ("cnn", cnn)], transform_input=["X_val"])
+    pipeline = Pipeline([("scale", scaler), ("cnn", cnn)], transform_input=["X_val"])
+    return pipeline.set_score_request(sample_weight=True)  # which it asks for by itself from scikit-learn 1.8 on
 
 
 def search_over(pipeline, scoring=None, **options):

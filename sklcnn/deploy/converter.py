@@ -122,6 +122,8 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
 
     Raises
     ------
+    ImportError
+        If torch is too old to export any network.
     ValueError
         If torch cannot export it, or the opset is older than its exporter's.
     """

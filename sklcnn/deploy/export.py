@@ -44,8 +44,8 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
 
     Raises
     ------
-    ModuleNotFoundError
-        If the extra is not installed: `pip install "sklcnn[onnx]"`.
+    ImportError
+        If the extra is not installed: `pip install "sklcnn[onnx]"`; or if PyTorch is older than 2.9.
     OSError
         If the file cannot be written there.
     NotFittedError

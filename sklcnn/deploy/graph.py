@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklcnn.deploy.extras import require_right_exporter
 from sklcnn.process import Entered, Undone, leaves_process_as_found
 from sklcnn.training.modes import own_modes
 from sklcnn.wording import LINE, cut, short_cause
@@ -41,9 +42,12 @@ def graph_of(
 
     Raises
     ------
+    ImportError
+        If torch is too old to export any network.
     ValueError
         If torch cannot export it; the message says why.
     """
+    require_right_exporter()
     axes = dict.fromkeys(free_axes, torch.export.Dim.DYNAMIC)
     try:
         with own_modes(), torch.no_grad(), _quiet():

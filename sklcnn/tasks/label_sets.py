@@ -34,7 +34,7 @@ class LabelSets(Task):
     score = LABEL_SET_ACCURACY
     kind = "labels"
     score_name = "subset accuracy"
-    estimator_type = None
+    estimator_type = "classifier"
     output_kind = "column of y"
     has_probabilities = True
 

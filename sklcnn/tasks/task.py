@@ -27,7 +27,7 @@ class Task(ABC):
     kind : {"classes", "labels", "values"}
     score_name : str
         What that score is called where it is shown.
-    estimator_type : {"classifier", "regressor"} or None
+    estimator_type : {"classifier", "regressor"}
         As what skorch's scoring callbacks treat the net.
     output_kind : str
         What one output is called in a message.
@@ -39,7 +39,7 @@ class Task(ABC):
     score: ClassVar[Score]
     kind: ClassVar[str]
     score_name: ClassVar[str]
-    estimator_type: ClassVar[str | None]
+    estimator_type: ClassVar[str]
     output_kind: ClassVar[str]
     has_probabilities: ClassVar[bool]
 

@@ -154,10 +154,14 @@ class TrainingNet(NeuralNet):
 
     @property
     def classes_(self):
-        """The class codes, which scoring callbacks are given as targets."""
-        if self.criterion.task.estimator_type != "classifier":
-            raise AttributeError(f"{type(self).__name__} has classes_ only where a row has one class.")
-        return np.arange(self.criterion.task.n_outputs)
+        """The class codes, which scoring callbacks are given as targets; of several labels, those of each.
+
+        By these scikit-learn tells that probabilities of two labels are not those of two classes.
+        """
+        task = self.criterion.task
+        if task.estimator_type != "classifier":
+            raise AttributeError(f"{type(self).__name__} of values has no classes_.")
+        return [np.arange(2)] * task.n_outputs if task.kind == "labels" else np.arange(task.n_outputs)
 
     def predict(self, X):
         """Return class codes, indicators or standardised values: what scoring callbacks compare with targets."""

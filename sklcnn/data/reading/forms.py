@@ -109,8 +109,9 @@ def cells_of(X: Any) -> list | None:
         X = columns_of(X)[0]
     if not (hasattr(X, "to_list") and hasattr(X, "dtype")) or is_numeric(X.dtype):
         return None
-    # polars makes arrays of lists faster than lists of lists.
-    return list(X.to_numpy()) if str(X.dtype).startswith(("List(", "Array(")) else X.to_list()
+    # polars makes arrays of lists faster than lists of lists, but old ones make empty arrays of what is missing.
+    has_arrays = str(X.dtype).startswith(("List(", "Array(")) and not X.null_count()
+    return list(X.to_numpy()) if has_arrays else X.to_list()
 
 
 def is_frame(X: Any) -> bool:

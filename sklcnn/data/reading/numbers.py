@@ -169,9 +169,12 @@ def _check_size(array, rows, precision, estimator):
 
 def _without_extension_types(X):
     """Return nullable and Arrow-backed columns in their own number format; check_array makes floats of integers."""
-    if not all(is_numeric(dtype) for dtype in X.dtypes) or X.isna().to_numpy().any():
+    if not all(is_numeric(dtype) for dtype in X.dtypes):
         return X  # check_array says what is wrong
-    return X.to_numpy(np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes)))
+    dtype = np.result_type(*(getattr(dtype, "numpy_dtype", dtype) for dtype in X.dtypes))
+    if X.isna().to_numpy().any():  # check_array says so of NaN, but does not know pandas 2's own `NA`
+        return X.to_numpy(np.result_type(dtype, float), na_value=np.nan)
+    return X.to_numpy(dtype)
 
 
 def _in_order(X, rows, largest):

@@ -88,12 +88,13 @@ COLUMNS = {
 STRING_COLUMNS = {
     "string array": np.array,
     "string array (n, 1)": lambda values: np.array(values)[:, None],
-    "variable-width strings": lambda values: np.array(values, dtype=np.dtypes.StringDType()),
     "string Series": lambda values: pd.Series(values, dtype="string"),
     "Arrow string Series": lambda values: pd.Series(values, dtype="string[pyarrow]"),
     "categories": lambda values: pd.Series(values, dtype="category"),
     "default DataFrame": lambda values: pd.DataFrame({"file": values}),
 }
+if hasattr(np.dtypes, "StringDType"):  # NumPy's from 2.0 on
+    STRING_COLUMNS["variable-width strings"] = lambda values: np.array(values, dtype=np.dtypes.StringDType())
 
 
 @pytest.mark.parametrize("form", [*COLUMNS, *STRING_COLUMNS])

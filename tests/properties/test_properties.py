@@ -8,8 +8,8 @@ import os
 import pytest
 from hyper_parameters import accepted
 from hypothesis import HealthCheck, Phase, given, seed, settings
-from invariants import check
-from strategies import ESTIMATORS, cases
+from invariants import check, fitted_already
+from strategies import ESTIMATORS, Case, Samples, cases
 
 from sklcnn.declarations import declared_parameters
 
@@ -27,6 +27,12 @@ if not FUZZING:
     OPTIONS |= {"database": None, "phases": [Phase.generate, Phase.shrink]}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def imported():
+    """Import what a first fit does: parts of torch, which set variables of the environment and filters of warnings."""
+    fitted_already(Case("classifier", Samples(4, (1,)), "ints"))
+
+
 @pytest.mark.timeout(0 if FUZZING else 900)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_fit_and_predict_keep_their_promises_or_say_what_is_wrong(part):
@@ -37,6 +43,18 @@ def test_fit_and_predict_keep_their_promises_or_say_what_is_wrong(part):
         check(case)
 
     promises_hold()
+
+
+WARNED_OF = {
+    "a matrix": Case("classifier", Samples(4, (1,), form="matrix"), "ints"),
+    "infinity in a nullable table": Case("classifier", Samples(4, (1,), "infinity", form="nullable DataFrame"), "ints"),
+    "a score of one class": Case("classifier", Samples(4, (3,)), "ints", {"scoring": "balanced_accuracy"}, n_val=1),
+}
+
+
+@pytest.mark.parametrize("name", WARNED_OF)
+def test_what_other_libraries_warn_of_breaks_no_promise(name):
+    check(WARNED_OF[name])
 
 
 @pytest.mark.parametrize("estimator_class", ESTIMATORS.values())

@@ -103,8 +103,13 @@ def layers_of(module: nn.Module) -> list[nn.Module]:
     waiting = [module]
     while waiting:
         layer = waiting.pop()
-        if layer not in found:
-            found[layer] = None
+        if layer in found:
+            continue
+        found[layer] = None
+        known = layer.__dict__.get("layers_inside")  # of a backbone that does not change
+        if known is not None:
+            found |= dict.fromkeys(known)
+        else:
             waiting += [inner for inner in reversed(layer._modules.values()) if inner is not None]
     return list(found)
 

@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
+from sklcnn.network.network import layers_of
+
 # l2="auto" while a backbone is frozen. On 9 sets of 50 to 1,000 pictures (`benchmarks/small_data.py`) the log-loss,
 # divided by that of a logistic regression, was in the median 1.39 with 0, 1.04 with 0.003, 1.00 with 0.01 and 1.02 with
 # 0.02. Dropout, fewer updates and label smoothing gave 1.2 to 1.6 without l2, and improved next to nothing beside it.
@@ -19,11 +21,12 @@ def penalised_weights(module: nn.Module) -> list[nn.Parameter]:
 
     Those of `layers_with_computed_weights` are left out: there is no parameter whose gradient could be added to.
     """
-    layers = (layer for layer in module.modules() if isinstance(layer, (_ConvNd, nn.Linear)))
-    weights: list[Any] = [layer.weight for layer in layers if "weight" in layer._parameters]
+    layers = layers_of(module)
+    multiply = [layer for layer in layers if isinstance(layer, (_ConvNd, nn.Linear))]
+    weights: list[Any] = [layer.weight for layer in multiply if "weight" in layer._parameters]
     weights += [
         layer.in_proj_weight
-        for layer in module.modules()
+        for layer in layers
         if isinstance(layer, nn.MultiheadAttention) and layer.in_proj_weight is not None
     ]
     return [weight for weight in dict.fromkeys(weights) if weight.requires_grad]

@@ -7,6 +7,8 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from sklcnn.network.network import layers_of
+
 
 def _is_young(layer: nn.Module) -> bool:
     """Tell whether a layer's running statistics began with this package's updates, and have seen few of them.
@@ -35,7 +37,7 @@ class YoungStatistics:
     """
 
     def __init__(self, module: nn.Module):
-        self.young: list = [[norm, norm.momentum, 0] for norm in module.modules() if _is_young(norm)]
+        self.young: list = [[norm, norm.momentum, 0] for norm in layers_of(module) if _is_young(norm)]
 
     def begin_epoch(self) -> None:
         """Read how many batches the statistics have seen: a run that is resumed has loaded that count."""

@@ -66,10 +66,10 @@ def _load_named(name, weights, sample_shape, scale, frozen):
     recipe = find_recipe(name)
     if weights is None:
         network = recipe.build().to(memory_format=torch.channels_last)
-        trainable, widths, digests = trainable_names(network), {}, None
+        trainable, widths, shared = trainable_names(network), {}, None
     else:
         pristine = pristine_network(name, weights)
-        trainable, widths, digests = pristine.trainable, pristine.n_features, pristine.digests if frozen else None
+        trainable, widths, shared = pristine.trainable, pristine.n_features, pristine if frozen else None
         network = pristine.network if frozen else copy.deepcopy(pristine.network)
     made = Backbone(
         network,
@@ -79,7 +79,7 @@ def _load_named(name, weights, sample_shape, scale, frozen):
         scale=scale,
         trainable=trainable,
         loaded=weights is not None,
-        shared=digests,
+        shared=shared,
     )
     if sample_shape not in widths:
         with _explained(f"backbone={name!r}", sample_shape, f"Pass image_size={recipe.image_size}."):

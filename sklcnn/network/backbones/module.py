@@ -43,8 +43,9 @@ class Backbone(nn.Module):
         The parameters that train when it is not frozen.
     loaded : bool, default=False
         Whether weights were read from a file, or learnt by another estimator.
-    shared : dict or None
-        None where the network is its own; otherwise the digests that all who share the network keep together.
+    shared : Pristine or None
+        None where the network is its own; otherwise what all that share the network know of it together: `layers`,
+        `tensors` and `digests`.
 
     Attributes
     ----------
@@ -58,6 +59,8 @@ class Backbone(nn.Module):
     channels_last : bool
         Whether the user's own network is given batches laid out channels-last in memory, as they are read; else as
         torch lays out tensors by default.
+    layers_inside : tuple of nn.Module or None
+        All layers of a network that is shared, which does not change, so that nobody walks through it for each epoch.
     """
 
     def __init__(
@@ -82,9 +85,10 @@ class Backbone(nn.Module):
         self.frozen = False
         self.channels_last = True
         self._trainable = trainable
-        self._shared = shared is not None
+        self._shared = shared
+        self.layers_inside = shared and shared.layers
         # By scale: the versions of the network's tensors, and the digest that was taken of them.
-        self._digests = shared if self._shared else {}
+        self._digests = shared.digests if shared else {}
         self.register_buffer("mean", _per_channel(mean))
         self.register_buffer("std", _per_channel(std))
 
@@ -110,7 +114,11 @@ class Backbone(nn.Module):
     def freeze(self):
         """Stop training: no gradients, and eval mode until `unfreeze`."""
         self.frozen = True
-        if not self._shared:
+        if self._shared:
+            self.training = False
+            if not any(layer.training for layer in self.layers_inside):
+                return self
+        else:
             self._digests = {}  # an optimiser may have changed weights without a new version number
             self.network.requires_grad_(False)
         super().train(False)
@@ -152,7 +160,7 @@ class Backbone(nn.Module):
         inputs. For the user's own: all that its pickle would hold, with this process's classes and
         functions by identity, so that it means nothing in another process; and what its inputs are standardised by.
         """
-        versions = [tensor._version for tensor in self.network.state_dict().values()]
+        versions = [tensor._version for tensor in self._tensors()]
         scaling = [self.scale]
         if self.mean is not None:  # not the network's, and so not shared
             scaling += [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
@@ -173,11 +181,14 @@ class Backbone(nn.Module):
         """Take a copy of a network that is shared with the process, before changing it."""
         if self._shared:
             self.network = copy.deepcopy(self.network)
-            self._shared = False
+            self._shared = self.layers_inside = None
             self._digests = {}  # the copy's tensors count their versions anew
 
+    def _tensors(self):
+        return self._shared.tensors if self._shared else self.network.state_dict().values()
+
     def _apply(self, fn, recurse=True):
-        if self._shared and _leaves_alone(fn, self.network.state_dict().values()):
+        if self._shared and _leaves_alone(fn, self._tensors()):
             return super()._apply(fn, recurse=False)
         self._own()
         self._digests = {}
@@ -190,7 +201,7 @@ class Backbone(nn.Module):
 
     def __getstate__(self):
         """Leave out what holds in this process only: a copy has a network of its own."""
-        return {**self.__dict__, "_shared": False, "_digests": {}}
+        return {**self.__dict__, "_shared": None, "layers_inside": None, "_digests": {}}
 
 
 def _per_channel(values):

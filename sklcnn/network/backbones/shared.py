@@ -13,6 +13,7 @@ from sklcnn.files import identity_of
 from sklcnn.network.backbones.module import trainable_names
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.state_dicts import load_file
+from sklcnn.network.network import layers_of
 
 # Networks kept in memory with their weights read: enough for a search over a few backbones.
 MAX_NETWORKS = 4
@@ -27,6 +28,10 @@ class Pristine:
     trainable: frozenset[str]  # parameters that train once the network is no longer frozen
     n_features: dict[tuple[int, ...], int] = field(default_factory=dict)  # by sample shape
     digests: dict[float, tuple[list, str]] = field(default_factory=dict)  # of the weights, by scale
+
+    def __post_init__(self):
+        self.layers = tuple(layers_of(self.network))
+        self.tensors = (*self.network.parameters(), *self.network.buffers())
 
 
 _networks: BoundedCache = BoundedCache(MAX_NETWORKS)

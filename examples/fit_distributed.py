@@ -15,7 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sklcnn import CNNClassifier
 
-N_EPOCHS, LEARNING_RATE = 60, 0.02
+N_EPOCHS, LEARNING_RATE = 40, 2e-3
 
 
 class AverageGradients(Callback):
@@ -33,7 +33,7 @@ class AverageGradients(Callback):
 def make_classifier(batch_size, callbacks=None):
     """Make the network. The same seed draws the same weights, and `standardize=False`: no process has all rows."""
     return CNNClassifier(
-        input_shape=(8, 8), filters=(8, 16), standardize=False, optimizer="sgd", learning_rate=LEARNING_RATE,
+        input_shape=(8, 8), filters=(8, 16), standardize=False, optimizer="adam", learning_rate=LEARNING_RATE,
         lr_schedule=None, max_epochs=N_EPOCHS, batch_size=batch_size, random_state=0, callbacks=callbacks,
     )  # fmt: skip
 
@@ -55,7 +55,7 @@ def loop_by_hand(start, X, y):
     part = slice(dist.get_rank(), None, dist.get_world_size())
     inputs, targets = torch.from_numpy(X[part]).view(-1, 1, 8, 8), torch.from_numpy(y[part])
     network = DistributedDataParallel(copy.deepcopy(start).train())
-    optimizer = torch.optim.SGD(network.parameters(), lr=LEARNING_RATE, momentum=0.9, nesterov=True)
+    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
     for _ in range(N_EPOCHS):
         optimizer.zero_grad()
         nn.functional.cross_entropy(network(inputs), targets).backward()

@@ -36,7 +36,7 @@ def layers_with_computed_weights(module: nn.Module) -> list[nn.Module]:
     """List the convolutions and dense layers whose weight is computed from parameters that train, as in weight norm."""
     return [
         layer
-        for layer in module.modules()
+        for layer in layers_of(module)
         if isinstance(layer, (_ConvNd, nn.Linear))
         and "weight" not in layer._parameters
         and any(parameter.requires_grad for name, parameter in layer.named_parameters() if name != "bias")

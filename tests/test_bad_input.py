@@ -240,6 +240,7 @@ BAD_VALUES = {
     "NaN": (replaced(VALUES, np.nan), "y.*NaN"),
     "infinity": (replaced(VALUES, np.inf), "y.*infinity"),
     "None among values": (replaced(VALUES, None, object), "y.*NaN"),
+    "missing in an array of pandas": (pd.array(replaced(VALUES, None, object), dtype="Float64"), "y.*NaN"),
     "strings": (LABELS, "convert string.*'a'"),
     "three axes": (np.zeros((12, 2, 2)), "y has shape"),
     "dates": (np.arange(12).astype("datetime64[D]"), "y must hold numbers.*datetime64"),

@@ -71,7 +71,7 @@ def refuse_hidden(values: Any, estimator: str, name: str) -> None:
     ------
     ValueError
     """
-    if np.ma.is_masked(values):
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):  # pandas' arrays have masks, too
         raise ValueError(
             f"{estimator}: {name} is a masked array, whose hidden values would be read. Fill them in: "
             f"{name.rpartition(' ')[2]}.filled(value)."

@@ -57,9 +57,7 @@ class threads_for:  # noqa: N801 (called like a function)
         self._undone: Undone | None = None
 
     def __enter__(self):
-        if (
-            self._alone and torch.get_num_threads() == 1
-        ):  # nothing to change; for one row, the rest would cost a tenth of the time
+        if self._alone and torch.get_num_threads() == 1:  # for one row, the rest would cost a tenth of the time
             return self
         thread, n_threads = threading.get_ident(), torch.get_num_threads()
         is_outer = thread not in _inside

@@ -68,7 +68,7 @@ def check_unchanged(cnn: CNNParameters, built: dict[str, tuple[Any, Any]], sampl
     """
     for name, (given, meant) in built_from(cnn, sample_shape).items():
         if name not in built:
-            continue  # only networks with a backbone, or without, have it: "backbone" differs too, and comes first
+            continue  # one network has a backbone and the other not: `backbone`, checked first, has been refused
         old_given, old_meant = built[name]
         if meant is not old_meant and meant != old_meant:
             raise ValueError(

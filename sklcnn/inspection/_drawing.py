@@ -241,9 +241,7 @@ def add_bar(figure: Any, mappable: Any, panels: list[Any], label: str, location:
         aspect=30,
         shrink=1.0 if location == "right" else 0.5,
         pad=0.02,
-        ticks=MaxNLocator(
-            4 if mappable.get_clim()[0] < 0 else 5
-        ),  # on a signed scale: the ends, the middle, the halves
+        ticks=MaxNLocator(4 if mappable.get_clim()[0] < 0 else 5),  # 4 if signed: ends, middle, halves
     )
     bar.set_label(label, fontsize=SMALL)
     bar.ax.tick_params(labelsize=SMALL)

@@ -42,9 +42,8 @@ class Step:
         self._net, self._stages, self._augment, self._clips = net, stages, augment, clips
         self._tell_gradients = tell_gradients
         self._optimizer, self._criterion = net.optimizer_, net.criterion_
-        self._takes_closure = not isinstance(
-            net.spec.optimizer, str
-        )  # such as L-BFGS, which computes the loss several times
+        # The user's own may compute the loss several times, as L-BFGS does.
+        self._takes_closure = not isinstance(net.spec.optimizer, str)
         self._dtype, self._device = TORCH_FLOATS[net.spec.precision], net.torch_device_
         self._casts = net.spec.precision == "bfloat16"
 

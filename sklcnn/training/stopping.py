@@ -68,9 +68,8 @@ class Judge:
         if good or first:
             self._waited = 0
         elif not (self._tolerant and self._smoothed(self._train_losses) >= self._train_loss_then):
-            self._waited += (
-                1  # not where the training loss rises too: that is no overfitting, but a rate still too high
-            )
+            # Where the training loss rises too, this is no overfitting: the rate is still too high.
+            self._waited += 1
         return good or first
 
     def _is_as_good(self):

@@ -103,6 +103,25 @@ def test_a_dask_cluster_finds_what_processes_find(by_processes, cluster, digits)
     assert_same_scores(search_by(digits, "dask"), by_processes)
 
 
+class LargeFiles:
+    """Scores by how many files of a size or more lie in a folder."""
+
+    def __init__(self, folder, size):
+        self.folder, self.size = folder, size
+
+    def __call__(self, estimator, X, y):
+        return sum(file.stat().st_size >= self.size for file in self.folder.rglob("*.pkl"))
+
+
+def test_a_large_X_is_written_once_for_all_tasks_of_all_workers(tmp_path):
+    X, y = np.zeros((2000, 32, 32, 1), np.uint8), np.arange(2000) % 2
+    scoring = LargeFiles(tmp_path, X.nbytes)
+    cnn = CNNClassifier(filters=(2,), kernel_size=8, stride=8, dense_units=(), max_epochs=1, random_state=0)
+    with parallel_config("loky", n_jobs=2, inner_max_num_threads=1, temp_folder=str(tmp_path)):
+        search = GridSearchCV(cnn, {"dropout": [0.0, 0.4]}, cv=2, scoring=scoring, refit=False).fit(X, y)
+    assert [search.cv_results_[f"split{fold}_test_score"].tolist() for fold in range(2)] == [[1, 1], [1, 1]]
+
+
 class DyingScorer:
     """Scores by log loss; the first process that calls it in a worker dies."""
 

@@ -177,9 +177,9 @@ def image_kind(value):
 
 def is_missing(cell):
     """Whether a cell is empty: None, NaN or a missing value of pandas."""
-    return (
-        cell is None or type(cell).__name__ in ("NAType", "NaTType") or (isinstance(cell, float) and math.isnan(cell))
-    )
+    if isinstance(cell, float):
+        return math.isnan(cell)
+    return cell is None or type(cell).__name__ in ("NAType", "NaTType")
 
 
 def of_one_shape(arrays):

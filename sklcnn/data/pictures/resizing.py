@@ -5,9 +5,8 @@ import torch
 
 from sklcnn.data.pictures.pixels import WHITE_8, WHITE_16
 
-WHITE_RATIO = (
-    WHITE_16 // WHITE_8
-)  # 257: how many times larger a value of 16 bits is than one of 8 bits that is as bright
+# 257: how many times larger a value of 16 bits is than one of 8 bits that is as bright.
+WHITE_RATIO = WHITE_16 // WHITE_8
 
 
 def on_scale(pixels, own_white, white):

@@ -229,7 +229,7 @@ def remedy_for_channels(shape):
 
 
 def settled_status(path):
-    """Return a file's status; of one that was just changed, after a moment, so that a later change has another time."""
+    """Return a file's status; if it was changed just now, after a wait, so that later changes have another time."""
     status = os.stat(path)
     check_regular(status, path)
     age = time.time() - max(status.st_ctime, status.st_mtime)

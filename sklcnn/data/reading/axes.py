@@ -189,7 +189,7 @@ def _warn_if_pixels(array, spec, rows):
 
 
 def schema_of(array, schema):
-    """Return the schema of a later array, whose samples must have the shape of those in `fit`, in any order of axes."""
+    """Return the schema of a later array: its samples must be as in `fit`, but the channel axis may lie elsewhere."""
     spec, shape = schema.spec, array.shape[1:]
     if array.ndim == 2:
         flat_shape = schema.array_shape if schema.flat else spec.input_shape

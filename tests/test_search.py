@@ -103,6 +103,19 @@ def test_a_dask_cluster_finds_what_processes_find(by_processes, cluster, digits)
     assert_same_scores(search_by(digits, "dask"), by_processes)
 
 
+@pytest.mark.slow
+def test_ray_finds_what_processes_find(by_processes, digits):
+    ray = pytest.importorskip("ray")
+    from ray.util.joblib import register_ray
+
+    register_ray()
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        assert_same_scores(search_by(digits, "ray"), by_processes)
+    finally:
+        ray.shutdown()
+
+
 class LargeFiles:
     """Scores by how many files of a size or more lie in a folder."""
 

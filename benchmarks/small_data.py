@@ -1,15 +1,14 @@
 """Small data.
 
-Sets of five kinds, 36 to 4,000 training rows, five seeds: the defaults, and with `early_stopping`, `batch_norm` and
-(of two unbalanced classes) `class_weight="balanced"`, beside the best of classical models on the same splits, chosen by
-cross-validated searches. Medians over the seeds. The score is accuracy, R2 of values, or the area under the ROC curve
-of two unbalanced classes; then log-loss and expected calibration error (ten bins). The sets marked * only judged: no
-default was chosen on them. `SMALL_DATA_RESULTS=file` keeps every fit in that file, and resumes a run that was cut
-off.
+Sets of five kinds, 36 to 4,000 training rows, five seeds: the defaults, and with `early_stopping`, also refitted on all
+rows (`refit_full`, up to 200 rows), `batch_norm` and (of two unbalanced classes) `class_weight="balanced"`, beside the
+best of classical models on the same splits, chosen by cross-validated searches. Medians over the seeds that were run.
+The score is accuracy, R2 of values, or the area under the ROC curve of two unbalanced classes; then log-loss and
+expected calibration error (ten bins). The sets marked * only judged: no default was chosen on them. Every fit is kept
+in `benchmarks/results/small_data.jsonl`, from which a run that was cut off is resumed: remove that file to measure anew.
 """
 
 import json
-import os
 import time
 import warnings
 from pathlib import Path
@@ -29,6 +28,7 @@ from benchmarks.small_sets import SETS
 from benchmarks.timing import table
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
 
+RESULTS = Path(__file__).parent / "results" / "small_data.jsonl"
 N_SEEDS = 5
 MOST_ROWS_REFITTED = 200
 VARIANTS = {
@@ -56,14 +56,27 @@ REGRESSORS = {
 
 def measure(quick):
     """Measure, and return a table of scores and one of log-losses and calibration errors."""
-    runs = pd.DataFrame(run_all(quick))
-    return "\n\n".join([summary(runs), scores(runs), calibration(runs)])
+    return report(pd.DataFrame(run_all(quick)))
+
+
+def report(runs):
+    """Arrange measurements: what they say in a few sentences, scores, log-losses."""
+    order = {data.name: place for place, data in enumerate(SETS)}
+    runs = runs.assign(place=runs["set"].map(order)).sort_values(["place", "rows"], kind="stable")
+    return "\n\n".join([how_many(runs), summary(runs), scores(runs), calibration(runs)])
+
+
+def how_many(runs):
+    """Say how many fits there are, and over how many seeds."""
+    seeds = runs[runs["model"] == "early_stopping"].groupby(["set", "rows"]).size()
+    least, most = seeds.min(), seeds.max()
+    span = least if least == most else f"{least} to {most}"
+    return f"{len(runs):,} fits; with early stopping {span} of {N_SEEDS} seeds."
 
 
 def run_all(quick):
     """Fit everything that has not been fitted yet; list the measurements."""
-    kept = None if quick or "SMALL_DATA_RESULTS" not in os.environ else Path(os.environ["SMALL_DATA_RESULTS"])
-    runs = [json.loads(line) for line in kept.read_text().splitlines()] if kept and kept.exists() else []
+    runs = [] if quick else read_results()
     done = {(run["set"], run["rows"], run["seed"], run["model"]) for run in runs}
     sets = SETS[:1] if quick else SETS
     for seed in range(1 if quick else N_SEEDS):
@@ -72,10 +85,15 @@ def run_all(quick):
                 for model in models_for(data, n_rows):
                     if (data.name, n_rows, seed, model) not in done:
                         runs.append(run_one(data, n_rows, seed, model, quick))
-                        if kept:
-                            with kept.open("a") as file:
+                        if not quick:
+                            with RESULTS.open("a") as file:
                                 file.write(json.dumps(runs[-1]) + "\n")
     return runs
+
+
+def read_results():
+    """List the measurements of earlier runs."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()] if RESULTS.exists() else []
 
 
 def models_for(data, n_rows):
@@ -147,7 +165,8 @@ def medians(runs, column):
 def best_classical(runs):
     """Find the score of the best classical model of each set and size, and its name."""
     classical = medians(runs, "score").drop(columns=list(VARIANTS), errors="ignore")
-    return classical.max(axis=1), classical.idxmax(axis=1)
+    names = classical.dropna(how="all").idxmax(axis=1).reindex(classical.index)
+    return classical.max(axis=1), names.fillna("")
 
 
 def titles(runs):
@@ -164,7 +183,12 @@ def scores(runs):
     found, (best, names) = medians(runs, "score").reindex(columns=list(VARIANTS)), best_classical(runs)
     seconds = medians(runs, "seconds")
     rows = [
-        [*title, *cells(found.loc[place]), f"{best[place]:.3f} {names[place]}", f"{seconds.loc[place, 'defaults']:.1f}"]
+        [
+            *title,
+            *cells(found.loc[place]),
+            f"{cells([best[place]])[0]} {names[place]}",
+            f"{seconds.loc[place, 'defaults']:.1f}",
+        ]
         for title, place in zip(titles(runs), found.index, strict=True)
     ]
     return table(["set", "rows", *VARIANTS, "best classical model", "processor seconds, defaults"], rows)
@@ -211,7 +235,8 @@ def summary(runs):
         lines.append(
             f"It is ahead in log-loss on {(losses['early_stopping'] < losses['defaults']).sum()} of {len(losses)}."
         )
-    pictures = [place for place in found.index if runs.set_index("set")["kind"][place[0]].iloc[0] == "small pictures"]
+    kinds = runs.groupby("set")["kind"].first()
+    pictures = [place for place in found.index if kinds[place[0]] == "small pictures" and not np.isnan(best[place])]
     near = sum(found["defaults"][place] >= best[place] - 0.01 for place in pictures)
     lines.append(
         f"The defaults are ahead of, or within one point of, the best classical model on {near} of {len(pictures)} "

@@ -5,7 +5,7 @@ rows (`refit_full`, up to 200 rows), `batch_norm` and (of two unbalanced classes
 best of classical models on the same splits, chosen by cross-validated searches. Medians over the seeds that were run.
 The score is accuracy, R2 of values, or the area under the ROC curve of two unbalanced classes; then log-loss and
 expected calibration error (ten bins). The sets marked * only judged: no default was chosen on them. Every fit is kept
-in `benchmarks/results/small_data.jsonl`, from which a run that was cut off is resumed: remove that file to measure anew.
+in `benchmarks/results/small_data.jsonl`, from which a run that was cut off is resumed: remove it to measure anew.
 """
 
 import json

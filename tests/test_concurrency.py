@@ -176,7 +176,8 @@ IN_A_FORKED_CHILD = """
     assert torch.get_num_threads() == 4
     np.testing.assert_array_equal(cnn.predict_proba(X), before)
 """
-METHODS = ["spawn"] if sys.platform == "win32" else ["fork", "forkserver", "spawn"]
+SERVER = pytest.param("forkserver", marks=pytest.mark.slow)  # a fork of a fresh process: between the other two
+METHODS = ["spawn"] if sys.platform == "win32" else ["fork", SERVER, "spawn"]
 
 
 def run(tmp_path, code, *arguments):

@@ -19,7 +19,7 @@ FLOAT64 = "float64"
 CONFIGURATIONS = [
     pytest.param({"precision": FLOAT64}, None, id=FLOAT64),
     pytest.param({}, ROUNDING, id="defaults"),
-    pytest.param({"early_stopping": True}, HOLD_OUT, id="early_stopping"),
+    pytest.param({"early_stopping": True, "max_epochs": 40}, HOLD_OUT, id="early_stopping"),
     pytest.param(
         {"batch_norm": True, "dropout": 0.3, "conv_dropout": 0.1}, DROPOUT, id="batch_norm", marks=pytest.mark.slow
     ),

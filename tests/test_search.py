@@ -127,7 +127,7 @@ class LargeFiles:
 
 
 def test_a_large_X_is_written_once_for_all_tasks_of_all_workers(tmp_path):
-    X, y = np.zeros((2000, 32, 32, 1), np.uint8), np.arange(2000) % 2
+    X, y = np.random.RandomState(0).randint(0, 256, (2000, 32, 32, 1), np.uint8), np.arange(2000) % 2
     scoring = LargeFiles(tmp_path, X.nbytes)
     cnn = CNNClassifier(filters=(2,), kernel_size=8, stride=8, dense_units=(), max_epochs=1, random_state=0)
     with parallel_config("loky", n_jobs=2, inner_max_num_threads=1, temp_folder=str(tmp_path)):

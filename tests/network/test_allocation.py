@@ -43,6 +43,7 @@ def run(**environment):
     return [int(value) for value in result.stdout.split()]
 
 
+@pytest.mark.slow
 @glibc
 def test_an_epoch_asks_the_system_for_no_memory_that_the_last_one_had():
     pages, most_mb, mb_afterwards = run()

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 from joblib import parallel_config
+from joblib.externals.loky import get_reusable_executor
 from sklearn.datasets import load_digits
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, StratifiedKFold
@@ -130,6 +131,7 @@ def test_a_large_X_is_written_once_for_all_tasks_of_all_workers(tmp_path):
     X, y = np.random.RandomState(0).randint(0, 256, (2000, 32, 32, 1), np.uint8), np.arange(2000) % 2
     scoring = LargeFiles(tmp_path, X.nbytes)
     cnn = CNNClassifier(filters=(2,), kernel_size=8, stride=8, dense_units=(), max_epochs=1, random_state=0)
+    get_reusable_executor().shutdown(wait=True)  # workers of an earlier test keep that one's folder
     with parallel_config("loky", n_jobs=2, inner_max_num_threads=1, temp_folder=str(tmp_path)):
         search = GridSearchCV(cnn, {"dropout": [0.0, 0.4]}, cv=2, scoring=scoring, refit=False).fit(X, y)
     assert [search.cv_results_[f"split{fold}_test_score"].tolist() for fold in range(2)] == [[1, 1], [1, 1]]

@@ -43,6 +43,11 @@ class Classes(Task):
         return len(self.classes)
 
     @property
+    def codes(self) -> np.ndarray:
+        """The numbers of the classes."""
+        return np.arange(self.n_outputs)
+
+    @property
     def outputs(self) -> np.ndarray:
         """The labels."""
         return self.classes

@@ -44,6 +44,11 @@ class LabelSets(Task):
         return len(self.classes)
 
     @property
+    def codes(self) -> list[np.ndarray]:
+        """Zero and one, for each column."""
+        return [np.arange(2)] * self.n_outputs
+
+    @property
     def outputs(self) -> np.ndarray:
         """The columns' numbers."""
         return self.classes

@@ -60,6 +60,14 @@ class Task(ABC):
     def output_names(self) -> np.ndarray:
         """What the outputs are called where they are shown, (k,)."""
 
+    @property
+    def codes(self) -> np.ndarray | list[np.ndarray] | None:
+        """What scorers of encoded targets know as classes; of several labels, those of each; None: there are none.
+
+        By the list scikit-learn tells that probabilities of two labels are not those of two classes.
+        """
+        return None
+
     # y for the network.
 
     @abstractmethod

@@ -7,7 +7,6 @@ import os
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
@@ -154,14 +153,11 @@ class TrainingNet(NeuralNet):
 
     @property
     def classes_(self):
-        """The class codes, which scoring callbacks are given as targets; of several labels, those of each.
-
-        By these scikit-learn tells that probabilities of two labels are not those of two classes.
-        """
-        task = self.criterion.task
-        if task.estimator_type != "classifier":
+        """The class codes, which scoring callbacks are given as targets; of several labels, those of each."""
+        codes = self.criterion.task.codes
+        if codes is None:
             raise AttributeError(f"{type(self).__name__} of values has no classes_.")
-        return [np.arange(2)] * task.n_outputs if task.kind == "labels" else np.arange(task.n_outputs)
+        return codes
 
     def predict(self, X):
         """Return class codes, indicators or standardised values: what scoring callbacks compare with targets."""

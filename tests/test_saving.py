@@ -3,6 +3,8 @@
 import copy
 import io
 import pickle
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -190,6 +192,39 @@ def test_predicting_after_loading_makes_no_skorch_net(monkeypatch):
     estimator = pickle.loads(pickle.dumps(CASES["images"]()))
     monkeypatch.setattr("sklcnn.training.net.make_net", lambda *args: pytest.fail("a net was made"))
     estimator.predict(IMAGES)
+
+
+class TiedBlock(nn.Module):
+    """Two convolutions that share their weights."""
+
+    def __init__(self, in_channels, out_channels, kernel_size, spatial_dims):
+        super().__init__()
+        self.first = nn.Conv2d(in_channels, out_channels, kernel_size, padding="same")
+        self.second = nn.Conv2d(in_channels, out_channels, kernel_size, padding="same")
+        self.second.weight = self.first.weight
+
+    def forward(self, X):
+        return self.first(torch.relu(X)) + self.second(X)
+
+
+def test_weights_that_are_shared_are_shared_after_loading():
+    again = pickle.loads(pickle.dumps(CNNClassifier(**QUICK, block=TiedBlock).fit(IMAGES, CLASSES)))
+    (block,) = [module for module in again.module_.modules() if isinstance(module, TiedBlock)]
+    assert block.second.weight is block.first.weight
+
+
+@pytest.mark.parametrize("name", ["images", "lent backbone", "steps behind"])
+def test_loading_and_predicting_import_nothing_that_torch_imports_for_compiling(name, tmp_path):
+    (tmp_path / "model.pickle").write_bytes(pickle.dumps(CASES[name]()))
+    np.save(tmp_path / "X.npy", IMAGES)
+    code = """
+import pickle, sys, numpy
+with open("model.pickle", "rb") as file:
+    pickle.load(file).predict(numpy.load("X.npy"))
+print(sorted({"sympy", "torch._dynamo", "skorch"} & set(sys.modules)))
+"""
+    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "[]"
 
 
 def test_loading_draws_no_random_number():

@@ -299,6 +299,6 @@ SETS = [
     SmallSet("overlapping", SPECTRA, JUDGES, (150, 1000), drawn(overlapping), values=True),
     SmallSet("Fashion-MNIST, 1 % bags", "unbalanced", CHOOSES, (1000, 3000), rare(clothes, 0.01, [8])),
     SmallSet("MNIST-1D, 5 % zeros", "unbalanced", CHOOSES, (1000, 2000), rare(mnist1d, 0.05, [0])),
-    SmallSet("shapes, 1 % rings", "unbalanced", JUDGES, (3000,), rare(shapes, 0.01, [3])),
+    SmallSet("shapes, 1 % rings", "unbalanced", JUDGES, (3000,), rare(lambda: shapes(6000), 0.01, [3])),
     SmallSet("Fashion-MNIST, 5 % coats", "unbalanced", JUDGES, (1000,), rare(clothes, 0.05, [4])),
 ]  # fmt: skip

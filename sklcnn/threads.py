@@ -20,7 +20,8 @@ import torch
 from sklcnn.control_groups import control_groups, read_lines
 from sklcnn.process import Undone
 
-# Multiply-adds of a batch's forward pass below which a second thread gains nothing on an idle machine, or a tenth.
+# Multiply-adds of a batch's forward pass below which a second thread gains little on an idle machine: nothing to a third
+# of the time, where it costs ten times the time on a busy one.
 SMALL = 2**25
 
 # Threads inside a block, and how many of torch's each had before it. A thread is here before it changes anything, and

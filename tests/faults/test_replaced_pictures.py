@@ -71,11 +71,13 @@ def test_a_picture_that_changes_between_epochs_is_named(paths, name, monkeypatch
 @pytest.mark.parametrize("change", [replace_by_another, replace_keeping_time, write_again_keeping_time])
 def test_a_picture_replaced_between_two_calls_is_read_again(paths, change):
     cnn = CNNClassifier(image_size=8, max_epochs=1, filters=2, random_state=0).fit(paths, LABELS)
-    cnn.predict_proba(paths)  # every picture is decoded and kept
+    before = cnn.predict_proba(paths)  # every picture is decoded and kept
     change(paths[1])
     found = cnn.predict_proba(paths)
     save(paths[0], 255)
-    np.testing.assert_array_equal(found[1], cnn.predict_proba(paths)[0])
+    # Rows at different places of a batch may round differently, as they do with oneDNN's kernels for SSE 4.1.
+    np.testing.assert_allclose(found[1], cnn.predict_proba(paths)[0], rtol=1e-6)
+    assert abs(found[1] - before[1]).max() > 1e-3
 
 
 def features(paths, folder):

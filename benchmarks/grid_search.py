@@ -32,6 +32,7 @@ def measure(quick):
     dropouts, n_epochs = (DROPOUTS[:2], 2) if quick else (DROPOUTS, 10)
     images, labels = photographs(n_each=12 if quick else 100)
     load_backbone(BACKBONE, "pretrained", (3, SIDE, SIDE), scale=1.0)  # read once in a process
+    torch.optim.Adam([nn.Parameter(torch.zeros(1))])  # a process's first imports torch's compiler: a second or so
     passes = N_PASSES.value
     ours, our_seconds = search(sklcnn_grid(dropouts, n_epochs), images, labels)
     passes = N_PASSES.value - passes

@@ -1,4 +1,4 @@
-"""Laws of checkpoints: a run is taken up whole, or refused by an error that names the file."""
+"""Laws of checkpoints: a run is resumed whole, or refused by an error that names the file."""
 
 import resource
 import shutil

@@ -13,7 +13,6 @@ from sklcnn.deploy.convertible import OnnxConvertible
 from sklcnn.donors import find_donor
 from sklcnn.fitting.data import Given
 from sklcnn.fitting.fit import fit, partial_fit
-from sklcnn.fitting.fitted import HISTORY_COLUMNS
 from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime, memory_errors_explained
 from sklcnn.fitting.state import PlainStateMixin
 from sklcnn.network.losses import RowLoss
@@ -22,6 +21,7 @@ from sklcnn.process import leaves_process_as_found
 from sklcnn.scikit_callbacks import CallbackSupportMixin, with_callbacks
 from sklcnn.tasks.task import Task
 from sklcnn.training.modes import own_modes
+from sklcnn.training.run import HISTORY_COLUMNS
 
 if TYPE_CHECKING:
     import pandas as pd

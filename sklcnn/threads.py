@@ -20,7 +20,7 @@ import torch
 from sklcnn.control_groups import control_groups, read_lines
 from sklcnn.process import Undone
 
-# Multiply-adds of a batch's forward pass below which a second thread gains little on an idle machine: nothing to a third
+# Multiply-adds of a batch's forward pass below which a second thread gains little on an idle machine, at most a third
 # of the time, where it costs ten times the time on a busy one.
 SMALL = 2**25
 

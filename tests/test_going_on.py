@@ -21,7 +21,7 @@ class Corner(nn.Module):
         return images[:, :, :2, :2].flatten(1)
 
 
-# What the network of old is made of: a value that it has, one that it cannot continue with, and what it needs beside it.
+# What the network of old is made of: a value that it has, one that it cannot take, and what it needs beside it.
 FIXED = {
     "block": ("plain", "residual", {}),
     "convs_per_block": (1, 2, {}),

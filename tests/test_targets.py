@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 import torch
 from scipy import sparse
+from sklearn.exceptions import DataConversionWarning
 
 from sklcnn import CNNClassifier, CNNRegressor
 from sklcnn.tasks.learn import learn_labels, learn_values
@@ -129,6 +130,46 @@ def test_nullable_labels_are_the_labels_in_an_array(dtype):
     net, plain = classify(pd.Series(y).astype(dtype), early_stopping=True), classify(y, early_stopping=True)
     assert net.classes_.tolist() == plain.classes_.tolist()
     np.testing.assert_array_equal(net.predict_proba(X), plain.predict_proba(X))
+
+
+@pytest.mark.parametrize("dtype", ["Int64", "int64[pyarrow]"])
+def test_large_integers_in_nullable_columns_stay_apart(dtype):
+    large = 2**60 + CODES
+    labels = pd.Series(large).astype(dtype)
+    for y in (labels, labels.array):
+        assert CNNClassifier(**QUICK).fit(X, y).classes_.tolist() == np.unique(large).tolist()
+    with pytest.warns(DataConversionWarning, match="column-vector"):
+        column = CNNClassifier(**QUICK).fit(X, labels.to_frame("y"))
+    assert column.classes_.tolist() == np.unique(large).tolist()
+    first = CNNClassifier(**QUICK).partial_fit(X, labels, classes=labels.drop_duplicates())
+    assert first.classes_.tolist() == np.unique(large).tolist()
+    groups = 2**60 + np.arange(N) // 2
+    plain = CNNClassifier(**QUICK, early_stopping=True).fit(X, CODES, groups=groups)
+    same = CNNClassifier(**QUICK, early_stopping=True).fit(X, CODES, groups=pd.Series(groups).astype(dtype))
+    np.testing.assert_array_equal(same.predict_proba(X), plain.predict_proba(X))
+
+
+def test_nullable_labels_come_back_as_integers_and_truth_values():
+    assert classify(pd.Series(CODES).astype("Int16")).predict(X).dtype == np.int16
+    assert classify(pd.Series(CODES > 0).astype("boolean")).predict(X).dtype == bool
+    sets = pd.DataFrame({"a": CODES > 0, "b": CODES < 2}).astype("boolean")
+    np.testing.assert_array_equal(
+        CNNClassifier(**QUICK).fit(X, sets).predict_proba(X),
+        CNNClassifier(**QUICK).fit(X, sets.to_numpy(bool)).predict_proba(X),
+    )
+
+
+@pytest.mark.parametrize(
+    ("classes", "words"), [([0], "classes holds 1 class"), ([1, "a"], "labels in classes .* mix .*'int', 'str'")]
+)
+def test_faulty_classes_are_named(classes, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        CNNClassifier(**QUICK).partial_fit(X, CODES, classes=classes)
+
+
+def test_one_weight_for_all_rows_that_is_nan_is_refused():
+    with pytest.raises(ValueError, match="sample_weight contains NaN or infinity"):
+        CNNClassifier(**QUICK).fit(X, CODES, sample_weight=np.nan)
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.bool, torch.float32])

@@ -24,7 +24,8 @@ def plain_values(values: Any, estimator: str, name: str) -> Any:
     Returns
     -------
     values : array-like
-        A tensor as an array, the values of a dict as a list, anything else as it is.
+        A tensor as an array, the values of a dict as a list, nullable integers of pandas as integers of NumPy, anything
+        else as it is.
 
     Raises
     ------
@@ -36,7 +37,28 @@ def plain_values(values: Any, estimator: str, name: str) -> Any:
     if isinstance(values, ValuesView):
         return list(values)
     refuse_hidden(values, estimator, name)
-    return values
+    return _without_mask(values)
+
+
+def _without_mask(values):
+    """Give pandas's nullable and Arrow integers and truth values, where none is missing, the dtypes of NumPy.
+
+    scikit-learn would make floats of them, of which two large integers may be one.
+    """
+    if hasattr(values, "iloc") and hasattr(values, "columns"):
+        dtypes = [_integer_dtype(dtype) for dtype in values.dtypes]
+        numbers = [n for n, dtype in enumerate(dtypes) if dtype is not None and not values.iloc[:, n].isna().any()]
+        if numbers and values.columns.is_unique:
+            return values.astype({values.columns[n]: dtypes[n] for n in numbers})
+        return values
+    dtype = _integer_dtype(getattr(values, "dtype", None))
+    return values if dtype is None or values.isna().any() else values.to_numpy(dtype)
+
+
+def _integer_dtype(dtype):
+    """Return what NumPy calls a dtype of pandas's extensions that is of integers or truth values; else None."""
+    found = getattr(dtype, "numpy_dtype", None)
+    return found if getattr(found, "kind", "") in ("i", "u", "b") else None
 
 
 def tensor_to_array(tensor: torch.Tensor, estimator: str, name: str = "X") -> np.ndarray:

@@ -47,13 +47,19 @@ def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
     return y
 
 
-def _check_one_type(y, estimator_name):
-    """Refuse a list of texts and numbers, all of which NumPy would make texts."""
+def refuse_mixed_labels(y: Any, estimator_name: str, name: str) -> None:
+    """Refuse a list of texts and numbers, all of which NumPy would make texts.
+
+    Raises
+    ------
+    TypeError
+        `name` says whose labels they are.
+    """
     if isinstance(y, (list, tuple)) and any(isinstance(label, str) for label in y):
         others = [label for label in y if not isinstance(label, str)]
         if others and np.asarray(others[:1]).ndim == 1:
             raise TypeError(
-                f"{estimator_name}: the labels in y cannot be sorted: they mix "
+                f"{estimator_name}: the labels in {name} cannot be sorted: they mix "
                 f"{sorted({type(label).__name__ for label in y})}. Pass labels of one type."
             )
 
@@ -154,13 +160,14 @@ def find_classes(y: Any, estimator_name: str, classes: Any = None) -> np.ndarray
     TypeError, ValueError
         If there are fewer than two classes, or y holds continuous values, or labels that do not sort.
     """
-    _check_one_type(y, estimator_name)
+    refuse_mixed_labels(y, estimator_name, "y")
     y = check_labels(y, estimator_name, warn=True)
     if y.dtype.kind == "S" or (y.dtype.kind == "O" and len(y) and isinstance(y[0], bytes)):
         raise TypeError(
             f"{estimator_name}: y holds bytes, which scikit-learn's metrics do not take as labels. Pass texts, such as "
             "[label.decode() for label in y]."
         )
+    name, remedy = ("y", "Check how the rows were chosen") if classes is None else ("classes", "Pass all of them")
     try:
         _refuse_measurements(y, estimator_name)
         classes = np.unique(y if classes is None else np.asarray(classes))
@@ -171,8 +178,8 @@ def find_classes(y: Any, estimator_name: str, classes: Any = None) -> np.ndarray
         ) from None
     if len(classes) < 2:
         raise ValueError(
-            f"{estimator_name}: y holds {len(classes)} class, {shown(classes.tolist())}; classification needs at "
-            "least 2 classes. Check how the rows were chosen."
+            f"{estimator_name}: {name} holds {len(classes)} class, {shown(classes.tolist())}; classification needs at "
+            f"least 2 classes. {remedy}."
         )
     return classes
 
@@ -218,6 +225,8 @@ def check_weights(sample_weight: Any, X_length: int, estimator_name: str) -> np.
     placeholder = np.empty((X_length, 1))
     with errors_named(estimator_name, "sample_weight"):
         weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)
+    if not np.isfinite(weights).all():  # a single number for all rows, which scikit-learn does not look at
+        raise ValueError(f"{estimator_name}: sample_weight contains NaN or infinity. Pass numbers.")
     if np.any(weights < 0):
         raise ValueError(f"{estimator_name}: sample_weight must not be negative; got {weights.min():g}.")
     if weights.max(initial=0) > MAX_VALUE:

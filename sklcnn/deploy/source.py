@@ -65,7 +65,23 @@ class Source:
                 f"{self.name}: a file holds labels that are texts or numbers, but the classes are "
                 f"{shown(self.lookup.tolist())}. Fit on their names, such as y.astype(str)."
             )
-        return values.astype({"U": object, "f": np.float64}.get(values.dtype.kind, np.int64))
+        held = values.astype({"U": object, "f": np.float64}.get(values.dtype.kind, np.int64))
+        if not np.all(held == values):  # integers of 2**63 and more
+            raise TypeError(
+                f"{self.name}: a file holds labels that are integers below 2**63, but the classes are "
+                f"{shown(self.lookup.tolist())}. Fit on their names, such as y.astype(str)."
+            )
+        return held
+
+
+def in_float32(estimator: Any) -> Any:
+    """Return a fitted estimator, or one with the same network that computes in float32, as the file does."""
+    fitted = estimator._fitted.in_float32()
+    if fitted is estimator._fitted:
+        return estimator
+    other = object.__new__(type(estimator))
+    vars(other).update(vars(estimator), _fitted=fitted)
+    return other
 
 
 def source_of(estimator: Any) -> Source:

@@ -47,7 +47,7 @@ def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -
         network.to(TORCH_FLOATS[cnn.precision]),
         spec,
         cnn._make_loss(data.task),
-        user_callbacks(cnn.callbacks, name, refit),
+        user_callbacks(cnn.callbacks, name, spec.schedule, refit),
     )
     made = built_from(cnn, data.schema.sample_shape)
     return Fitted(net, recipe, data.task, data.schema, data.columns, made, _as_tuple(cnn.callbacks), name)
@@ -136,6 +136,7 @@ def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> 
     callbacks = _as_tuple(cnn.callbacks)
     changed = callbacks != previous.callbacks
     spec = with_backbone_defaults(cnn, spec)
-    net = net.continued(spec, cnn._make_loss(data.task), user_callbacks(cnn.callbacks, name) if changed else None)
+    fresh = user_callbacks(cnn.callbacks, name, spec.schedule) if changed else None
+    net = net.continued(spec, cnn._make_loss(data.task), fresh)
     set_backbone_rate(net.optimizer_, spec.backbone_lr_factor)
     return replace(previous, source=net, task=data.task, columns=data.columns, callbacks=callbacks)

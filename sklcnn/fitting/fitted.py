@@ -21,18 +21,7 @@ from sklcnn.fitting.guards import memory_errors_explained
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
 from sklcnn.fitting.saved_net import SavedNet
 from sklcnn.tasks.task import Task
-from sklcnn.training.run import Outcome, TrainingSpec
-
-HISTORY_COLUMNS = (
-    "epoch",
-    "duration",
-    "learning_rate",
-    "train_loss",
-    "penalty",
-    "val_loss",
-    "train_score",
-    "val_score",
-)
+from sklcnn.training.run import HISTORY_COLUMNS, Outcome, TrainingSpec
 
 
 @dataclass(frozen=True)
@@ -156,6 +145,13 @@ class Fitted:
         history = [{name: row.get(name, np.nan) for name in names} for row in rows]
         return replace(self, history=history, best_epoch=outcome.best_epoch)
 
+    def in_float32(self) -> Fitted:
+        """Return the same, which computes in float32 where it was trained in bfloat16."""
+        if self.spec.precision != "bfloat16":
+            return self
+        spec = replace(self.spec, precision="float32")
+        return replace(self, source=SavedNet(self.network, spec, self.source.criterion_, None, [], []))
+
     def without_training_state(self) -> Fitted:
         """Return the same without optimiser and callbacks."""
         net = self.source
@@ -262,3 +258,7 @@ class FittedFeatures:
     columns: Columns
     precision: str
     n_features: int
+
+    def in_float32(self) -> FittedFeatures:
+        """Return the same, which computes in float32 where bfloat16 was asked for."""
+        return replace(self, precision="float32") if self.precision == "bfloat16" else self

@@ -10,7 +10,7 @@ import torch
 from scipy.special import log_softmax, logsumexp, softmax
 from torch.nn import functional
 
-from sklcnn.data.targets import check_labels, class_weights
+from sklcnn.data.targets import are_foreign_labels, check_labels, class_weights
 from sklcnn.network.losses import cross_entropy
 from sklcnn.tasks.task import Task
 from sklcnn.training.scores import ACCURACY
@@ -43,9 +43,9 @@ class Classes(Task):
         return len(self.classes)
 
     @property
-    def codes(self) -> np.ndarray:
-        """The numbers of the classes."""
-        return np.arange(self.n_outputs)
+    def scored_classes(self) -> np.ndarray:
+        """The labels; their numbers, where scikit-learn's metrics take no such labels."""
+        return np.arange(self.n_outputs) if are_foreign_labels(self.classes) else self.classes
 
     @property
     def outputs(self) -> np.ndarray:
@@ -100,8 +100,12 @@ class Classes(Task):
         return outputs.softmax(1)
 
     def decide(self, activated: np.ndarray) -> np.ndarray:
-        """Return the codes of the most probable classes."""
-        return activated.argmax(1)
+        """Return the most probable classes."""
+        return self.scored_classes[activated.argmax(1)]
+
+    def as_given(self, targets: np.ndarray) -> np.ndarray:
+        """Return the class of each code; of mixed rows, the one with the largest share."""
+        return self.scored_classes[targets if targets.ndim == 1 else targets.argmax(1)]
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Return the labels (n,) of the largest of the logits (n, k)."""

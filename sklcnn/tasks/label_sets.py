@@ -44,7 +44,7 @@ class LabelSets(Task):
         return len(self.classes)
 
     @property
-    def codes(self) -> list[np.ndarray]:
+    def scored_classes(self) -> list[np.ndarray]:
         """Zero and one, for each column."""
         return [np.arange(2)] * self.n_outputs
 
@@ -93,6 +93,10 @@ class LabelSets(Task):
     def decide(self, activated: np.ndarray) -> np.ndarray:
         """Return the indicators of the labels more probable than not."""
         return (activated > 0.5).astype(int)
+
+    def as_given(self, targets: np.ndarray) -> np.ndarray:
+        """Return the indicators; of mixed rows, the larger share."""
+        return (targets > 0.5).astype(int)
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Return the indicators (n, k) of the labels more probable than not."""

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from sklcnn.data.plain import plain_values
 from sklcnn.data.targets import (
     check_indicators,
     check_values,
     column_names,
     find_classes,
     is_indicator,
+    refuse_mixed_labels,
     warn_if_one_hot,
 )
 from sklcnn.sizes import is_sequence
@@ -68,8 +70,9 @@ def check_classes(classes: Any, estimator_name: str) -> np.ndarray:
     """
     if not is_sequence(classes) and not np.ndim(classes):
         raise TypeError(f"{estimator_name}: classes must be a list or an array of labels; got {shown(classes)}.")
+    refuse_mixed_labels(classes, estimator_name, "classes")
     try:
-        labels = np.unique(np.asarray(classes))
+        labels = np.unique(np.asarray(plain_values(classes, estimator_name, "classes")))
     except TypeError:
         raise TypeError(
             f"{estimator_name}: classes={shown(classes)} cannot be sorted: pass labels of one type."

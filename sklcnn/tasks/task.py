@@ -61,8 +61,8 @@ class Task(ABC):
         """What the outputs are called where they are shown, (k,)."""
 
     @property
-    def codes(self) -> np.ndarray | list[np.ndarray] | None:
-        """What scorers of encoded targets know as classes; of several labels, those of each; None: there are none.
+    def scored_classes(self) -> np.ndarray | list[np.ndarray] | None:
+        """What callbacks that score know as classes; of several labels, those of each; None: there are none.
 
         By the list scikit-learn tells that probabilities of two labels are not those of two classes.
         """
@@ -134,7 +134,11 @@ class Task(ABC):
 
     @abstractmethod
     def decide(self, activated: np.ndarray) -> np.ndarray:
-        """Turn the result of `activate` into the form of targets: codes, indicators or values."""
+        """Turn the result of `activate` into predictions of the form and in the units of y, for scoring callbacks."""
+
+    @abstractmethod
+    def as_given(self, targets: np.ndarray) -> np.ndarray:
+        """Turn targets of the loss back into y, to be compared with the result of `decide`."""
 
     @abstractmethod
     def decode(self, outputs: np.ndarray) -> np.ndarray:

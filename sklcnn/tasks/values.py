@@ -72,8 +72,12 @@ class Values(Task):
         return outputs
 
     def decide(self, activated: np.ndarray) -> np.ndarray:
-        """Leave values as they are."""
-        return activated
+        """Return the values in the units of y."""
+        return self.as_given(activated)
+
+    def as_given(self, targets: np.ndarray) -> np.ndarray:
+        """Return standardised values in the units of y, in float64."""
+        return self.decode(targets.astype(np.float64))
 
     def decode(self, outputs: np.ndarray) -> np.ndarray:
         """Return outputs (n, k) in the user's units; (n,) where y was.

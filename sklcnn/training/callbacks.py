@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from sklearn.base import clone
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LoadInitState, TrainEndCheckpoint
+from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LoadInitState, LRScheduler, TrainEndCheckpoint
 from skorch.callbacks.logging import filter_log_keys
+from skorch.callbacks.scoring import ScoringBase
 
+from sklcnn.training.run import HISTORY_COLUMNS
 from sklcnn.wording import shown
 
 REFIT_PREFIX = "refit_"
@@ -15,20 +18,27 @@ REFIT_PREFIX = "refit_"
 ALIASES = ("batches", "valid_loss", "dur")
 
 
-def user_callbacks(callbacks: Any, estimator_name: str, refit: bool = False) -> list:
+def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = None, refit: bool = False) -> list:
     """Clone the user's callbacks, so that each fit has its own.
 
     Parameters
     ----------
     callbacks : sequence of skorch callbacks, classes of them, or (name, callback) pairs; or None
     estimator_name : str
+    schedule : str or None
+        Of the learning rate.
     refit : bool
         Whether they are for the second training of `refit_full`, whose checkpoints have names of their own.
+
+    Warns
+    -----
+    UserWarning
+        If skorch's LRScheduler is among them beside a schedule.
 
     Raises
     ------
     ValueError
-        If skorch's EarlyStopping is among them.
+        If skorch's EarlyStopping is among them, or a score has the name of a column of `history_`.
     TypeError
         If a pair does not hold a name and a callback.
     """
@@ -40,17 +50,34 @@ def user_callbacks(callbacks: Any, estimator_name: str, refit: bool = False) -> 
             raise TypeError(
                 f"{estimator_name}: callbacks must hold skorch callbacks or (name, callback) pairs; got {shown(item)}."
             )
-        if isinstance(callback, EarlyStopping) or callback is EarlyStopping:
+        if _is_a(callback, EarlyStopping):
             raise ValueError(
                 f"{estimator_name}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt "
                 "and does not "
                 "keep the best weights. Set early_stopping=True and patience instead."
+            )
+        if schedule is not None and not refit and _is_a(callback, LRScheduler):
+            warnings.warn(
+                f"{estimator_name}: skorch's LRScheduler in callbacks changes nothing, since lr_schedule, here "
+                f"{shown(schedule)}, sets the rate of each update. Set lr_schedule=None for it.",
+                UserWarning,
+                stacklevel=2,
+            )
+        if isinstance(callback, ScoringBase) and callback.name in (*HISTORY_COLUMNS, *ALIASES):
+            raise ValueError(
+                f"{estimator_name}: callbacks hold a score that is named {shown(callback.name)}, which is a column of "
+                "history_ already. Give it another name."
             )
         fresh = callback if isinstance(callback, type) else clone(callback, safe=False)
         if refit:
             fresh = _named_apart(fresh)
         cloned.append(fresh if name is None else (name, fresh))
     return cloned
+
+
+def _is_a(callback, kind):
+    """Tell whether a callback, or a class of callbacks, is of a kind."""
+    return issubclass(callback if isinstance(callback, type) else type(callback), kind)
 
 
 def _named_apart(callback):

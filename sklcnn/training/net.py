@@ -11,6 +11,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
+from skorch.utils import to_numpy
 
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.network import Network
@@ -29,6 +30,8 @@ from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.run import TrainingSpec
 from sklcnn.training.stages import parameter_groups, thaw
 from sklcnn.training.turns import take_turn_back
+
+LOSSES = "train_loss", "val_loss"
 
 
 class TrainingNet(NeuralNet):
@@ -137,10 +140,9 @@ class TrainingNet(NeuralNet):
 
     def record_epoch(self, row: dict[str, Any]) -> None:
         """Write an epoch into skorch's history, under skorch's names too, which its callbacks watch."""
-        best = {
-            f"{skorch}_best": not any(old[own] <= row[own] for old in self.history[:-1])
-            for skorch, own in (("train_loss", "train_loss"), ("valid_loss", "val_loss"))
-        }
+        best = {f"{name}_best": not any(old[name] <= row[name] for old in self.history[:-1]) for name in LOSSES}
+        best["valid_loss_best"] = best["val_loss_best"]
+        best["val_score_best"] = not any(old["val_score"] >= row["val_score"] for old in self.history[:-1])
         aliases = {"valid_loss": row["val_loss"], "dur": row["duration"]}
         for name, value in {**row, **aliases, **best}.items():
             self.history.record(name, value)
@@ -153,23 +155,37 @@ class TrainingNet(NeuralNet):
 
     @property
     def classes_(self):
-        """The class codes, which scoring callbacks are given as targets; of several labels, those of each."""
-        codes = self.criterion.task.codes
-        if codes is None:
+        """The classes, as callbacks that score are given them in y; of several labels, those of each."""
+        classes = self.criterion.task.scored_classes
+        if classes is None:
             raise AttributeError(f"{type(self).__name__} of values has no classes_.")
-        return codes
+        return classes
 
     def predict(self, X):
-        """Return class codes, indicators or standardised values: what scoring callbacks compare with targets."""
+        """Return labels, indicators or values, of the form and in the units of y."""
         return self.criterion_.task.decide(self.predict_proba(X))
+
+    def _as_given(self, targets):
+        return self.criterion_.task.as_given(to_numpy(targets))
 
     def get_loss(self, y_pred, y_true, X=None, training=False, weights=None):
         """Average the weighted losses of the rows."""
         return self.criterion_.average(y_pred, y_true, weights)
 
     def notify(self, method_name, **data):
-        """Call the callbacks, and wait for fits that they may have run in threads of their own."""
-        super().notify(method_name, **data)
+        """Call the callbacks, and wait for fits that they may have run in threads of their own.
+
+        Those that score compare predictions with y as the user gave it, unless they have a `target_extractor` of
+        their own.
+        """
+        scoring = [callback for _, callback in self.callbacks_ if getattr(callback, "target_extractor", 0) is to_numpy]
+        for callback in scoring:
+            callback.target_extractor = self._as_given
+        try:
+            super().notify(method_name, **data)
+        finally:
+            for callback in scoring:  # which are saved with the estimator
+                callback.target_extractor = to_numpy
         take_turn_back()
 
     # Files.

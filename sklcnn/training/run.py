@@ -10,6 +10,18 @@ from typing import Any
 from sklcnn.data.batches import Rows
 from sklcnn.training.scores import RunningScore
 
+# Of the record of epochs, `history_`.
+HISTORY_COLUMNS = (
+    "epoch",
+    "duration",
+    "learning_rate",
+    "train_loss",
+    "penalty",
+    "val_loss",
+    "train_score",
+    "val_score",
+)
+
 
 @dataclass(frozen=True)
 class TrainingSpec:

@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import skl2onnx
+import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
@@ -218,6 +219,29 @@ def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_a_network_trained_in_bfloat16_computes_in_float32(in_pipeline, tmp_path):
+    cnn = CNNClassifier(**QUICK | {"learning_rate": 0.05}, precision="bfloat16", input_shape=(4, 5), spatial_dims=2)
+    estimator = (make_pipeline(StandardScaler(), cnn) if in_pipeline else cnn).fit(SIGNALS, NAMES)
+    rows = estimator[:-1].transform(SIGNALS) if in_pipeline else SIGNALS
+    found = run(export_onnx(estimator, tmp_path / "model.onnx"), SIGNALS)["probabilities"]
+    module = (estimator[-1] if in_pipeline else estimator).module_.eval()
+    with torch.no_grad():
+        exact = module(torch.from_numpy(rows).float().reshape(-1, 1, 4, 5)).softmax(1)
+    np.testing.assert_allclose(found, exact, rtol=0, atol=1e-5)
+    assert abs(found - estimator.predict_proba(SIGNALS)).max() < 0.05
+
+
+def test_labels_are_compared_too(tmp_path, monkeypatch):
+    cnn, _ = FAST["signals"]()
+    wrong = property(lambda source: np.array(["ape", "bee", "dog"], dtype=object))
+    monkeypatch.setattr("sklcnn.deploy.source.Source.labels", wrong)
+    cnn.module_.output.bias.data = torch.tensor([0.0, 0.0, 9.0])
+    with pytest.raises(ValueError, match=r"has other labels, such as \['dog'\] for \['cat'\]. Nothing was written"):
+        export_onnx(cnn, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_place_where_no_file_can_be_is_refused_in_words_and_left_as_it_was(tmp_path):
     cnn, _ = FAST["signals"]()
     with pytest.raises(FileNotFoundError, match=r"export_onnx: there is no folder .*none"):
@@ -283,6 +307,14 @@ REFUSED = {
     "a step that gives two answers": (
         make_pipeline(KMeans(8, n_init=1, random_state=0), CNNClassifier(**QUICK)).fit(SIGNALS, CLASSES),
         TypeError, "CNNClassifier: the step before it gives in ONNX label, scores",
+    ),
+    "labels that are too large": (
+        CNNClassifier(**QUICK).fit(SIGNALS, CLASSES.astype(np.uint64) + 2**63),
+        TypeError, "labels that are integers below 2\\*\\*63",
+    ),
+    "values that float32 does not hold": (
+        CNNClassifier(**QUICK, precision="float64").fit(1e40 * SIGNALS.astype(float), CLASSES),
+        ValueError, "computes in float32, which does not hold values as large as those of X in fit, 9.99e\\+39",
     ),
     "a module that branches": (
         CNNClassifier(**QUICK, backbone=Branching()).fit(IMAGES, CLASSES), ValueError,

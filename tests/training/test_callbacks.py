@@ -2,11 +2,12 @@
 
 import copy
 import pickle
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, f1_score, make_scorer
 from skorch.callbacks import (
     BatchScoring,
     Callback,
@@ -240,6 +241,45 @@ def test_epoch_scoring_scores_the_training_rows():
     np.testing.assert_allclose(net.net_.history[:, "seen"], net.history_["train_score"], rtol=1e-12)
 
 
+class SeenScores:
+    """A scoring function that keeps what it sees: predictions, and y."""
+
+    def __call__(self, net, X, y):
+        self.last = net.predict(X), y
+        return 0.0
+
+
+@pytest.mark.parametrize("use_caching", [True, False])
+@pytest.mark.parametrize(("estimator", "y"), [*[task.values for task in TASKS], (CNNRegressor, 1e4 + 1e3 * VALUES)])
+def test_scoring_callbacks_see_y_as_it_was_given_and_predictions_like_it(estimator, y, use_caching):
+    callback = EpochScoring(SeenScores(), use_caching=use_caching, name="seen")
+    cnn = estimator(**QUICK, callbacks=[callback]).fit(X, y, X_val=X, y_val=y)
+    ((_, fitted),) = cnn.net_.callbacks_
+    predicted, given = fitted.scoring.last
+    assert given.dtype == y.dtype
+    if estimator is CNNRegressor:
+        np.testing.assert_allclose(given, y, rtol=1e-12)
+        np.testing.assert_allclose(predicted, cnn.predict(X), rtol=1e-12)
+    else:
+        np.testing.assert_array_equal(given, y)
+        np.testing.assert_array_equal(predicted, cnn.predict(X))
+    assert fitted.target_extractor is callback.target_extractor
+
+
+def test_scorers_of_callbacks_may_name_a_label():
+    callback = EpochScoring(make_scorer(f1_score, pos_label="b"), lower_is_better=False, name="f1_of_b")
+    names = np.where(LABELS == "a", "a", "b")
+    cnn = CNNClassifier(**QUICK, callbacks=[callback]).fit(X, names, X_val=X, y_val=names)
+    assert cnn.history_["f1_of_b"].iloc[-1] == f1_score(names, cnn.predict(X), pos_label="b")
+
+
+def test_labels_that_metrics_do_not_take_are_scored_by_their_numbers():
+    labels = [Fraction(code + 1, 3) for code in CODES]
+    callback = EpochScoring("accuracy", lower_is_better=False)
+    cnn = CNNClassifier(**QUICK, callbacks=[callback]).fit(X, labels, X_val=X, y_val=labels)
+    np.testing.assert_allclose(cnn.history_["accuracy"], cnn.history_["val_score"])
+
+
 def test_scoring_callbacks_of_validation_rows_rest_where_there_are_none():
     callbacks = [EpochScoring("accuracy"), BatchScoring(lambda net, X, y: 1.0, name="one")]
     net = CNNClassifier(**QUICK, callbacks=callbacks).fit(X, LABELS)
@@ -250,11 +290,35 @@ def test_scoring_callbacks_of_validation_rows_rest_where_there_are_none():
 def test_batch_scoring_averages_over_batches(on_train):
     def share_of_a(net, X, y):
         assert len(net.predict(X)) == len(y)
-        return accuracy_score(y, np.zeros(len(y)))
+        return accuracy_score(y, np.full(len(y), "a"))
 
     callback = BatchScoring(share_of_a, on_train=on_train, name="share")
     net = CNNClassifier(**QUICK, callbacks=[callback]).fit(X, LABELS, X_val=X, y_val=LABELS)
     assert net.net_.history[:, "share"] == pytest.approx([np.mean(CODES == 0)] * 3)
+
+
+def test_a_schedule_beside_an_lr_scheduler_is_warned_of():
+    scheduler = LRScheduler("StepLR", step_size=1)
+    with pytest.warns(UserWarning, match=r"LRScheduler in callbacks changes nothing.*Set lr_schedule=None"):
+        CNNClassifier(**QUICK | {"lr_schedule": "one_cycle"}, callbacks=[scheduler]).fit(X, LABELS)
+
+
+@pytest.mark.parametrize("name", ["epoch", "val_score", "valid_loss"])
+def test_a_score_cannot_have_the_name_of_a_column(name):
+    cnn = CNNClassifier(**QUICK, callbacks=[EpochScoring("accuracy", name=name)])
+    with pytest.raises(ValueError, match=rf"named '{name}', which is a column of history_ already"):
+        cnn.fit(X, LABELS, X_val=X, y_val=LABELS)
+
+
+@pytest.mark.parametrize("column", ["train_loss", "val_loss", "val_score"])
+def test_a_checkpoint_watches_a_column_of_history_(column, tmp_path):
+    callback = Checkpoint(dirname=tmp_path, monitor=f"{column}_best")
+    cnn = CNNClassifier(**QUICK | {"max_epochs": 6, "learning_rate": 0.3}, callbacks=[callback])
+    values = cnn.fit(X, LABELS, X_val=X, y_val=LABELS).history_[column]
+    best = values.cummax() if column == "val_score" else values.cummin()
+    expected = [True, *(best.diff().iloc[1:] != 0)]
+    assert cnn.net_.history[:, "event_cp"] == expected
+    assert not all(expected) or column == "train_loss"
 
 
 @pytest.mark.parametrize("policy", ["StepLR", torch.optim.lr_scheduler.StepLR])

@@ -55,4 +55,8 @@ def _check_result(result, batch):
             "augmentation must return a batch of the shape it is given, but turned "
             f"{tuple(batch.shape)} into {tuple(result.shape)}. Crop or resize back inside it."
         )
+    if not torch.isfinite(result).all():
+        raise ValueError(
+            "augmentation must return finite values, but returned NaN or infinity. Look at what it divides by."
+        )
     return result

@@ -186,8 +186,8 @@ def _explained(who, sample_shape, remedy):
     try:
         yield
     except Exception as error:
-        first_line = str(error).strip().partition("\n")[0]
+        first_line = str(error).strip().partition("\n")[0].rstrip(".")
         raise ValueError(
             f"{who} failed on samples of shape {sample_shape} (channels first): "
-            f"{type(error).__name__}: {first_line} {remedy}"
+            f"{type(error).__name__}: {first_line}. {remedy}"
         ) from error

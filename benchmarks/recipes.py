@@ -35,7 +35,7 @@ from sklcnn import CNNClassifier, CNNRegressor
 N_SEEDS = 3
 PAGE = Path(__file__).parents[1] / "docs" / "recipes.md"
 QUICK = {"max_epochs": 1}
-HEAD = ["recipe", "data", "", "score", "seconds", "published"]
+HEAD = ["recipe", "data", "", "score", "seconds", "published", "processor"]
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,7 @@ def write_page(rows):
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in figures.splitlines() if line[:1] == "|"]
     rows = {kept[0]: kept for kept in cells[2:]} | rows
     ordered = [rows[recipe.name] for recipe in RECIPES if recipe.name in rows]
-    PAGE.write_text(f"{before}{head}\n{processor()}.\n\n{table(HEAD, ordered)}\n")
+    PAGE.write_text(f"{before}{head}\n{table(HEAD, ordered)}\n")
 
 
 def run_one(recipe, seed, quick):
@@ -319,4 +319,5 @@ def row(recipe, runs):
     spread = f" ({min(scores):.4f} to {max(scores):.4f})" if len(scores) > 1 else " (one seed)"
     took = median(run["seconds"] for run in runs)
     score = f"{median(scores):.4f}{spread}"
-    return [recipe.name, recipe.data, MEASURES[recipe.data][0], score, f"{took:.0f}", recipe.published]
+    where = processor().partition(" (")[0]
+    return [recipe.name, recipe.data, MEASURES[recipe.data][0], score, f"{took:.0f}", recipe.published, where]

@@ -97,8 +97,11 @@ class Network(nn.Sequential):
         return network
 
 
-def layers_of(module: nn.Module) -> list[nn.Module]:
-    """List a module and all in it, in the order of `modules()` but in a fifth of its time for a deep backbone."""
+def layers_of(module: nn.Module, *, shared: bool = True) -> list[nn.Module]:
+    """List a module and all in it, in the order of `modules()` but in a fifth of its time for a deep backbone.
+
+    Without those inside a frozen backbone that is shared with the process, if `shared` is False.
+    """
     found: dict[nn.Module, None] = {}
     waiting = [module]
     while waiting:
@@ -107,15 +110,15 @@ def layers_of(module: nn.Module) -> list[nn.Module]:
             continue
         found[layer] = None
         known = layer.__dict__.get("layers_inside")  # of a backbone that does not change
-        if known is not None:
-            found |= dict.fromkeys(known)
-        else:
+        if known is None:
             waiting += [inner for inner in reversed(layer._modules.values()) if inner is not None]
+        elif shared:
+            found |= dict.fromkeys(known)
     return list(found)
 
 
 def trained_parameters(module: nn.Module) -> list[nn.Parameter]:
     """List the parameters of a module that train."""
-    own = (parameter for layer in layers_of(module) for parameter in layer._parameters.values())
+    own = (parameter for layer in layers_of(module, shared=False) for parameter in layer._parameters.values())
     trained: list[Any] = [parameter for parameter in own if parameter is not None and parameter.requires_grad]
     return list(dict.fromkeys(trained))  # layers may share one

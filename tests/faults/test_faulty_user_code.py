@@ -115,7 +115,7 @@ FAULTS = {
     "augmentation raises": ({"augmentation": trouble}, TroubleError, ""),
     "augmentation of another shape": ({"augmentation": lambda images: images[:, :, :4]}, ValueError, "augmentation"),
     "augmentation of another type": ({"augmentation": lambda images: images.numpy()}, WRONG, "augmentation"),
-    "augmentation to NaN": ({"augmentation": lambda images: images * NAN}, ValueError, "augmentation must return finite"),
+    "augmentation to NaN": ({"augmentation": lambda images: images * NAN}, ValueError, "must return finite values"),
     "backbone raises": ({"backbone": Returns(trouble)}, (TroubleError, ValueError), ""),
     "backbone of another shape": ({"backbone": Returns(lambda images: images.sum())}, ValueError, "backbone"),
     "backbone is no tensor": ({"backbone": Returns(returning("features"))}, WRONG, "backbone"),

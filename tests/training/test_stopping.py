@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from sklcnn import CNNClassifier, CNNRegressor
@@ -143,6 +144,20 @@ def test_a_network_that_dies_is_warned_of(estimator):
     with pytest.warns(UserWarning, match=rf"{estimator.__name__}: the network has died"):
         net.fit(X, y)
     assert np.ptp(net.predict(X) if estimator is CNNRegressor else net.predict_proba(X)[:, 0]) < 1e-6
+
+
+def test_a_network_whose_outputs_hardly_differ_any_more_is_warned_of():
+    class Shrink(Callback):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(net.history) == 3:
+                net.module_.output.weight.data.mul_(1e-5)
+
+    net = CNNClassifier(filters=(), dense_units=(8,), max_epochs=4, lr_schedule=None, random_state=0)
+    healthy = clone(net).set_params(learning_rate=1e-6).fit(X, LABELS)
+    assert np.ptp(healthy.predict_proba(X)[:, 0]) > 1e-3
+    with pytest.warns(UserWarning, match="CNNClassifier: the network has died"):
+        net.set_params(learning_rate=1e-9, callbacks=[Shrink]).fit(X, LABELS)
+    assert 1e-8 < np.ptp(net.predict_proba(X)[:, 0]) < 1e-4
 
 
 def test_batch_norm_statistics_are_the_plain_average_of_the_first_batches():

@@ -1,7 +1,9 @@
 """The wheel and the source archive hold what they must, and nothing else."""
 
+import os
 import re
 import shutil
+import site
 import subprocess
 import sys
 import tarfile
@@ -17,6 +19,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[1]
 MODULES = {str(path.relative_to(ROOT)) for path in (ROOT / "sklcnn").rglob("*.py")}
 FILES = ("pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "Makefile")
+BUILDERS = site.getsitepackages()[0]  # where setuptools is
 BUILD = """
 import sys
 from setuptools import build_meta
@@ -77,17 +80,22 @@ def test_the_source_archive_holds_the_package_its_tests_and_the_pages_that_they_
     assert not [name for name in names if "_build" in name or "auto_examples" in name or name.endswith(".pyc")]
 
 
-def test_an_installed_wheel_fits_away_from_the_repository(wheel, tmp_path):
-    place = tmp_path / "installed"
-    zipfile.ZipFile(wheel).extractall(place)
+@pytest.mark.parametrize("pattern", ["*.whl", "*.tar.gz"])
+def test_what_is_installed_from_a_file_fits_away_from_the_repository(pattern, dist, tmp_path):
+    (path,) = dist.glob(pattern)
+    environment, python = tmp_path / "environment", tmp_path / "environment" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*install, path], check=True, env=os.environ | {"PYTHONPATH": BUILDERS}, stdout=subprocess.DEVNULL)
+    # What it depends on is that of this environment, behind what was installed.
     program = f"""
 import sys
-sys.path.insert(0, {str(place)!r})
+sys.path += {[*site.getsitepackages()]!r}
 import numpy as np
 import sklcnn
-assert sklcnn.__file__.startswith({str(place)!r})
+assert sklcnn.__file__.startswith({str(environment)!r}), sklcnn.__file__
 X = np.random.default_rng(0).normal(size=(20, 8, 8))
 print(sklcnn.CNNClassifier(filters=(2,), max_epochs=1).fit(X, np.arange(20) % 2).predict(X).shape)
 """
-    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True)
+    run = subprocess.run([python, "-c", program], cwd=tmp_path, check=True, stdout=subprocess.PIPE, text=True)
     assert run.stdout == "(20,)\n"

@@ -92,7 +92,7 @@ class LabelSets(Task):
 
     def decide(self, activated: np.ndarray) -> np.ndarray:
         """Return the indicators of the labels more probable than not."""
-        return (activated > 0.5).astype(int)
+        return self.as_given(activated)
 
     def as_given(self, targets: np.ndarray) -> np.ndarray:
         """Return the indicators; of mixed rows, the larger share."""

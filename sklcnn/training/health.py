@@ -57,25 +57,26 @@ class DeathCheck:
     """
 
     def __init__(self) -> None:
-        self._first = self._latest = self._most = 0.0  # spreads
-        self._scale, self._kept = 0.0, (0.0, 0.0, 0.0)
-        self._known = self._keeps = False
+        self._most = 0.0  # the greatest spread so far
+        self._differed: bool | None = None  # did the first outputs
+        self._is_dead = False
+        self._kept_is_dead: bool | None = None  # None: no epoch's weights are kept, so the latest count
 
     def note(self, outputs: torch.Tensor) -> None:
         """Note an epoch's outputs, of the validation rows or of its first batch."""
         if len(outputs) < 2:
             return
-        self._latest, self._scale = spread_of(outputs), 1 + float(outputs.abs().max())
-        self._most = max(self._most, self._latest)
-        if not self._known:
-            self._known, self._first = True, self._latest / self._scale
+        spread, rounding = spread_of(outputs), ROUNDING * (1 + float(outputs.abs().max()))
+        self._most = max(self._most, spread)
+        if self._differed is None:
+            self._differed = spread > rounding
+        self._is_dead = spread <= max(rounding, SHRUNK * self._most)
 
     def keep(self) -> None:
         """Note that the weights of the epoch are kept."""
-        self._keeps, self._kept = True, (self._latest, self._scale, self._most)
+        self._kept_is_dead = self._is_dead
 
     @property
     def died(self) -> bool:
         """Whether the network, as it is kept, has died since it began."""
-        spread, scale, most = self._kept if self._keeps else (self._latest, self._scale, self._most)
-        return self._first > ROUNDING and spread <= max(ROUNDING * scale, SHRUNK * most)
+        return bool(self._differed) and (self._is_dead if self._kept_is_dead is None else self._kept_is_dead)

@@ -23,6 +23,8 @@ from sklcnn.process import Undone
 # Multiply-adds of a batch's forward pass below which a second thread gains little on an idle machine, at most a third
 # of the time, where it costs ten times the time on a busy one.
 SMALL = 2**25
+# The same of a single row, whose answer is waited for: there a third of the time counts.
+SMALL_ROW = 2**22
 
 # Threads inside a block, and how many of torch's each had before it. A thread is here before it changes anything, and
 # until it has changed it back.

@@ -59,6 +59,18 @@ def test_small_batches_train_on_one_thread_and_large_ones_on_torchs(cores, digit
     assert threads_of_fit(digits, **LARGE) == {2}
 
 
+def test_one_row_has_torchs_threads_where_they_shorten_the_wait(cores, digits):
+    counts = {}
+    for name, filters in {"small": (2,), "large": (64, 128)}.items():
+        cnn = CNNClassifier(**LARGE | {"filters": filters}).fit(digits[0][:20], digits[1][:20])
+        cnn.module_.register_forward_hook(
+            lambda *_, name=name: counts.setdefault(name, []).append(torch.get_num_threads())
+        )
+        cnn.predict(digits[0][:1])  # large: 6.5 million multiply-adds, 2 ** 22 to 2 ** 25
+        cnn.predict(digits[0][:2])
+    assert counts == {"small": [1, 1], "large": [2, 1]}
+
+
 def test_training_takes_no_more_threads_than_the_process_has_cores(cores, digits):
     cores(1)
     assert threads_of_fit(digits, **LARGE) == {1}

@@ -148,7 +148,8 @@ def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, estima
 
 def may_be_on_another_scale(fitted: Glance, peak: float) -> bool:
     """Tell by the largest magnitude of a few samples whether a full glance could find another scale."""
-    return not fitted.peak / FRACTION_RATIO < peak < fitted.peak * FRACTION_RATIO
+    before = fitted.peak
+    return not before / FRACTION_RATIO < peak < before * FRACTION_RATIO
 
 
 def _scales_differ(fitted, now, spatial_dims):

@@ -21,6 +21,7 @@ from sklcnn.fitting.guards import memory_errors_explained
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
 from sklcnn.fitting.saved_net import SavedNet
 from sklcnn.tasks.task import Task
+from sklcnn.training.evaluation import forward_store
 from sklcnn.training.run import HISTORY_COLUMNS, Outcome, TrainingSpec
 
 
@@ -175,16 +176,15 @@ class Fitted:
         """
         self.columns.check(X, self.schema, self.estimator_name)
         store: Any = read_again(X, self.schema, n_jobs)
-        from sklcnn.training.evaluation import forward_store
-
         network = self.network
         if network.is_frozen:
             network.eval()
             features = self.features_of(store, slice(None), feature_cache)
             store, network = FeatureStore(features), network.head
         with memory_errors_explained(self.estimator_name):
-            outputs = forward_store(network, store, self.dtype, self.spec.precision, self.device).cpu().numpy()
-        if not np.isfinite(outputs).all():
+            computed = forward_store(network, store, self.dtype, self.spec.precision, self.device)
+            outputs = (computed if computed.is_cpu else computed.cpu()).numpy()
+        if not (math.isfinite(np.vdot(outputs, outputs)) or np.isfinite(outputs).all()):
             row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
             raise ValueError(
                 f"{self.estimator_name}: the network's outputs for row {row} of X are not finite: X must hold values "

@@ -12,17 +12,23 @@ from typing import Any
 import torch
 
 
-@contextmanager
-def memory_errors_explained(estimator_name: str) -> Iterator[None]:
-    """Turn torch's error of too little memory into one that says what takes less."""
-    try:
-        yield
-    except RuntimeError as error:
+class memory_errors_explained:  # noqa: N801 (called like a function)
+    """Turn torch's error of too little memory, in a block, into one that says what takes less."""
+
+    def __init__(self, estimator_name: str):
+        self._estimator_name = estimator_name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: Any) -> None:
+        if not isinstance(error, RuntimeError):
+            return
         if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
-            raise
+            return
         size = re.search(r"allocate ([\d.]+ ?[a-zA-Z]+)", str(error))
         raise MemoryError(
-            f"{estimator_name}: the network and its batches take more memory than there is"
+            f"{self._estimator_name}: the network and its batches take more memory than there is"
             f"{f' ({size[1]} at once)' if size else ''}. Lower batch_size, filters, kernel_size, dense_units or "
             "image_size, or set global_pooling."
         ) from error

@@ -17,7 +17,7 @@ from sklcnn.network.backbones import backbone_batch_size
 from sklcnn.network.blocks import ConvBlock
 from sklcnn.network.cnn import Standardize, widest_layer
 from sklcnn.network.network import Network
-from sklcnn.threads import threads_for
+from sklcnn.threads import SMALL_ROW, threads_for
 
 EVALUATION_BATCH = 1024  # rows a forward pass without gradients, at most
 # Values before and after a layer in such a pass. Measured for signals, images and volumes, 8 to 256 filters: throughput
@@ -39,7 +39,7 @@ def has_backbone(module: nn.Module) -> bool:
 
 def only_reads(module: nn.Module) -> bool:
     """Tell whether a module is known not to write into its inputs."""
-    return isinstance(module, Network) and isinstance(module[0], Standardize | ConvBlock | nn.Linear)
+    return isinstance(module, Network) and isinstance(module.first, (Standardize, ConvBlock, nn.Linear))
 
 
 def evaluation_batch_size(network: nn.Module, sample_shape: Sequence[int]) -> int:
@@ -85,13 +85,16 @@ def forward_store(
     operations, reads = getattr(module, "operations", None), only_reads(module)
 
     def run(inputs):
+        # A copy, unless the first layer only reads: inputs may be X itself, and a module may write into them.
+        if not reads or inputs.device != device:
+            inputs = inputs.to(device, copy=not reads)
         with autocast(precision, device):
-            # A copy, unless the first layer only reads: inputs may be X itself, and a module may write into them.
-            return module(inputs.to(device) if reads else inputs.to(device, copy=True)).to(dtype)
+            outputs = module(inputs)
+        return outputs if outputs.dtype == dtype else outputs.to(dtype)
 
     if n_rows == 1:  # for one row, the code below would take a third of the network's time
         inputs = store.batch(slice(0, 1) if rows is None else rows, dtype)
-        with threads_for(operations):
+        with threads_for(operations) if operations is not None and operations < SMALL_ROW else nullcontext():
             output = run(inputs)
         if tell is not None:
             tell(inputs, output, 0)

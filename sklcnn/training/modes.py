@@ -19,7 +19,7 @@ MODES: tuple[tuple[Callable[[], bool], Callable[[ExitStack], Any]], ...] = (
     (torch.is_grad_enabled, lambda stack: stack.enter_context(torch.enable_grad())),
     (lambda: not torch.is_autocast_enabled("cpu"), lambda stack: stack.enter_context(_no_autocast("cpu"))),
     (lambda: not torch.is_autocast_enabled("cuda"), lambda stack: stack.enter_context(_no_autocast("cuda"))),
-    (lambda: torch.get_default_device() == CPU, lambda stack: stack.enter_context(CPU)),
+    (lambda: torch.empty(0).device == CPU, lambda stack: stack.enter_context(CPU)),
     (lambda: torch.get_num_threads() <= available_cores(), lambda stack: stack.enter_context(threads_for())),
     (lambda: torch.get_default_dtype() == FLOAT32, lambda stack: _default_to_float32(stack)),
 )

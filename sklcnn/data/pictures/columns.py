@@ -46,6 +46,8 @@ def image_sources(X, stack=True):
     ValueError
         If X is empty, misses images, or has other columns beside a column of images.
     """
+    if isinstance(X, np.ndarray) and X.dtype.kind in "biuf":
+        return None
     check_several(X)
     values = column_of_values(X)
     if values is None:

@@ -19,6 +19,8 @@ from sklcnn.wording import PARAGRAPH, errors_named, shortened, shown
 LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
 # The largest of them may be no smaller than this: float32 would round it, or float64 its square, to nearly nothing.
 SMALLEST = {"float32": 1e-37, "bfloat16": 1e-37, "float64": 1e-150}
+# So many values, a row or a few, are looked at by what has to be in the processor's cache anyway, to see their range.
+FEW_VALUES = 2**14
 
 
 def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precision: str = "float32") -> np.ndarray:
@@ -40,12 +42,12 @@ def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precis
     """
     X = _with_rows_together(_unwrapped(X, estimator))
     # For a single row, check_array takes half as long as the network: arrays that are plainly in order skip it.
-    array = X
-    if not _in_order(X, rows, LARGEST[precision]):
-        array = np.asarray(X if _is_finite_at(X, rows) else _checked_array(X, estimator))
-        if array.dtype.kind == "O":  # check_array leaves objects that it does not see in X's own type
-            array = _checked_array(array, estimator)
-        _check_size(array, rows, precision, estimator)
+    if _in_order(X, rows, LARGEST[precision]):
+        return np.asarray(X)
+    array = np.asarray(X if _is_finite_at(X, rows) else _checked_array(X, estimator))
+    if array.dtype.kind == "O":  # check_array leaves objects that it does not see in X's own type
+        array = _checked_array(array, estimator)
+    _check_size(array, rows, precision, estimator)
     if 0 in array.shape:
         raise ValueError(f"{estimator}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
     return np.asarray(_with_rows_together(array))
@@ -53,6 +55,8 @@ def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precis
 
 def _unwrapped(X, estimator):
     """Return the NumPy array that X holds or can become at once; else X."""
+    if isinstance(X, np.ndarray):
+        return X
     if isinstance(X, torch.Tensor):
         return tensor_to_array(X, estimator)
     if isinstance(X, (list, tuple)):
@@ -186,6 +190,8 @@ def _in_order(X, rows, largest):
 
 def _are_within(array, rows, largest):
     """Whether the values of some rows are finite and no further than that from zero."""
+    if rows is None and array.size <= FEW_VALUES:
+        return -largest <= float(array.min()) and float(array.max()) <= largest  # false for NaN
     return all(_is_within(part, largest) for part in parts_of(array, rows))
 
 

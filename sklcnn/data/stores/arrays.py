@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -39,15 +40,14 @@ class ArrayStore(Store):
         self._array = array
         self._shape = schema.array_shape
         self._channel_axis = schema.channel_axis
+        self._layout = (*self._shape, 1) if self._channel_axis is None else self._shape
         self._size = schema.spec.image_size
         self.sample_shape = schema.sample_shape
         self.integer = schema.integer
         if self._size is not None and self._size == self._spatial_shape():
             self._size = None
-        # One sample a row, where torch can gather rows itself: in half of NumPy's time, but not from read-only memory.
-        self._table = None
-        if array.dtype in TORCH_DTYPES and array.flags.writeable and array.flags.c_contiguous:
-            self._table = torch.from_numpy(array.reshape(len(array), -1))
+        # Torch gathers rows in half of NumPy's time, but not from read-only memory.
+        self._by_torch = array.dtype in TORCH_DTYPES and array.flags.writeable and array.flags.c_contiguous
 
     def _spatial_shape(self):
         if self._channel_axis is None:
@@ -70,10 +70,10 @@ class ArrayStore(Store):
 
     def batch(self, rows: torch.Tensor | slice, dtype: torch.dtype) -> torch.Tensor:
         """Return the samples of some rows, (n, c, *spatial), laid out channels-last."""
-        images = self._gather_by_numpy(rows, dtype) if self._table is None else self._gather_by_torch(rows)
+        images = self._gather_by_torch(rows) if self._by_torch else self._gather_by_numpy(rows, dtype)
         if self._size is not None:
             images = self._resized(images, dtype)
-        return images.to(dtype)
+        return images if images.dtype == dtype else images.to(dtype)
 
     def _gather_by_numpy(self, rows, dtype):
         part = self._gather(rows)
@@ -85,11 +85,19 @@ class ArrayStore(Store):
         return channels_to_front(torch.from_numpy(part))
 
     def _gather_by_torch(self, rows):
-        part = self._table[rows] if isinstance(rows, slice) else self._table.index_select(0, rows)
-        part = part.view(len(part), *self._shape)
+        if isinstance(rows, slice):
+            part = self._array[rows]
+            part = torch.from_numpy(part.reshape(len(part), *self._layout))
+        else:
+            part = self._table.index_select(0, rows).view(len(rows), *self._layout)
         if self._channel_axis == 0:
             return channels_to_front(part.movedim(1, -1).contiguous())
-        return (part if self._channel_axis == -1 else part.unsqueeze(-1)).movedim(-1, 1)
+        return part.movedim(-1, 1)
+
+    @cached_property
+    def _table(self):
+        """All samples, one a row."""
+        return torch.from_numpy(self._array.reshape(len(self._array), -1))
 
     def samples(self) -> torch.Tensor | None:
         """Return all samples as (n, *spatial, c), in their own format; None where that would take a copy."""
@@ -121,7 +129,7 @@ class ArrayStore(Store):
 
     def peak(self, rows: np.ndarray | None) -> float:
         """Return the largest magnitude of what a glance sees, without looking at anything else."""
-        seen = self._array[self._some_of(rows)]
+        seen = self._array if rows is None and len(self) == 1 else self._array[self._some_of(rows)]
         return max(abs(float(seen.min())), abs(float(seen.max())))
 
     def _some_of(self, rows):

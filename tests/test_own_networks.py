@@ -149,6 +149,22 @@ def test_networks_that_know_only_torchs_default_layout_are_given_it(kind, freeze
 # What it serves for.
 
 
+@pytest.mark.parametrize("freeze_epochs", [0, 9])
+def test_a_factory_may_return_one_module_each_time(freeze_epochs):
+    """Each fit has a copy, whatever the fits before have learnt."""
+    made = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+    before = copy.deepcopy(made.state_dict())
+    X = np.random.default_rng(0).normal(size=(N, 8, 8))
+    params = QUICK | {"learning_rate": 0.1, "freeze_epochs": freeze_epochs}
+    cnns = [CNNClassifier(**params, backbone=lambda shape: made).fit(X, Y) for _ in range(2)]
+    expected = CNNClassifier(**params, backbone=made).fit(X, Y).predict_proba(X)
+    for cnn in cnns:
+        np.testing.assert_array_equal(cnn.predict_proba(X), expected)
+    CNNFeatures(backbone=lambda shape: made).fit(X)
+    assert all(weight.requires_grad and weight.dtype == torch.float32 for weight in made.parameters())
+    assert all(torch.equal(made.state_dict()[name], value) for name, value in before.items())
+
+
 @pytest.mark.parametrize("freeze_epochs", [None, 1, 9])
 def test_every_kind_of_target_is_learnt(kind, freeze_epochs):
     label_sets, values = RANDOM.rand(N, 4) > 0.5, RANDOM.rand(N, 2)

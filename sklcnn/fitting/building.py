@@ -7,6 +7,8 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import torch
+
 from sklcnn.data.stores import channel_statistics
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.donors import find_donor, lend_backbone
@@ -17,6 +19,7 @@ from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
 from sklcnn.fitting.specs import loads_weights, network_spec
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
+from sklcnn.network.own_modules import check_runs_in
 from sklcnn.training.memory import check_fits, need_of_network, need_on_backbone
 from sklcnn.training.run import TrainingSpec
 
@@ -43,14 +46,24 @@ def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -
         spec = with_backbone_defaults(cnn, spec)
         network, recipe = _build_on_backbone(cnn, data, spec)
     name = type(cnn).__name__
+    network = network.to(TORCH_FLOATS[cnn.precision])
+    if cnn.precision == "float64" and (own := _own_modules(cnn)):  # in float32 they were tried before
+        check_runs_in(network, data.schema.sample_shape, torch.float64, f"{name}: {own}")
     net = make_net(
-        network.to(TORCH_FLOATS[cnn.precision]),
+        network,
         spec,
         cnn._make_loss(data.task),
         user_callbacks(cnn.callbacks, name, spec.schedule, refit),
     )
     made = built_from(cnn, data.schema.sample_shape)
     return Fitted(net, recipe, data.task, data.schema, data.columns, made, _as_tuple(cnn.callbacks), name)
+
+
+def _own_modules(cnn):
+    """Name the hyper-parameter that holds a network of the user's, or makes one; None where none does."""
+    name = "block" if cnn.backbone is None else "backbone"
+    value = getattr(cnn, name)
+    return None if isinstance(value, str) else f"{name}={getattr(value, '__name__', type(value).__name__)}"
 
 
 def _as_tuple(callbacks):

@@ -15,7 +15,7 @@ from torch import nn
 
 from sklcnn.network.convolutions import make_convolution
 from sklcnn.network.network import Layers
-from sklcnn.network.own_modules import make_own_activation, with_weights
+from sklcnn.network.own_modules import make_own_activation, own_copy, with_weights
 from sklcnn.network.plan import BlockPlan, ConvPlan, InceptionPlan, NetworkSpec, kernel_of_factory
 from sklcnn.network.rows import RowMaxPool1d, RowNorm1d, join_channels
 
@@ -239,9 +239,9 @@ def _make_with_shortcut(plan: BlockPlan, spec, ending, make):
     return ShortcutBlock(Shortcut(nn.Sequential(*body), nn.Sequential(*around) if around else None), ending)
 
 
-def _make_own(plan: BlockPlan, spec, ending):
+def _make_own(plan: BlockPlan, spec, ending, copies):
     body = spec.block(plan.channels, plan.filters, kernel_of_factory(plan.kernel), len(plan.size))
-    body = with_weights(body, plan.channels, plan.size)
+    body = with_weights(own_copy(body, copies), plan.channels, plan.size)
     return OwnBlock(body, ending._replace(activation=None, pool_first=False))  # it brings activations of its own
 
 
@@ -252,13 +252,15 @@ MAKERS: dict[str, Callable] = {
 }
 
 
-def make_block(plan: BlockPlan, spec: NetworkSpec) -> Block:
+def make_block(plan: BlockPlan, spec: NetworkSpec, copies: dict) -> Block:
     """Build a block, its weights drawn from torch's global generator.
 
     Parameters
     ----------
     plan : BlockPlan
     spec : NetworkSpec
+    copies : dict
+        Of what a factory returned for the network's other blocks; see `own_copy`.
     """
     n_axes = len(plan.size)
     ending = Ending(
@@ -267,5 +269,6 @@ def make_block(plan: BlockPlan, spec: NetworkSpec) -> Block:
         dropout=FEATURE_DROPOUTS[n_axes](spec.conv_dropout) if spec.conv_dropout else None,
         pool_first=spec.pooling == "max" and isinstance(spec.activation, str) and spec.activation in MONOTONE,
     )
-    maker = MAKERS[spec.block] if isinstance(spec.block, str) else _make_own
-    return maker(plan, spec, ending)
+    if not isinstance(spec.block, str):
+        return _make_own(plan, spec, ending, copies)
+    return MAKERS[spec.block](plan, spec, ending)

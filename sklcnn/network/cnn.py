@@ -82,7 +82,8 @@ class DenseLayer(Layers):
 
 def conv_layers(spec: NetworkSpec, plans: list[BlockPlan]) -> OrderedDict:
     """Build the convolution blocks and the layer that turns maps into features."""
-    layers: OrderedDict[str, nn.Module] = OrderedDict((plan.name, make_block(plan, spec)) for plan in plans)
+    copies: dict = {}
+    layers: OrderedDict[str, nn.Module] = OrderedDict((plan.name, make_block(plan, spec, copies)) for plan in plans)
     layers["features"] = GlobalPool(spec.global_pooling) if spec.global_pooling else Flatten()
     return layers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from typing import Any
 
@@ -12,8 +13,8 @@ from torch.nn.parameter import is_lazy
 from sklcnn.process import Entered
 from sklcnn.wording import shown
 
+BLOCK_FACTORY = "(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module"
 N_ROWS, N_CHANNELS, LENGTH = 2, 4, 3  # of what an activation is tried on
-FAILURES = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError)
 
 
 def make_own_activation(activation: type[nn.Module], n_axes: int, estimator_name: str) -> nn.Module:
@@ -51,7 +52,7 @@ def make_own_activation(activation: type[nn.Module], n_axes: int, estimator_name
     rule = "must return what it gets in the same shape and type, as any activation does"
     try:
         made = on_zeros(module, values)
-    except FAILURES as error:
+    except Exception as error:
         raise ValueError(
             f"{where} {rule}; with a tensor of shape {tuple(values.shape)} it failed: {shown(str(error))}."
         ) from error
@@ -86,15 +87,22 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
     """
     name = getattr(spec.block, "__name__", type(spec.block).__name__)
     where = f"{spec.estimator_name}: block={name}"
+    if isinstance(spec.block, nn.Module):
+        raise TypeError(f"{where}(...) is a module, but each block has its own: pass a factory {BLOCK_FACTORY}.")
     arguments = (channels, filters, kernel, len(size))
-    check_takes(spec.block, arguments, where, "(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module")
+    check_takes(spec.block, arguments, where, BLOCK_FACTORY)
     with Entered(torch.random.fork_rng(devices=[])):
-        module = spec.block(*arguments)
+        try:
+            module = spec.block(*arguments)
+        except Exception as error:
+            raise ValueError(f"{where} failed when it was called with {arguments}: {shown(str(error))}.") from error
         if not isinstance(module, nn.Module):
             raise TypeError(f"{where} must return an nn.Module; it returned {type(module).__name__}.")
+        zeros = torch.zeros(1, channels, *size)
+        module = own_copy(module).to(zeros)
         try:
-            maps = on_zeros(module.float(), torch.zeros(1, channels, *size))
-        except FAILURES as error:
+            maps = on_zeros(module, zeros)
+        except Exception as error:
             raise ValueError(
                 f"{where} makes a module that does not take maps of shape {(channels, *size)}: {shown(str(error))}."
             ) from error
@@ -105,6 +113,44 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
             f"shape {(channels, *size)} it made {shape[1:]}."
         )
     return shape[2:], sum(parameter.numel() for parameter in module.parameters())
+
+
+def own_copy(module: nn.Module, copies: dict | None = None) -> nn.Module:
+    """Copy what a factory of the user's returned: it may return one module each time, or one that is used elsewhere.
+
+    Parameters
+    ----------
+    module : nn.Module
+    copies : dict or None
+        What was copied for the same network before; layers that blocks share are shared by their copies.
+
+    Returns
+    -------
+    module : nn.Module
+        The module itself where it cannot be copied.
+    """
+    try:
+        return copy.deepcopy(module, copies)
+    except Exception:
+        return module
+
+
+def check_runs_in(network: nn.Module, sample_shape: tuple[int, ...], dtype: torch.dtype, where: str) -> None:
+    """Check that a network with modules of the user's computes in a type of floats other than float32.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        with Entered(torch.random.fork_rng(devices=[])):
+            on_zeros(network, torch.zeros(1, *sample_shape, dtype=dtype))
+    except Exception as error:
+        name = str(dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{where} does not compute in {name}: {shown(str(error))}. Let it make tensors of the type of its inputs, "
+            'or set precision="float32".'
+        ) from error
 
 
 def check_takes(factory: Any, arguments: tuple, where: str, rule: str) -> None:
@@ -132,7 +178,8 @@ def check_takes(factory: Any, arguments: tuple, where: str, rule: str) -> None:
 def with_weights(module: nn.Module, channels: int, size: tuple[int, ...]) -> nn.Module:
     """Return a module whose layers know their shapes: ``nn.Lazy`` ones learn them from their first input."""
     if has_lazy_weights(module):
-        on_zeros(module.float(), torch.zeros(1, channels, *size))
+        zeros = torch.zeros(1, channels, *size)
+        on_zeros(module.to(zeros), zeros)
     return module
 
 

@@ -1,8 +1,10 @@
 """Laws of blocks: plain ones one after another, residual ones, inception modules, and those of a factory."""
 
+import copy
 import math
 import pickle
 
+import cloudpickle
 import numpy as np
 import pytest
 import torch
@@ -211,12 +213,51 @@ def test_a_factory_is_given_what_a_block_has():
     assert {(3, 4, 3, 2), (4, 6, 3, 2)} == set(calls)
 
 
+class Checking(nn.Module):
+    def forward(self, maps):
+        assert maps.ndim == 3, "for signals"
+
+
+class Float32(nn.Module):
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.conv = nn.Conv2d(n_in, n_out, 3, padding=1)
+
+    def forward(self, maps):
+        return self.conv(maps) * torch.ones(1) @ torch.eye(maps.shape[-1])
+
+
+@pytest.mark.parametrize("others", [{}, {"precision": "float32"}], ids=["float64", "float32"])
+def test_a_factory_may_return_one_module_each_time(others):
+    """Each network has a copy of its own; blocks that shared it share the copy, after loading too."""
+    made = nn.Conv2d(3, 3, 3, padding=1)
+    before = copy.deepcopy(made.state_dict())
+    params = {"block": lambda *sizes: made, "filters": (3, 3), "learning_rate": 0.1} | others
+    first = fit("images", **params)
+    expected = first.predict_proba(SAMPLES["images"])
+    second = fit("images", **params)
+    np.testing.assert_array_equal(first.predict_proba(SAMPLES["images"]), expected)
+    np.testing.assert_array_equal(second.predict_proba(SAMPLES["images"]), expected)
+    assert made.weight.dtype == torch.float32
+    assert all(torch.equal(made.state_dict()[name], value) for name, value in before.items())
+    again = pickle.loads(cloudpickle.dumps(first))
+    np.testing.assert_array_equal(again.predict_proba(SAMPLES["images"]), expected)
+    for cnn in (first, again):
+        convs = [layer for layer in cnn.module_.modules() if isinstance(layer, nn.Conv2d)]
+        assert len(convs) == 1
+        assert convs[0].weight is not made.weight
+
+
 BAD_FACTORIES = {
     "three arguments": (lambda n_in, n_out, k: own_block(n_in, n_out, k, 2), TypeError, "it cannot be called so"),
     "no module": (lambda *sizes: "conv", TypeError, "must return an nn.Module; it returned str"),
     "other channels": (lambda n_in, n_out, k, d: own_block(n_in, 7, k, d), ValueError, r"to \(n, 4, \*spatial\)"),
     "no maps": (lambda n_in, n_out, k, d: nn.Flatten(), ValueError, r"to \(n, 4, \*spatial\)"),
     "other maps": (lambda n_in, n_out, k, d: nn.Conv2d(9, n_out, k), ValueError, "does not take maps of shape"),
+    "groups": (lambda n_in, n_out, k, d: nn.Conv2d(n_in, n_out, k, groups=2), ValueError, "failed when it was called"),
+    "a check": (lambda n_in, n_out, k, d: Checking(), ValueError, "does not take maps .*for signals"),
+    "a module": (nn.Conv2d(3, 4, 3), TypeError, "is a module, but each block has its own"),
+    "float32 alone": (lambda n_in, n_out, k, d: Float32(n_in, n_out), ValueError, "does not compute in float64"),
 }
 
 

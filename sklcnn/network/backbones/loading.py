@@ -11,7 +11,7 @@ from sklcnn.network.backbones.module import Backbone, count_features, trainable_
 from sklcnn.network.backbones.names import check_backbone
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.shared import pristine_network
-from sklcnn.network.own_modules import check_takes
+from sklcnn.network.own_modules import check_takes, own_copy
 from sklcnn.process import Entered
 from sklcnn.wording import LINE, cut, short_cause
 
@@ -95,6 +95,7 @@ def _load_own(backbone, sample_shape, scale, statistics, frozen):
         who = f"backbone={getattr(backbone, '__name__', backbone)!r}"
         check_takes(backbone, (sample_shape,), who, "sample_shape -> nn.Module")
         network = backbone(sample_shape)
+        network = own_copy(network) if isinstance(network, nn.Module) else network
     if not isinstance(network, nn.Module):
         raise TypeError(
             f"{who} must return an nn.Module for a sample shape, but it returned {type(network).__name__}. "

@@ -135,8 +135,9 @@ class BackboneParameters(Parameters):
         `sample_shape -> nn.Module`; or a fitted CNNClassifier or CNNRegressor, which says how X is read and whose
         features are those that its dense layers get. A module or factory gets what the blocks would get: signals,
         images or volumes of any range and number of channels, standardised or, with `standardize=False`, as they come.
-        `filters`, `kernel_size`, `stride`, `padding`, `pooling`, `pool_size`, `global_pooling` and `conv_dropout` have
-        no effect with it; nor has `standardize` with a name, whose weights fix the scaling, or a fitted estimator.""",
+        `filters`, `kernel_size`, `block`, `convs_per_block`, `stride`, `padding`, `pooling`, `pool_size`,
+        `global_pooling` and `conv_dropout` have no effect with it; nor has `standardize` with a name, whose weights fix
+        the scaling, or a fitted estimator.""",
     )
     backbone_weights: Any = parameter(
         "pretrained",
@@ -190,12 +191,11 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
             InstanceOf(_callable_class, "a factory (in_channels, out_channels, kernel_size, spatial_dims)"),
         ),
         """What a block is made of: "plain", convolutions one after another; "residual", with a shortcut around them (a
-        1x1 convolution where channels or positions differ) and the activation after the sum; "inception", modules of
-        kernels of `kernel_size`, a half and a quarter of it side by side on a 1x1 bottleneck, beside one on the maxima
-        of three, with a shortcut around all modules; or a factory
-        `(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module` of your own, whose maps have
-        `out_channels` channels; `stride`, `padding`, `batch_norm` and `activation` have no effect inside it. Pooling
-        and `conv_dropout` come after the block.""",
+        1x1 convolution where channels or positions differ), activated after the sum; "inception", modules of kernels of
+        `kernel_size`, a half and a quarter of it side by side on a 1x1 bottleneck, beside one on the maxima of three,
+        with a shortcut around all modules; or a factory `(in_channels, out_channels, kernel_size, spatial_dims) ->
+        nn.Module` of your own, whose module is copied; `convs_per_block`, `stride`, `padding`, `batch_norm` and
+        `activation` have no effect inside it. Pooling and `conv_dropout` come after the block.""",
     )
     convs_per_block: Any = parameter(
         "auto",
@@ -209,7 +209,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         "same",
         Choice(("same", "valid")),
         """"same" pads with zeros so that the output has `ceil(size / stride)` positions, as in Keras, for even kernels
-        and strides too; "valid" does not pad.""",
+        and strides too; "valid" does not pad, but inside inception modules.""",
     )
     pooling: str | None = parameter(
         "max", OneOf(Nothing(), Choice(("max", "avg"))), "Pooling after each convolution block."
@@ -322,16 +322,16 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         None,
         OneOf(Nothing(), Choice(("ema", "swa"))),
         """Average of the weights that is validated, kept and used instead of the latest ones: "ema", a moving average
-        over about 100 updates, fewer at the beginning; "swa", the mean over the last quarter of the epochs, before
-        which the latest weights are used. Batch norms get the statistics of the averaged network, by one more pass
-        over the training rows per epoch. A warm start continues from the averages.""",
+        over about 100 updates, fewer at first; "swa", the mean over the last quarter of the epochs, before which the
+        latest weights are used. Batch norms get the statistics of the averaged network, by one more pass over the
+        training rows per epoch. A warm start continues from the averages; `partial_fit` takes none.""",
     )
     lr_schedule: str | None = parameter(
         "auto",
         OneOf(Nothing(), Choice(("auto", "one_cycle", "cosine", "reduce_on_plateau"))),
         """How the learning rate changes. None: not at all. "auto": "one_cycle", or "reduce_on_plateau" with
         `early_stopping` and a number as `patience`. "one_cycle" and "cosine" move with every update; with
-        `freeze_epochs` each stage has a cycle of its own.""",
+        `freeze_epochs` each stage has a cycle of its own, and "reduce_on_plateau" begins anew.""",
     )
     max_epochs: int | str = parameter(
         "auto",

@@ -90,6 +90,8 @@ def test_an_unpickled_estimator_goes_on_too_and_still_refuses():
         {"filters": np.array([2])},
         {"dense_units": [4]},
         {"kernel_size": (3, 3)},
+        {"convs_per_block": 1},
+        {"convs_per_block": (1,)},
         {"kernel_size": ((3, 3),), "pool_size": [2]},
         {"dropout": 0, "batch_norm": np.False_},
         {"input_shape": [8, 8]},

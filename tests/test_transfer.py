@@ -263,13 +263,30 @@ def test_the_backbone_trains_at_its_share_of_the_learning_rate(schedule, freeze_
             if training and len(net.optimizer_.param_groups) == 2:
                 rates.append([group["lr"] for group in net.optimizer_.param_groups])
 
-    params = {"freeze_epochs": freeze_epochs, "lr_schedule": schedule, "backbone_lr_factor": 0.25, "max_epochs": 8}
+    params = {"freeze_epochs": freeze_epochs, "lr_schedule": schedule, "backbone_lr_factor": 0.25, "max_epochs": 10}
     loss = {"loss": lambda outputs, targets: (0 * outputs).sum(1) + 1} if schedule == "reduce_on_plateau" else {}
     # An update a row: a plateau is at least 100 of them.
     classifier(**OWN, **params, **loss, batch_size=1, callbacks=[Rates]).fit(PIXELS, KINDS)
-    assert len(rates) == 24 * (8 - freeze_epochs)
+    assert len(rates) == 24 * (10 - freeze_epochs)
     np.testing.assert_allclose(*np.transpose([[0.25 * head, backbone] for head, backbone in rates]))
     assert (len(np.unique([head for head, _ in rates])) > 1) == (schedule is not None)
+
+
+def test_on_plateaus_a_backbones_rate_stays_its_share_and_a_thaw_begins_anew():
+    """A rate falls to a hundredth at most, so that a share of 0.005 would begin below where the head's ends."""
+    rates = []
+
+    class Rates(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            rates.append([group["lr"] for group in net.optimizer_.param_groups])
+
+    classifier(
+        **OWN, freeze_epochs=25, max_epochs=60, lr_schedule="reduce_on_plateau", backbone_lr_factor=0.005, batch_size=1,
+        loss=lambda outputs, targets: (0 * outputs).sum(1) + 1, learning_rate=0.1, callbacks=[Rates],
+    ).fit(PIXELS, KINDS)  # fmt: skip
+    heads = np.array([rate[0] for rate in rates])
+    assert heads[24] < 0.1 == heads[25] > heads[-1]  # falls, begins anew, falls
+    np.testing.assert_allclose([backbone for _, backbone in rates[25:]], 0.005 * heads[25:])
 
 
 @pytest.mark.parametrize("freeze_epochs", [0, 1])

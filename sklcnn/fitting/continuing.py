@@ -9,11 +9,12 @@ import numpy as np
 
 from sklcnn.donors import find_donor
 from sklcnn.fitting.specs import NETWORK_PARAMETERS, as_tuple, find_filters, find_image_size, find_kernel_size
+from sklcnn.network.plan import find_convs_per_block
 from sklcnn.parameters import CNNParameters
 from sklcnn.sizes import is_sequence, per_block
 from sklcnn.wording import shown
 
-SIZES = ("kernel_size", "stride", "pool_size")
+SIZES = {"kernel_size": None, "stride": None, "pool_size": None, "convs_per_block": 1}  # axes, where it is not X's
 READING = ("input_shape", "spatial_dims", "data_format", "image_size")
 # With a backbone there are no blocks; without one there are no weights to load.
 WITH_BLOCKS = ("backbone", "filters", "dense_units", *NETWORK_PARAMETERS, "standardize", *READING)
@@ -45,9 +46,11 @@ def built_from(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> dict[str, t
         n_axes = len(sample_shape) - 1
         meant["filters"] = find_filters(cnn, sample_shape)
         meant["kernel_size"] = find_kernel_size(cnn.kernel_size, sample_shape)
-        for name in SIZES:
-            n_blocks = len(meant["filters"])
-            meant[name] = per_block(meant[name], n_blocks, n_axes, name, type(cnn).__name__) if n_blocks else None
+        meant["convs_per_block"] = find_convs_per_block(cnn.block, cnn.convs_per_block)
+        n_blocks = len(meant["filters"])
+        for name, own_axes in SIZES.items():
+            entries = (meant[name], n_blocks, own_axes or n_axes, name, type(cnn).__name__)
+            meant[name] = per_block(*entries) if n_blocks else None
     return {name: (given[name], meant[name]) for name in given}
 
 

@@ -156,6 +156,13 @@ def kernel_of_factory(kernel: tuple[int, ...]) -> int | tuple[int, ...]:
 CONVS_PER_BLOCK = {"plain": 1, "residual": 2, "inception": 3}
 
 
+def find_convs_per_block(block: Any, convs_per_block: Any) -> Any:
+    """Return `convs_per_block`, with "auto" resolved."""
+    if convs_per_block != "auto":
+        return convs_per_block
+    return CONVS_PER_BLOCK[block] if isinstance(block, str) else 1
+
+
 def _plan_body(spec, number, n_convs, channels, filters, size, kernel, stride):
     """Compute the sizes of what is in a block before pooling, as arguments of its plan."""
     if not isinstance(spec.block, str):
@@ -204,9 +211,8 @@ def plan_blocks(spec: NetworkSpec, sample_shape: tuple[int, ...]) -> tuple[list[
         per_block(getattr(spec, name), n_blocks, n_axes, name, spec.estimator_name) if n_blocks else []
         for name in ("kernel_size", "stride", "pool_size")
     )
-    counts: list[tuple[int, ...]] = [(CONVS_PER_BLOCK[spec.block] if isinstance(spec.block, str) else 1,)] * n_blocks
-    if spec.convs_per_block != "auto" and n_blocks:
-        counts = per_block(spec.convs_per_block, n_blocks, 1, "convs_per_block", spec.estimator_name)
+    convs_per_block = find_convs_per_block(spec.block, spec.convs_per_block)
+    counts = per_block(convs_per_block, n_blocks, 1, "convs_per_block", spec.estimator_name) if n_blocks else []
     plans = []
     for number, (filters, kernel, stride, window, (n_convs,)) in enumerate(
         zip(spec.filters, kernels, strides, pools, counts, strict=True), start=1

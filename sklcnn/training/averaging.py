@@ -13,6 +13,7 @@ from sklcnn.data.batches import batch_sizes
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.training.copies import state_tensors
 from sklcnn.training.evaluation import autocast
+from sklcnn.training.rates import Rates
 from sklcnn.training.stages import Stages
 
 # A moving average is over about 100 updates; at the beginning, over about a tenth of the updates so far.
@@ -35,8 +36,8 @@ class Averaging:
     def end_epoch(self, epoch: int) -> None:
         """Put the averages into the network, until the next epoch begins."""
 
-    def resume(self) -> None:
-        """Continue with what a checkpoint has loaded: averages in the network, the latest weights beside the loss."""
+    def resume(self, epoch: int) -> None:
+        """Continue after an epoch with what a checkpoint has loaded: averages in the network, and what is beside it."""
 
     def end(self) -> None:
         """Leave the network as it is."""
@@ -65,19 +66,25 @@ class WeightAverages(Averaging):
         An exponential moving average over updates; or the mean over the last quarter of the epochs.
     net : TrainingNet
     stages : Stages
-    first, last : int
-        The planned epochs of the run.
+    rates : Rates
+        Which know the planned epochs of the run.
     """
 
-    def __init__(self, kind: str, net: Any, stages: Stages, first: int, last: int):
-        self._kind, self._stages = kind, stages
+    def __init__(self, kind: str, net: Any, stages: Stages, rates: Rates):
+        self._kind, self._stages, self._rates = kind, stages, rates
         self._network, self._criterion, self._spec, self._device = (
             net.module_, net.criterion_, net.spec, net.torch_device_
         )  # fmt: skip
-        self._start = last - max(1, round(SWA_SHARE * (last - first + 1))) + 1
         self._averages: dict[nn.Parameter, torch.Tensor] = {}
         self._n_averaged = 0
         self._hook = self._criterion.register_load_state_dict_pre_hook(_make_room)
+
+    @property
+    def start(self) -> int:
+        """The first epoch that "swa" averages; an earlier one than planned, once the end is brought forward."""
+        first, last, fall = self._rates.first, self._rates.last, self._rates.fall
+        planned = last - max(1, round(SWA_SHARE * (last - first + 1))) + 1
+        return planned if fall is None else max(planned, fall.after + 1)  # the end was not known before
 
     @torch.no_grad()
     def _average_in(self, average):
@@ -112,7 +119,7 @@ class WeightAverages(Averaging):
     @torch.no_grad()
     def end_epoch(self, epoch: int) -> None:
         """Put the averages into the network, with the statistics of batch norms that fit them."""
-        if self._kind == "swa" and epoch >= self._start:
+        if self._kind == "swa" and epoch >= self.start:
             average = get_swa_multi_avg_fn()
             self._average_in(lambda means, latest: average(means, latest, self._n_averaged))
         if not self._averages:
@@ -143,9 +150,22 @@ class WeightAverages(Averaging):
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
-    def resume(self) -> None:
-        """Continue with what a checkpoint has loaded: averages in the network, the latest weights beside the loss."""
+    def resume(self, epoch: int) -> None:
+        """Continue after an epoch with what a checkpoint has loaded: averages in the network, the rest beside the loss.
+
+        Raises
+        ------
+        ValueError
+            If the latest weights were not saved, or those of a run without averages were.
+        """
         kept = getattr(self._criterion, "kept", None)
+        has_averages = self._kind == "ema" or epoch >= self.start
+        if has_averages != (kept is not None):
+            raise ValueError(
+                f"{self._spec.estimator_name}: a run with weight_averaging={self._kind!r} is resumed from its averages "
+                "and its latest weights, which Checkpoint saves beside the loss. Give it a file for them, such as "
+                'f_criterion="criterion_{last_epoch[epoch]}.pt", and begin anew: delete what was saved.'
+            )
         if kept is not None:
             self._averages = {parameter: parameter.detach().clone() for parameter in self._stages.trained}
             self._n_averaged = int(kept.n_averaged)
@@ -167,6 +187,6 @@ def _make_room(criterion, state_dict, prefix, *_):
         del criterion.kept
 
 
-def make_averaging(kind: str | None, net: Any, stages: Stages, first: int, last: int) -> Averaging:
+def make_averaging(kind: str | None, net: Any, stages: Stages, rates: Rates) -> Averaging:
     """Build what averages the weights as a hyper-parameter says; the arguments are those of `WeightAverages`."""
-    return Averaging() if kind is None else WeightAverages(kind, net, stages, first, last)
+    return Averaging() if kind is None else WeightAverages(kind, net, stages, rates)

@@ -112,7 +112,7 @@ class Run:
         self.callbacks = BatchCallbacks(net, self.stages)
         clips = self.n_updates > 1 and has_heavy_rows(train.weights)
         step = Step(net, self.stages, augment, clips, self.callbacks.tell_gradients)
-        self.averaging = make_averaging(self.spec.weight_averaging, net, self.stages, *span[1:])
+        self.averaging = make_averaging(self.spec.weight_averaging, net, self.stages, self.rates)
         self.training_pass = TrainingPass(
             net, self.stages, step, self.callbacks, self.statistics, hooks.train_score, self.progress, generator,
             self.averaging,
@@ -167,7 +167,7 @@ class Run:
             self.hooks.before_epoch()
         row = self.train_and_validate(epoch)
         self.outcome.rates.append(row["learning_rate"])
-        self.rates.after_epoch(self.watched(row))
+        self.rates.after_epoch(epoch, self.watched(row))
         self.progress.end_epoch(row)
         told_to_stop = self.hooks.after_epoch is not None and self.hooks.after_epoch(row)
         self.outcome.stopped = bool(told_to_stop or self.net.stop_training)
@@ -257,7 +257,7 @@ class Run:
         for row in history[self.first - 1 :]:
             self.training_pass.shuffle()
             self.outcome.rates.append(row["learning_rate"])
-            self.rates.after_epoch(self.watched(row))
+            self.rates.after_epoch(row["epoch"], self.watched(row))
             if self.judge is not None and self.is_to_keep(row):
                 kept = row["epoch"]
             self.last_epoch = self.next_last_epoch(row["epoch"])
@@ -275,7 +275,7 @@ class Run:
             self.copies.best.take(epoch)
         self.copies.last.take(epoch)
         self.finished = epoch
-        self.averaging.resume()
+        self.averaging.resume(epoch)
 
     def load_kept_epoch(self, epoch):
         """Copy the weights that early stopping had kept from the epoch's own file, if there is one."""

@@ -18,6 +18,7 @@ from sklcnn.training.schedules import (
     falling,
     plateau_wait,
 )
+from sklcnn.training.stages import set_rate
 
 # A final fall that begins early takes this share of the epochs so far, and at least so many updates.
 FALL_SHARE, FALL_UPDATES = 0.5, 100
@@ -30,7 +31,7 @@ class Rates:
     ----------
     spec : TrainingSpec
     optimizer : torch.optim.Optimizer
-        Whose rates "reduce_on_plateau" lowers.
+        Whose rates "reduce_on_plateau" lowers, those of all groups by the same share.
     n_updates : int
         Of an epoch.
     first, last : int
@@ -55,19 +56,30 @@ class Rates:
         fall: Fall | None = None,
     ):
         self._peak, self._n_updates, self._given, self.fall = spec.learning_rate, n_updates, given, fall
-        self._first, self._shape = first, SCHEDULES.get(spec.schedule or "")
+        self.first, self._last, self._shape = first, last, SCHEDULES.get(spec.schedule or "")
         thaw = spec.freeze_epochs + 1
         self._stages = [(first, int(thaw) - 1), (int(thaw), last)] if first < thaw <= last else [(first, last)]
+        self._optimizer, self._of_loss = optimizer, of_loss
         self._plateau = None
         if given is None and spec.schedule == "reduce_on_plateau":
-            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimizer,
-                factor=PLATEAU_FACTOR,
-                patience=plateau_wait(n_updates),
-                # A share of a score, which may be zero or negative, means nothing: any gain counts there.
-                threshold=PLATEAU_GAIN if of_loss else 0,
-                min_lr=PLATEAU_FLOOR * spec.learning_rate,
-            )
+            self._plateau = self._new_plateau()
+
+    def _new_plateau(self):
+        """Make what lowers a rate, that of a parameter of its own: a backbone's is to stay a share of it."""
+        return torch.optim.lr_scheduler.ReduceLROnPlateau(
+            torch.optim.SGD([torch.zeros(1)], lr=self._peak),
+            factor=PLATEAU_FACTOR,
+            patience=plateau_wait(self._n_updates),
+            # A share of a score, which may be zero or negative, means nothing: any gain counts there.
+            threshold=PLATEAU_GAIN if self._of_loss else 0,
+            min_lr=PLATEAU_FLOOR * self._peak,
+            eps=0,
+        )
+
+    @property
+    def last(self) -> int:
+        """The last epoch that is planned now."""
+        return self._last if self.fall is None else self.fall.after + self.fall.n_epochs
 
     @property
     def falls_on_plateau(self) -> bool:
@@ -77,7 +89,7 @@ class Rates:
     def of_epoch(self, epoch: int) -> Iterator[float] | None:
         """List the rates of an epoch's updates; None where the rate does not change."""
         if self._given is not None:
-            return itertools.repeat(self._given[min(epoch - self._first, len(self._given) - 1)])
+            return itertools.repeat(self._given[min(epoch - self.first, len(self._given) - 1)])
         if self._shape is None:
             return None
         return iter(self._peak * self._shares(epoch))
@@ -96,10 +108,18 @@ class Rates:
         start, end = next(stage for stage in reversed(self._stages) if stage[0] <= epoch)
         return self._shape((epoch - start) * self._n_updates + updates, (end - start + 1) * self._n_updates)
 
-    def after_epoch(self, value: float) -> None:
-        """Lower the rate if the watched loss or score has reached a plateau."""
-        if self._plateau is not None:
+    def after_epoch(self, epoch: int, value: float) -> None:
+        """Lower the rate if the watched loss or score has reached a plateau; a new stage begins with the whole rate."""
+        if self._plateau is None:
+            return
+        (before,) = self._plateau.get_last_lr()
+        if epoch + 1 == self._stages[-1][0]:
+            self._plateau = self._new_plateau()
+        else:
             self._plateau.step(value)
+        (after,) = self._plateau.get_last_lr()
+        if after != before:
+            set_rate(self._optimizer, after)
 
     def bring_forward(self, epoch: int, last: int) -> int:
         """Begin the final fall of the rate now, since validation no longer gets better; return the run's last epoch.
@@ -110,7 +130,7 @@ class Rates:
             return epoch
         if self.fall is not None:
             return last
-        n_epochs = max(math.ceil(FALL_SHARE * (epoch - self._first + 1)), math.ceil(FALL_UPDATES / self._n_updates))
+        n_epochs = max(math.ceil(FALL_SHARE * (epoch - self.first + 1)), math.ceil(FALL_UPDATES / self._n_updates))
         if epoch + n_epochs < last:
             self.fall = Fall(epoch, n_epochs)
             return epoch + n_epochs

@@ -164,10 +164,44 @@ def test_a_run_that_is_resumed_equals_one_that_was_never_cut_off(kind, name, tmp
     np.testing.assert_array_equal(resumed.predict_proba(X), expected.predict_proba(X))
 
 
-def test_regressors_and_partial_fits_take_averages():
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_a_run_whose_latest_weights_were_not_saved_is_refused(kind, tmp_path):
+    checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path), f_criterion=None)
+    params = QUICK | {"weight_averaging": kind, "callbacks": [LoadInitState(checkpoint), checkpoint]}
+    CNNClassifier(**params | {"max_epochs": 7, "lr_schedule": None}).fit(X, Y)
+    cnn = CNNClassifier(**params | {"max_epochs": 8, "lr_schedule": None})
+    with pytest.raises(ValueError, match=rf"CNNClassifier: a run with weight_averaging='{kind}' .*f_criterion="):
+        cnn.fit(X, Y)
+    assert not hasattr(cnn, "classes_")
+
+
+def test_a_mean_begins_earlier_where_early_stopping_brings_the_end_forward():
+    """Scores that get worse at once: the run ends as soon as it can."""
+    params = QUICK | {"max_epochs": 200, "early_stopping": True, "batch_size": 1, "validation_fraction": 0.25}
+    labels = np.random.RandomState(1).randint(0, 2, 40)
+    kept = []
+
+    class Kept(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            kept.append(hasattr(net.criterion_, "kept"))
+
+    cnn = CNNClassifier(**params, weight_averaging="swa", callbacks=[Kept]).fit(X, labels)
+    assert cnn.n_iter_ < 150  # the last quarter of the planned run was never reached
+    n_averaged = round(cnn.n_iter_ / 4)
+    assert kept == [False] * (cnn.n_iter_ - n_averaged) + [True] * n_averaged
+
+
+def test_regressors_take_averages():
     cnn = CNNRegressor(**QUICK, weight_averaging="ema").fit(X, X.mean((1, 2)))
     assert np.isfinite(cnn.predict(X)).all()
-    stream = CNNClassifier(**QUICK, weight_averaging="swa")
-    for _ in range(2):
-        stream.partial_fit(X, Y)
-    assert stream.n_iter_ == 2
+
+
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_partial_fit_takes_none(kind):
+    """An average over the few updates of a call would be little more than the latest weights, its statistics less."""
+    streams = [CNNClassifier(**QUICK, weight_averaging=k, batch_norm=True) for k in (kind, None)]
+    for start in (0, 16):
+        for stream in streams:
+            stream.partial_fit(X[start : start + 16], Y[start : start + 16], classes=range(3))
+    one, other = (stream.predict_proba(X) for stream in streams)
+    np.testing.assert_array_equal(one, other)

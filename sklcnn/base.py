@@ -129,6 +129,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         except BaseException:
             self._fitted = before
             raise
+        self._tell_skl2onnx()
         if interrupt is not None:
             raise interrupt
         return self
@@ -157,6 +158,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
     def _partial_fit(self, given: Given, draft: Any = None) -> None:
         with own_modes(), memory_errors_explained(self._name):
             self._fitted, interrupt = partial_fit(self, given, draft)
+        self._tell_skl2onnx()
         if interrupt is not None:
             raise interrupt
 

@@ -148,6 +148,7 @@ class CNNFeatures(
         """
         self._check_parameters()
         self._fitted, _ = self._read(X)
+        self._tell_skl2onnx()
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> np.ndarray:
@@ -169,6 +170,7 @@ class CNNFeatures(
         fitted, store = self._read(X)
         features = self._features(fitted, store)
         self._fitted = fitted
+        self._tell_skl2onnx()
         return features
 
     @leaves_process_as_found

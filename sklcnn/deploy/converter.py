@@ -1,7 +1,7 @@
 """The converter that skl2onnx calls. It is registered for all estimator classes that exist when it is imported.
 
 The outputs `label` and `probabilities` of classifiers are always tensors: the option `zipmap`, which makes dictionaries
-of other classifiers' probabilities, has no effect.
+of other classifiers' probabilities, has no effect. With the option `raw_scores` the second is the decision function.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from skl2onnx import update_registered_converter
+from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common import data_types
 
 from sklcnn.deploy.convertible import OnnxConvertible
@@ -39,8 +40,15 @@ def register(cls: type) -> None:
     """Register an estimator class with skl2onnx."""
     from sklearn.base import ClassifierMixin
 
-    options = {"zipmap": [True, False]} if issubclass(cls, ClassifierMixin) else None
+    # `raw_scores` is asked for by meta-estimators, such as CalibratedClassifierCV, that use the decision function.
+    options = {"zipmap": [True, False], "raw_scores": [True, False]} if issubclass(cls, ClassifierMixin) else None
     update_registered_converter(cls, alias_of(cls), set_shapes, convert, parser=parse, options=options)
+
+
+def register_once(cls: type) -> None:
+    """Register an estimator class, unless skl2onnx knows it."""
+    if cls not in sklearn_operator_name_map:
+        register(cls)
 
 
 def alias_of(cls: type) -> str:
@@ -129,6 +137,8 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     """
     model = operator.raw_operator
     source, input_dtype = source_of(model), _input_dtype(model, operator.inputs)
+    if container.has_options(model, "raw_scores") and container.get_options(model, {"raw_scores": False})["raw_scores"]:
+        source = source.with_raw_scores()
     opset = container.target_opset_any_domain("")
     if opset < OLDEST_OPSET:
         raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable
 
 
@@ -10,6 +12,14 @@ class OnnxConvertible:
 
     skl2onnx calls these methods of estimators that it does not know. It is imported only then.
     """
+
+    def _tell_skl2onnx(self) -> None:
+        """Put the class into skl2onnx's table, where the converters of meta-estimators look for what is inside them."""
+        if "skl2onnx" in sys.modules:
+            with contextlib.suppress(ImportError):  # of a version that is too old, which an export says
+                from sklcnn.deploy.converter import register_once
+
+                register_once(type(self))
 
     def onnx_parser(self) -> Callable:
         """Return the function by which skl2onnx learns the names and types of the outputs."""

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from sklcnn.deploy.extras import require_right_exporter
+from sklcnn.deploy.left_out import fill_left_out
 from sklcnn.process import Entered, Undone, leaves_process_as_found
 from sklcnn.training.modes import own_modes
 from sklcnn.wording import LINE, cut, short_cause
@@ -117,6 +118,7 @@ def add_graph(model: Any, scope: Any, container: Any, input_name: str, output_na
 
     if model.functions:
         model = inline_local_functions(model)
+    fill_left_out(model)
     graph = add_prefix(model, scope.get_unique_operator_name("network") + "/").graph
     container.initializers.extend(graph.initializer)
     container.nodes.extend(graph.node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class Source:
         Maps raw outputs to the outputs of the file, a dict by name.
     lookup : ndarray or None
         The labels whose codes are the output "label".
+    deviation : ndarray of shape (k,) or None
+        Of a regressor's targets.
     """
 
     name: str
@@ -38,6 +40,22 @@ class Source:
     n_outputs: int
     answers: Callable[[torch.Tensor], dict[str, torch.Tensor]]
     lookup: np.ndarray | None = None
+    deviation: np.ndarray | None = None
+
+    def with_raw_scores(self) -> Source:
+        """Return the same, with what the decision function gives instead of probabilities, as skl2onnx expects it.
+
+        Of two classes it is a column a class, ``-d`` and ``d``.
+        """
+
+        def answers(outputs):
+            scores = outputs
+            if outputs.shape[1] == 2:
+                difference = outputs[:, 1:] - outputs[:, :1]
+                scores = torch.cat([-difference, difference], dim=1)
+            return self.answers(outputs) | {"probabilities": scores}
+
+        return replace(self, answers=answers)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -95,5 +113,6 @@ def source_of(estimator: Any) -> Source:
     name, fitted = type(estimator).__name__, estimator._fitted
     if hasattr(fitted, "task"):
         task = fitted.task
-        return Source(name, fitted.network, fitted.schema, task.n_outputs, task.answers, task.lookup)
+        deviation = getattr(task, "deviation", None)
+        return Source(name, fitted.network, fitted.schema, task.n_outputs, task.answers, task.lookup, deviation)
     return Source(name, fitted.backbone, fitted.schema, fitted.n_features, lambda values: {"variable": values})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copyreg
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -19,6 +20,7 @@ class PlainStateMixin:
     """
 
     _fitted: Any
+    _tell_skl2onnx: Callable[[], None]
 
     def __copy__(self):
         copied = object.__new__(type(self))
@@ -47,6 +49,7 @@ class PlainStateMixin:
             with own_modes():
                 state["_fitted"] = from_state(state["_fitted"])
         super().__setstate__(state)  # type: ignore[misc]
+        self._tell_skl2onnx()
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         return copyreg.__newobj__, (type(self),), self.__getstate__()  # type: ignore[attr-defined]

@@ -1,6 +1,9 @@
 """Laws of exported files: they give what the estimator gives, in any number of rows, or they are not written."""
 
 import json
+import pickle
+import subprocess
+import sys
 
 import numpy as np
 import onnx
@@ -8,11 +11,13 @@ import onnxruntime
 import pytest
 import skl2onnx
 import torch
+from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
-from sklearn.ensemble import IsolationForest, RandomForestClassifier, VotingClassifier
+from sklearn.ensemble import IsolationForest, RandomForestClassifier, StackingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -33,6 +38,7 @@ from torch import nn
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor, __version__, export_onnx
 from sklcnn.deploy import export
 from sklcnn.deploy.extras import has_right_exporter
+from sklcnn.deploy.left_out import fill_left_out
 
 pytestmark = pytest.mark.skipif(not has_right_exporter(), reason="PyTorch before 2.9 cannot export every network")
 RANDOM = np.random.RandomState(0)
@@ -150,6 +156,121 @@ def test_skl2onnx_converts_it_as_it_does_any_other_estimator():
     session = onnxruntime.InferenceSession(model.SerializeToString())
     found = dict(zip(("label", "probabilities"), session.run(None, {"X": X}), strict=True))
     np.testing.assert_allclose(found["probabilities"], pipeline.predict_proba(X), rtol=0, atol=1e-4)
+
+
+AROUND = {
+    "calibrated, three classes": lambda cnn: CalibratedClassifierCV(cnn, cv=2).fit(SIGNALS, CLASSES),
+    "calibrated, two classes": lambda cnn: CalibratedClassifierCV(cnn, cv=2).fit(SIGNALS, CLASSES % 2),
+    "stacked, three classes": lambda cnn: StackingClassifier(
+        [("cnn", cnn)], stack_method="decision_function", cv=2
+    ).fit(SIGNALS, CLASSES),
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_meta_estimators_that_use_decision_values_are_converted(name):
+    """As soon as a network is fitted, which puts its class into skl2onnx's table; see the test below."""
+    meta = AROUND[name](CNNClassifier(**QUICK | {"max_epochs": 20, "learning_rate": 0.01}))
+    model = skl2onnx.to_onnx(meta, SIGNALS[:1], options={id(meta): {"zipmap": False}})
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    labels, probabilities = session.run(None, {"X": SIGNALS})
+    np.testing.assert_allclose(probabilities, meta.predict_proba(SIGNALS), rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(labels, meta.predict(SIGNALS))
+
+
+@pytest.mark.parametrize("after", ["a fit", "loading"])
+def test_skl2onnx_knows_the_class_in_a_process_that_has_converted_nothing(after, tmp_path):
+    cnn = CNNClassifier(**QUICK).fit(SIGNALS, CLASSES)
+    (tmp_path / "cnn.pickle").write_bytes(pickle.dumps(cnn))
+    np.save(tmp_path / "X.npy", SIGNALS)
+    make = "pickle.load(open('cnn.pickle', 'rb'))" if after == "loading" else f"CNNClassifier(**{QUICK}).fit(X, y)"
+    code = f"""
+import pickle, numpy as np, skl2onnx
+from skl2onnx._supported_operators import sklearn_operator_name_map
+from sklcnn import CNNClassifier
+X, y = np.load("X.npy"), np.arange(24) % 3
+cnn = {make}
+print(type(cnn) in sklearn_operator_name_map)
+"""
+    out = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert out.strip() == "True"
+
+
+class Last(nn.Module):
+    """The last output of a recurrent layer over the rows of an image."""
+
+    def __init__(self, kind, **options):
+        super().__init__()
+        self.layer = kind(9, 4, batch_first=True, **options)
+
+    def forward(self, images):
+        return self.layer(images.mean(1))[0][:, -1]
+
+
+class Clamped(nn.Module):
+    def forward(self, images):
+        return images.clamp(max=0.5).flatten(1)
+
+
+LEFT_OUT = {
+    "resize": lambda: nn.Sequential(nn.Upsample(scale_factor=2), nn.Flatten()),
+    "clip": Clamped,
+    "LSTM": lambda: Last(nn.LSTM, bidirectional=True),
+    "GRU": lambda: Last(nn.GRU),
+    "RNN without bias": lambda: Last(nn.RNN, bias=False),
+}
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_layers_whose_operators_leave_inputs_out_are_exported(name, tmp_path):
+    cnn = CNNClassifier(**QUICK, backbone=LEFT_OUT[name]()).fit(IMAGES, CLASSES)
+    path = export_onnx(cnn, tmp_path / "model.onnx")
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    np.testing.assert_allclose(run(path, IMAGES)["probabilities"], cnn.predict_proba(IMAGES), rtol=0, atol=1e-4)
+
+
+def test_an_input_left_out_whose_default_is_not_known_is_named():
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    node = onnx.helper.make_node("Unknown", ["", "x"], ["y"])
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", value[:1], value[1:]))
+    with pytest.raises(ValueError, match="leaves out an optional input of Unknown"):
+        fill_left_out(model)
+
+
+def test_a_file_of_a_network_fitted_on_pictures_of_16_bits_takes_them(tmp_path):
+    deep = RANDOM.randint(0, 65536, (24, 9, 8)).astype("uint16")
+    cnn = CNNClassifier(**QUICK).fit([Image.fromarray(picture) for picture in deep], CLASSES)
+    path = export_onnx(cnn, tmp_path / "model.onnx")
+    found = run(path, deep[..., None].astype("float32"))
+    expected = cnn.predict_proba([Image.fromarray(picture) for picture in deep])
+    np.testing.assert_allclose(found["probabilities"], expected, rtol=0, atol=1e-4)
+
+
+class Noisy(nn.Module):
+    """What a file cannot repeat: a bias that is drawn at each call."""
+
+    def forward(self, images):
+        return images.flatten(1) + 3 * torch.rand(1)
+
+
+@pytest.mark.parametrize(
+    "y", [VALUES - 1000, 1e-5 * (VALUES - 1000), VALUES * 10, np.stack([VALUES, 1e4 * VALUES], axis=1)],
+    ids=["near one", "small", "far from zero", "of two sizes"],
+)  # fmt: skip
+def test_a_regressors_file_is_compared_in_deviations_of_its_targets(y, tmp_path):
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ValueError, match="does not agree with CNNRegressor"):
+        export_onnx(CNNRegressor(**QUICK, backbone=Noisy()).fit(IMAGES, y), path)
+    assert not path.exists()
+    assert export_onnx(CNNRegressor(**QUICK).fit(IMAGES, y), path).exists()
+
+
+@pytest.mark.parametrize("X", [SIGNALS * 1e-13, np.full_like(SIGNALS, 3.0)], ids=["small", "constant"])
+def test_a_file_is_tried_on_values_like_those_of_fit(X, tmp_path):
+    """No warning that they are on another scale, which would be an error here."""
+    cnn = CNNClassifier(**QUICK).fit(X, CLASSES)
+    found = run(export_onnx(cnn, tmp_path / "model.onnx"), X)
+    np.testing.assert_allclose(found["probabilities"], cnn.predict_proba(X), rtol=0, atol=1e-4)
 
 
 STEPS = {

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_consistent_length
 
 from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
-from sklcnn.data.targets import are_foreign_labels
+from sklcnn.data.plain import plain_values
+from sklcnn.data.targets import are_foreign_labels, check_labels, comparable, is_indicator
 from sklcnn.declarations import parameter
 from sklcnn.fitting.data import Given
 from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime
@@ -135,7 +137,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         classes = None if classes is None else check_classes(classes, self._name)
         if self._fitted is None:
             return learn_labels(y, self._name, classes)
-        if classes is not None and not np.array_equal(classes, self.classes_):
+        if classes is not None and not np.array_equal(comparable(classes), comparable(self.classes_)):
             raise ValueError(
                 f"{self._name}: classes={shown(classes.tolist())} differ from those of the first call, "
                 f"{shown(self.classes_.tolist())}. Pass the same, or none."
@@ -164,11 +166,15 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         score : float
             From 0 to 1.
         """
+        predicted, y = self.predict(X), plain_values(y, self._name, "y")
+        if not is_indicator(y):
+            predicted, y = comparable(predicted), comparable(check_labels(y, self._name))
+        if sample_weight is not None:
+            sample_weight = plain_values(sample_weight, self._name, "sample_weight")
         if not are_foreign_labels(y):
-            return super().score(X, y, sample_weight)
-        predicted = self.predict(X)
-        check_consistent_length(y, predicted)
-        return float(np.average(predicted == column_or_1d(y), weights=sample_weight))
+            return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+        check_consistent_length(y, predicted, sample_weight)
+        return float(np.average(predicted == y, weights=sample_weight))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each class.

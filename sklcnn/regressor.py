@@ -8,6 +8,7 @@ from sklearn.base import RegressorMixin
 
 from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, Number, OneOf
+from sklcnn.data.plain import plain_values
 from sklcnn.declarations import parameter
 from sklcnn.network.losses import REGRESSION_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
@@ -72,6 +73,27 @@ class CNNRegressor(RegressorMixin, BaseCNN):
 
     def _learn_task(self, y):
         return learn_values(y, self._name)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Compute the coefficient of determination R² of the predictions.
+
+        Parameters
+        ----------
+        X : array-like
+            Samples as `fit` takes them.
+        y : array-like of shape (n,) or (n, n_outputs)
+            Their true values.
+        sample_weight : array-like of shape (n,) or None
+            How much each row counts.
+
+        Returns
+        -------
+        score : float
+            1 is perfect; 0 is what the mean of y would score. Averaged over several outputs.
+        """
+        if sample_weight is not None:
+            sample_weight = plain_values(sample_weight, self._name, "sample_weight")
+        return super().score(X, plain_values(y, self._name, "y"), sample_weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

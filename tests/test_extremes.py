@@ -49,6 +49,9 @@ def test_differences_that_float32_loses_are_named():
         CNNClassifier(**QUICK).fit(X, LABELS)
     CNNClassifier(**QUICK, precision="float64").fit(X, LABELS)
     CNNClassifier(**QUICK).fit(np.full_like(X, 1e9 + 0.3), LABELS)  # nothing to lose
+    X = 2.0**55 + 8 * np.round(8 * SIGNALS)  # which differ in float64's last digits
+    with pytest.warns(UserWarning, match=r"rounds them by up to .*precision=.float64"):
+        CNNClassifier(**QUICK).fit(X, LABELS)
 
 
 @pytest.mark.parametrize("exponent", [-1040, -600, 600])

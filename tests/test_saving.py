@@ -123,6 +123,17 @@ def test_a_warm_start_goes_on_with_what_comes_back(name):
         np.testing.assert_array_equal(outputs(again, X), outputs(estimator, X))
 
 
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy has it from 2.0 on")
+@pytest.mark.parametrize("way", WAYS)
+def test_labels_of_variable_width_come_back_as_they_were(way):
+    X, labels = np.random.default_rng(0).normal(size=(20, 64)), np.arange(20)
+    y = np.array(["cat", "dog", "a longer name"], dtype=np.dtypes.StringDType())[labels % 3]
+    cnn = CNNClassifier(filters=(2,), dense_units=(), input_shape=(8, 8), max_epochs=1, random_state=0).fit(X, y)
+    again = WAYS[way](cnn)
+    assert again.classes_.dtype == again.predict(X).dtype == y.dtype
+    assert (again.predict(X) == cnn.predict(X)).all()
+
+
 def plain_parts(value):
     if isinstance(value, dict):
         for entry in value.values():

@@ -79,6 +79,74 @@ def test_labels_of_any_type_that_sorts_are_scored(labels):
         classify(y, early_stopping=True, validation_fraction=0.5, scoring="accuracy")
 
 
+@pytest.mark.parametrize(
+    "y",
+    [
+        pd.Series(pd.period_range("2020", periods=2, freq="Y"))[CODES % 2],
+        pd.Series(pd.interval_range(0, 2))[CODES % 2],
+        pd.Series(pd.date_range("2020", periods=2, tz="UTC"))[CODES % 2],
+        pd.Series(2**60 + CODES, dtype="Int64"),
+        pd.DataFrame({"y": pd.Series(2**60 + CODES, dtype="UInt64")}),
+        pd.Series(CODES > 0, dtype="category"),
+        pd.Series(pd.Series(2**60 + CODES, dtype="Int64"), dtype="category"),
+        torch.tensor(CODES),
+    ],
+    ids=["periods", "intervals", "dates with a zone", "large", "large, in a table", "bool categories",
+         "large categories", "tensor"],
+)  # fmt: skip
+def test_labels_that_fit_takes_are_scored_as_they_are(y):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*column-vector y")
+        cnn = classify(y)
+    labels = y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y
+    right = [bool(one == other) for one, other in zip(cnn.predict(X).tolist(), labels.tolist(), strict=True)]
+    assert 0 < np.mean(right) < 1
+    assert cnn.score(X, y) == np.mean(right)
+    weights = np.arange(N) + 1.0
+    assert cnn.score(X, y, torch.tensor(weights)) == pytest.approx(np.average(right, weights=weights))
+
+
+def test_truth_values_in_categories_stay_truth_values():
+    assert classify(pd.Series(CODES > 0, dtype="category")).classes_.dtype == bool
+
+
+def test_a_regressor_scores_tensors_that_have_gradients():
+    y = torch.tensor(X.mean(1), requires_grad=True)
+    cnn = regress(y)
+    assert cnn.score(X, y) == cnn.score(X, X.mean(1))
+
+
+@pytest.mark.skipif(not hasattr(np.dtypes, "StringDType"), reason="NumPy has it from 2.0 on")
+def test_labels_of_numpys_stringdtype_go_with_other_texts():
+    names, texts = np.array(["0", "1", "2"])[CODES].astype(np.dtypes.StringDType()), CODES.astype(str)
+    plain = classify(texts)
+    cnn = classify(names)
+    assert cnn.score(X, texts) == cnn.score(X, names) == plain.score(X, names) == plain.score(X, texts)
+    weights = {"0": 1, "1": 2, "2": 3}
+    for class_weight in (weights, "balanced"):
+        one, other = (classify(y, class_weight=class_weight).predict_proba(X) for y in (names, texts))
+        np.testing.assert_array_equal(one, other)
+    assert classify(names, early_stopping=True).n_iter_ == classify(texts, early_stopping=True).n_iter_
+    streams = [CNNClassifier(**QUICK).partial_fit(X, y, classes=list("012")) for y in (names, texts)]
+    np.testing.assert_array_equal(*(stream.partial_fit(X, list(texts)).predict_proba(X) for stream in streams))
+    with pytest.raises((TypeError, ValueError), match=r"no labels of NumPy's StringDType: pass y.astype\(object\)"):
+        classify(names, early_stopping=True, scoring="balanced_accuracy")
+
+
+@pytest.mark.parametrize("class_weight", [{"0": 3, "1": 2}, {"0": 1, "1": 2, "2": 3, "3": 4}])
+def test_class_weights_of_texts_that_are_numbers_are_theirs(class_weight):
+    """scikit-learn looks for the number 1 where a label is the text "1". Classes that are left out weigh 1."""
+    texts = CODES.astype(str)
+    weights = np.array([class_weight.get(label, 1) for label in texts], dtype=float)
+    one, other = classify(texts, class_weight=class_weight), CNNClassifier(**QUICK).fit(X, texts, weights)
+    np.testing.assert_allclose(one.predict_proba(X), other.predict_proba(X), rtol=1e-5)
+
+
+def test_class_weights_of_other_labels_are_refused():
+    with pytest.raises(ValueError, match=r"class_weight=.* does not fit .*The classes, \['2'\], are not in"):
+        classify(CODES.astype(str), class_weight={"0": 1, "1": 1, 2: 2})
+
+
 @pytest.mark.parametrize("kind", [name for name in ARRAYS if name != "bool"])
 def test_only_the_order_of_the_labels_matters(kind):
     y = ARRAYS[kind]

@@ -57,6 +57,9 @@ def _without_mask(values):
 
 def _integer_dtype(dtype):
     """Return what NumPy calls a dtype of pandas's extensions that is of integers or truth values; else None."""
+    categories = getattr(dtype, "categories", None)
+    if categories is not None and hasattr(categories, "dtype"):  # of truth values, scikit-learn makes floats too
+        return np.dtype(bool) if categories.dtype == bool else _integer_dtype(categories.dtype)
     found = getattr(dtype, "numpy_dtype", None)
     return found if getattr(found, "kind", "") in ("i", "u", "b") else None
 

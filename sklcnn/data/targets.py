@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
@@ -77,9 +77,19 @@ def _refuse_measurements(y, estimator_name):
         check_classification_targets(y)
 
 
+def comparable(labels: np.ndarray) -> np.ndarray:
+    """Return labels of NumPy's StringDType as objects: other texts are not compared with it, nor does it have weights.
+
+    Other labels are returned as they are.
+    """
+    return labels.astype(object) if labels.dtype.kind == "T" else labels
+
+
 def are_foreign_labels(y: Any) -> bool:
     """Tell whether y holds labels that sort, but that scikit-learn's metrics do not take: dates, fractions and such."""
     array = y if hasattr(y, "dtype") else np.asarray(y, dtype=object) if isinstance(y, (list, tuple)) else None
+    if getattr(getattr(array, "dtype", None), "kind", "") == "T":
+        return True
     return array is not None and str(array.dtype) == "object" and type_of_target(y) == "unknown"
 
 
@@ -167,7 +177,9 @@ def find_classes(y: Any, estimator_name: str, classes: Any = None) -> np.ndarray
             f"{estimator_name}: y holds bytes, which scikit-learn's metrics do not take as labels. Pass texts, such as "
             "[label.decode() for label in y]."
         )
-    name, remedy = ("y", "Check how the rows were chosen") if classes is None else ("classes", "Pass all of them")
+    name, remedy = ("classes", "Pass all of them")
+    if classes is None:
+        name, remedy = "y", "Check how the rows were chosen; partial_fit takes all of them as classes"
     try:
         _refuse_measurements(y, estimator_name)
         classes = np.unique(y if classes is None else np.asarray(classes))
@@ -239,6 +251,17 @@ def check_weights(sample_weight: Any, X_length: int, estimator_name: str) -> np.
     return weights
 
 
+def _by_code(class_weight, classes):
+    """Return a {label: weight} dict as {code: weight}, if it has all labels, or no others."""
+    if not isinstance(class_weight, Mapping):
+        return class_weight
+    labels = classes.tolist()
+    missing = [label for label in labels if label not in class_weight]
+    if missing and len(labels) - len(missing) != len(class_weight):
+        raise ValueError(f"The classes, {missing}, are not in class_weight")
+    return {code: class_weight.get(label, 1.0) for code, label in enumerate(labels)}
+
+
 def class_weights(
     class_weight: Any, classes: np.ndarray, codes: np.ndarray, sample_weight: np.ndarray, estimator_name: str
 ) -> np.ndarray:
@@ -261,7 +284,10 @@ def class_weights(
         If a weight is negative or not finite, or is that of a label that y does not hold.
     """
     try:
-        weights = compute_class_weight(class_weight, classes=classes, y=classes[codes], sample_weight=sample_weight)
+        # Codes for labels: scikit-learn would look for the number 1 where a label is the text "1".
+        weights = compute_class_weight(
+            _by_code(class_weight, classes), classes=np.arange(len(classes)), y=codes, sample_weight=sample_weight
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{estimator_name}: class_weight={shown(class_weight)} does not fit the classes "

@@ -28,6 +28,7 @@ from sklcnn.tasks.values import Values
 from sklcnn.training.run import TrainingSpec
 from sklcnn.wording import LINE, cut
 
+STRINGS = "strings of variable width"
 FORMAT = 1  # of a state; larger ones are those of newer versions
 TYPES: dict[str, Any] = {
     cls.__name__: cls
@@ -56,6 +57,8 @@ def to_plain(value: Any) -> Any:
         if value.dtype == torch.bfloat16:  # which NumPy lacks
             return {"type": "bfloat16", "bits": value.view(torch.int16).numpy().copy()}
         return value.numpy().copy()
+    if isinstance(value, np.ndarray) and value.dtype.kind == "T" and value.dtype == np.dtypes.StringDType():
+        return {"type": STRINGS, "values": value.tolist()}  # which skops does not store
     if isinstance(value, dict):
         return {key: to_plain(entry) for key, entry in value.items()}
     if type(value) in (tuple, list):
@@ -68,6 +71,8 @@ def to_plain(value: Any) -> Any:
 def from_plain(value: Any) -> Any:
     """Turn dicts back into the package's records; arrays stay arrays."""
     if isinstance(value, dict):
+        if value.get("type") == STRINGS:
+            return np.array(value["values"], dtype=np.dtypes.StringDType())
         entries = {key: from_plain(entry) for key, entry in value.items() if key != "type"}
         return TYPES[value["type"]](**entries) if value.get("type") in TYPES else value | entries
     if type(value) in (tuple, list):

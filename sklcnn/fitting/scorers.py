@@ -104,6 +104,8 @@ def _remedy(cnn, y):
     """Say what to do about a scorer that failed on validation rows."""
     classes = getattr(cnn, "classes_", ())
     if are_foreign_labels(y):
+        if getattr(y, "dtype", np.dtype(object)).kind == "T":
+            return "scikit-learn's metrics take no labels of NumPy's StringDType: pass y.astype(object)."
         kind = type(np.asarray(y, dtype=object).ravel()[0]).__name__
         return f"scikit-learn's metrics take no labels of type {kind}: pass y as texts or integers."
     if len(y) < 2 or (np.ndim(y) == 1 and len(classes) and len(np.unique(y)) < len(classes)):

@@ -10,7 +10,7 @@ import torch
 from scipy.special import log_softmax, logsumexp, softmax
 from torch.nn import functional
 
-from sklcnn.data.targets import are_foreign_labels, check_labels, class_weights
+from sklcnn.data.targets import are_foreign_labels, check_labels, class_weights, comparable
 from sklcnn.network.losses import cross_entropy
 from sklcnn.tasks.task import Task
 from sklcnn.training.scores import ACCURACY
@@ -45,7 +45,8 @@ class Classes(Task):
     @property
     def scored_classes(self) -> np.ndarray:
         """The labels; their numbers, where scikit-learn's metrics take no such labels."""
-        return np.arange(self.n_outputs) if are_foreign_labels(self.classes) else self.classes
+        classes = comparable(self.classes)
+        return np.arange(self.n_outputs) if are_foreign_labels(classes) else classes
 
     @property
     def outputs(self) -> np.ndarray:
@@ -59,10 +60,10 @@ class Classes(Task):
 
     def encode(self, y: Any, estimator_name: str, dtype: torch.dtype) -> torch.Tensor:
         """Turn labels into int64 codes (n,); unknown labels are an error."""
-        y = check_labels(y, estimator_name)
+        y, classes = comparable(check_labels(y, estimator_name)), comparable(self.classes)
         try:
-            codes = np.searchsorted(self.classes, y)
-            found = self.classes[np.minimum(codes, len(self.classes) - 1)] == y
+            codes = np.searchsorted(classes, y)
+            found = classes[np.minimum(codes, len(classes) - 1)] == y
         except TypeError:  # they cannot be compared with the known labels
             found = np.zeros(len(y), dtype=bool)
         if not np.all(found):
@@ -79,7 +80,7 @@ class Classes(Task):
 
     def accepts(self, other: Task) -> bool:
         """Tell whether the classes are the same."""
-        return isinstance(other, Classes) and np.array_equal(self.classes, other.classes)
+        return isinstance(other, Classes) and np.array_equal(comparable(self.classes), comparable(other.classes))
 
     def class_weights(self, class_weight, targets, weights, estimator_name):
         """Return the weight of each class by scikit-learn's rules, (k,), or None."""

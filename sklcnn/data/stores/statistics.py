@@ -58,7 +58,11 @@ def channel_statistics(
     mean = shift + mean
     constant = deviation <= 1e-12 * torch.maximum(mean.abs(), deviation)
     if precision != "float64":
-        _warn_of_rounding(rounding, mean, deviation, ~constant, estimator)
+        varies = ~constant
+        if torch.any(constant & (deviation > 0)):  # by rounding of the mean alone, or by a few last digits
+            values = store.batch(rows[:step], torch.float64).movedim(1, -1).reshape(-1, n_channels)
+            varies |= (values != values[:1]).any(0)
+        _warn_of_rounding(rounding, mean, deviation, varies, estimator)
     deviation[constant] = 1.0
     return mean, deviation
 

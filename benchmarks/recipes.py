@@ -129,6 +129,13 @@ VGG = """CNNClassifier(
     filters=(32, 64, 128), convs_per_block=2, batch_norm=True, conv_dropout=0.1, dropout=0.3, batch_size=128,
     augmentation="flip", max_epochs=16, precision="bfloat16", random_state=seed,
 )"""
+VGG_VOTING = """VotingClassifier(
+    [(str(member), CNNClassifier(
+        filters=(32, 64, 128), convs_per_block=2, batch_norm=True, conv_dropout=0.1, dropout=0.3, batch_size=128,
+        augmentation="flip", max_epochs=16, precision="bfloat16", random_state=2 * seed + member,
+    )) for member in range(2)],
+    voting="soft",
+)"""
 RESNET = """CNNClassifier(
     block="residual", filters=(32, 64, 128), batch_norm=True, conv_dropout=0.1, global_pooling="avg", dense_units=(),
     batch_size=128, augmentation="flip", max_epochs=16, precision="bfloat16", random_state=seed,
@@ -152,6 +159,7 @@ DERIVATIVE = 'FunctionTransformer(savgol_filter, kw_args={"window_length": 11, "
 RECIPES = [
     Recipe("course", "Fashion-MNIST", "CNNClassifier(max_epochs=4, random_state=seed)", "0.916 (two layers)"),
     Recipe("vgg", "Fashion-MNIST", VGG, "0.935 (VGG16)"),
+    Recipe("vgg-voting", "Fashion-MNIST", VGG_VOTING, "0.949 (ResNet18)"),
     Recipe("resnet", "Fashion-MNIST", RESNET, "0.949 (ResNet18)"),
     Recipe(
         "inception",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numbers
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import joblib
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
@@ -166,13 +168,20 @@ def is_numeric(values: Sequence[Any]) -> bool:
 
 def _distinct(values):
     """List the different values: numbers sorted, others in the order in which they come."""
-    found = {_key(value): value for value in values}
+    found = {key_of(value): value for value in values}
     return sorted(found.values()) if is_numeric(values) else list(found.values())
 
 
-def _key(value):
-    """Return a key that is equal for equal values, also for those that cannot be hashed."""
-    return float(value) if is_numeric([value]) else shown(value) if not isinstance(value, str) else f"text {value}"
+def key_of(value: Any) -> Any:
+    """Return a key that is equal for equal values only, also for those that cannot be hashed, such as modules."""
+    if is_numeric([value]):
+        return float(value)
+    if isinstance(value, str):
+        return f"text {value}"
+    try:
+        return joblib.hash(value)
+    except Exception:  # what cannot be pickled, such as a lambda, equals itself
+        return id(value)
 
 
 @dataclass(frozen=True)
@@ -218,9 +227,9 @@ def value_axis(name: str, values: list[Any]) -> ValueAxis:
     that are no numbers.
     """
     different = _distinct(values)
-    order = {_key(value): i for i, value in enumerate(different)}
-    codes = np.array([order[_key(value)] for value in values])
-    labels = [_label(value) for value in different]
+    order = {key_of(value): i for i, value in enumerate(different)}
+    codes = np.array([order[key_of(value)] for value in values])
+    labels = _numbered([_label(value) for value in different])
     numeric = is_numeric(values)
     if numeric:
         numbers_ = np.array(different, dtype=float)
@@ -229,6 +238,17 @@ def value_axis(name: str, values: list[Any]) -> ValueAxis:
         if numbers_[0] > 0 or not decades or len(numbers_) > MAX_TICKS:
             return ValueAxis(name, codes, numbers_, labels, "log" if decades and numbers_[0] > 0 else "linear", numeric)
     return ValueAxis(name, codes, np.arange(len(different), dtype=float), labels, "categories", numeric)
+
+
+def _numbered(labels):
+    """Tell labels that would be the same apart by numbers."""
+    seen: Counter[str] = Counter()
+    many = {label for label, n in Counter(labels).items() if n > 1}
+    numbered = []
+    for label in labels:
+        seen[label] += 1
+        numbered.append(f"{label} ({seen[label]})" if label in many else label)
+    return numbered
 
 
 def _label(value):

@@ -209,6 +209,12 @@ def short(text: Any, width: int = 18) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
+def short_inside(text: Any, width: int = 18) -> str:
+    """Cut the middle of a label that is too long for its place."""
+    text, ends = str(text), (width - 1) // 2
+    return text if len(text) <= width else f"{text[:ends]}…{text[-ends:]}"
+
+
 def number(value: float) -> str:
     """Format a value; zero without a sign."""
     return f"{value + 0.0:.4g}"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PANEL_HEIGHT = 2.4  # inches
+LONG = 24  # characters of a legend's entry that would cover the curves
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -152,8 +153,11 @@ class TrainingCurveDisplay:
             panel.grid(alpha=0.3)
             panel.tick_params(labelbottom=i == len(panels) - 1)
         self.axes_[-1].set_xlabel("epoch")
-        self.axes_[-1].xaxis.get_major_locator().set_params(integer=True)
-        self.axes_[0].legend(handles=self._legend_handles(), fontsize=SMALL)
+        self.axes_[-1].xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        handles = self._legend_handles()
+        longest = max(len(handle.get_label()) for handle in handles)
+        above = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "frameon": False} if longest > LONG else {}
+        self.axes_[0].legend(handles=handles, fontsize=SMALL, **above)
         return self
 
     def _color(self, j, column):

@@ -39,6 +39,7 @@ N_SAMPLES = 2  # shown unless others are chosen
 # map.
 COLUMNS = {1: 4, 2: 8, 3: 8}
 FIRST_COLUMN = {1: 1.4, 2: 1.0, 3: 1.0}
+NAME = {1: 16, 2: 10, 3: 10}  # characters of a sample's name over it, by the same
 NEGLIGIBLE = 1e-4  # of the largest value: maps that are weaker are drawn as if they were 0
 MEANINGS = {None: "output", True: "activation", False: "before activation"}  # by `after_activation`
 
@@ -252,7 +253,7 @@ class FeatureMapDisplay:
             start = block * (i + filters)
             sample = add(start, 0)
             draw_sample(sample, picture, limits, share)
-            sample.set_title(short(self.names[i], 16), fontsize=SMALL, pad=3)
+            sample.set_title(short(self.names[i], NAME[n_axes]), fontsize=SMALL, pad=3)
             rows.append(add_panels(start))
             for j, panel in enumerate(rows[-1]):
                 panel.set_title(f"map {j}" if j == 0 or n_axes == 1 else f"{j}", fontsize=SMALL, pad=3)

@@ -21,6 +21,7 @@ from sklcnn.inspection._drawing import (
     picture_height,
     set_title,
     short,
+    short_inside,
     value_range,
 )
 from sklcnn.inspection._positions import label_positions, position_names
@@ -226,7 +227,9 @@ class MistakesDisplay:
     def _text(self, i):
         true, predicted = self.y_true[i], self.y_pred[i]
         if self.probabilities is None:
-            lines = [f"true {_values(true)}", f"pred. {_values(predicted)}", f"error {_values(predicted - true, '+')}"]
+            error = predicted - true
+            lines = [f"true {_values(true, error)}", f"pred. {_values(predicted, error)}"]
+            lines.append(f"error {_values(error, error, '+')}")
         elif np.ndim(true):
             lines = [f"true {self._label_set(true)}", f"pred. {self._label_set(predicted)}", self._least_likely(i)]
         else:
@@ -241,7 +244,10 @@ class MistakesDisplay:
         return self.classes if self.display_labels is None else self.display_labels
 
     def _label(self, label):
-        return short(self._class_names[np.flatnonzero(self.classes == label)[0]], LABEL)
+        names = [short(name, LABEL) for name in self._class_names]
+        if len(set(names)) < len(names):  # names that begin alike: their ends tell them apart
+            names = [short_inside(name, LABEL) for name in self._class_names]
+        return names[np.flatnonzero(self.classes == label)[0]]
 
     def _label_set(self, indicators):
         return short(", ".join(map(str, self._class_names[np.flatnonzero(indicators)])) or "none", LABEL)
@@ -261,7 +267,15 @@ def _row_losses(cnn, outputs, targets):
     return losses.double().cpu().numpy()
 
 
-def _values(values, sign=""):
-    """Format one value, or the first ones of several."""
-    values = np.atleast_1d(values)
-    return ", ".join(f"{value:{sign}.3g}" for value in values[:2]) + ", …" * (len(values) > 2)
+def _values(values, errors, sign=""):
+    """Format one value, or the first ones of several, in as many digits as show the errors."""
+    values, errors = np.atleast_1d(values), np.atleast_1d(errors)
+    texts = [f"{value:{sign}.{_digits(value, error)}g}" for value, error in zip(values[:2], errors, strict=False)]
+    return ", ".join(texts) + ", …" * (len(values) > 2)
+
+
+def _digits(value, error):
+    """Count the digits, 3 to 8, of which the last two or three show the error."""
+    if value == 0 or error == 0:
+        return 3
+    return int(np.clip(np.floor(np.log10(abs(value))) - np.floor(np.log10(abs(error))) + 2, 3, 8))

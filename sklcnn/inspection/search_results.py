@@ -12,6 +12,7 @@ from sklcnn.inspection._candidates import (
     find_metric,
     find_search,
     fold_scores,
+    key_of,
     name_score,
     searched_values,
     short_names,
@@ -188,7 +189,7 @@ class SearchResultsDisplay:
         rows = np.flatnonzero(np.isfinite(self.means))
         if self.rounds is None:
             return rows
-        keys = [repr(tuple(self.values.iloc[row])) for row in rows]
+        keys = [tuple(map(key_of, self.values.iloc[row])) for row in rows]
         last = dict(zip(keys, rows, strict=True))  # the last round of each: rounds are in order
         return np.array(sorted(last.values()))
 

@@ -6,7 +6,15 @@ import warnings
 from typing import Any
 
 from sklearn.base import clone
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LoadInitState, LRScheduler, TrainEndCheckpoint
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    InputShapeSetter,
+    LoadInitState,
+    LRScheduler,
+    TrainEndCheckpoint,
+)
 from skorch.callbacks.logging import filter_log_keys
 from skorch.callbacks.scoring import ScoringBase
 
@@ -38,7 +46,7 @@ def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = N
     Raises
     ------
     ValueError
-        If skorch's EarlyStopping is among them, or a score has the name of a column of `history_`.
+        If skorch's EarlyStopping or InputShapeSetter is among them, or a score has the name of a column of `history_`.
     TypeError
         If a pair does not hold a name and a callback.
     """
@@ -55,6 +63,11 @@ def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = N
                 f"{estimator_name}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt "
                 "and does not "
                 "keep the best weights. Set early_stopping=True and patience instead."
+            )
+        if _is_a(callback, InputShapeSetter):
+            raise ValueError(
+                f"{estimator_name}: skorch's InputShapeSetter is not for callbacks here: the network takes its sizes "
+                "from X by itself. Leave it out."
             )
         if schedule is not None and not refit and _is_a(callback, LRScheduler):
             warnings.warn(

@@ -154,9 +154,20 @@ class Stages:
         """See whether a callback, such as skorch's Freezer, froze or thawed parameters; if so, return those that train.
 
         An empty list: nothing has changed.
+
+        Raises
+        ------
+        ValueError
+            If nothing trains any more.
         """
-        if len(trained_parameters(self._network)) == len(self.trained):
+        trained = trained_parameters(self._network)
+        if list(map(id, trained)) == list(map(id, self.trained)):
             return []
+        if not trained:
+            raise ValueError(
+                f"{self._spec.estimator_name}: no weight of the network trains: callbacks have frozen them all. Let "
+                "them leave some, such as those of Freezer's patterns that name blocks (block1.*)."
+            )
         self._note_trained()
         return [parameter.data for parameter in self.trained]
 

@@ -12,6 +12,7 @@ from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.training.evaluation import autocast
 from sklcnn.training.stages import Stages, clear_gradients
 from sklcnn.training.turns import take_turn_back
+from sklcnn.wording import short_cause, shortened
 
 # Where a row weighs more than HEAVY average ones, as at 99:1 with class_weight, gradients are clipped to a norm: a
 # batch with such a row moves the network many times as far as others do, and now and then its units die of it. A single
@@ -44,6 +45,7 @@ class Step:
         self._optimizer, self._criterion = net.optimizer_, net.criterion_
         # The user's own may compute the loss several times, as L-BFGS does.
         self._takes_closure = not isinstance(net.spec.optimizer, str)
+        self._name = f"{net.spec.estimator_name}: optimizer={type(self._optimizer).__name__}"
         self._dtype, self._device = TORCH_FLOATS[net.spec.precision], net.torch_device_
         self._casts = net.spec.precision == "bfloat16"
 
@@ -60,14 +62,24 @@ class Step:
             self._optimizer.step()
             return computed
 
-        computed = []
+        computed, is_inside = [], False
 
         def closure():
+            nonlocal is_inside
+            is_inside = True
             computed.append(self._differentiate(inputs, targets, weights, batch))
+            is_inside = False
             loss = computed[-1][0]
             return loss + self._stages.penalty().to(loss) if self._stages.is_penalised else loss
 
-        self._optimizer.step(closure)
+        try:
+            self._optimizer.step(closure)
+        except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+            if is_inside:  # the network or the loss failed, not the optimiser
+                raise
+            raise ValueError(f"{self._name} failed in its step: {shortened(error)}.") from short_cause(error)
+        if not computed:
+            raise ValueError(f"{self._name} does not call the closure of its step, so that it has no gradients.")
         return computed[0]
 
     def _differentiate(self, inputs, targets, weights, batch):

@@ -18,6 +18,7 @@ from skorch.callbacks import (
     Freezer,
     GradientNormClipping,
     Initializer,
+    InputShapeSetter,
     LRScheduler,
     PassthroughScoring,
     PrintLog,
@@ -168,6 +169,11 @@ def test_what_is_no_callback_is_an_error(wrong):
 def test_skorchs_early_stopping_is_refused_with_a_pointer_to_ours(stopping):
     with pytest.raises(ValueError, match=r"CNNClassifier: .*early_stopping=True"):
         CNNClassifier(**QUICK, callbacks=[stopping]).fit(X, LABELS)
+
+
+def test_skorchs_setter_of_input_shapes_is_refused():
+    with pytest.raises(ValueError, match=r"CNNClassifier: .*InputShapeSetter .*from X by itself"):
+        CNNClassifier(**QUICK, callbacks=[InputShapeSetter()]).fit(X, LABELS)
 
 
 # skorch's own callbacks at work.
@@ -367,6 +373,22 @@ def test_frozen_layers_keep_their_weights_and_are_not_penalised(params):
     weights = [end.module_.dense1.linear.weight, end.module_.output.weight]
     expected = sum(float((w.abs() + w.square()).detach().sum()) for w in weights) / 10 if params else 0
     assert end.history_["penalty"].iloc[-1] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_network_of_which_nothing_trains_is_refused():
+    with pytest.raises(ValueError, match=r"CNNClassifier: no weight of the network trains: callbacks have frozen"):
+        CNNClassifier(**QUICK, callbacks=[Freezer("*")]).fit(X, LABELS)
+
+
+def test_layers_that_take_turns_in_training_each_change():
+    """As many parameters train before the change as after it, but others."""
+    turns = [Freezer("block1.*"), Freezer("output.*", at=3), Unfreezer("block1.*", at=3)]
+    kept = CNNClassifier(**QUICK | {"learning_rate": 0.1}, callbacks=turns[:1]).fit(X, LABELS)
+    moved = CNNClassifier(**QUICK | {"learning_rate": 0.1, "l2": 0.1}, callbacks=turns).fit(X, LABELS)
+    assert not torch.equal(kept.module_.block1.conv.weight, moved.module_.block1.conv.weight)
+    weights = [moved.module_.block1.conv.weight, moved.module_.dense1.linear.weight]
+    expected = sum(float(w.square().detach().sum()) for w in weights) / 10
+    assert moved.history_["penalty"].iloc[-1] == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("hook", ["on_batch_end", "on_epoch_end"])

@@ -217,6 +217,24 @@ def test_optimizer_params_reach_the_optimizer(optimizer):
     assert {group["weight_decay"] for group in net.net_.optimizer_.param_groups} == {0.125}
 
 
+class NeverAsks(torch.optim.SGD):
+    def step(self, closure=None):
+        return None
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (torch.optim.SparseAdam, r"CNNClassifier: optimizer=SparseAdam failed in its step: .*dense gradients"),
+        (NeverAsks, r"CNNClassifier: optimizer=NeverAsks does not call the closure of its step"),
+    ],
+    ids=["SparseAdam", "NeverAsks"],
+)
+def test_an_optimizer_that_fails_in_its_step_is_named(optimizer, message):
+    with pytest.raises(ValueError, match=message):
+        CNNClassifier(**QUICK, optimizer=optimizer).fit(X, LABELS)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "rmsprop", torch.optim.NAdam])
 def test_weight_decay_is_the_optimizers_own(optimizer):
     flat = CNNClassifier(**QUICK, optimizer=optimizer, weight_decay=0.125).fit(X, LABELS)

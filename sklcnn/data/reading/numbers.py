@@ -191,7 +191,8 @@ def _in_order(X, rows, largest):
 def _are_within(array, rows, largest):
     """Whether the values of some rows are finite and no further than that from zero."""
     if rows is None and array.size <= FEW_VALUES:
-        return -largest <= float(array.min()) and float(array.max()) <= largest  # false for NaN
+        low, high = np.minimum.reduce(array, axis=None), np.maximum.reduce(array, axis=None)
+        return -largest <= float(low) and float(high) <= largest  # false for NaN
     return all(_is_within(part, largest) for part in parts_of(array, rows))
 
 

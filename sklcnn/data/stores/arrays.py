@@ -130,7 +130,7 @@ class ArrayStore(Store):
     def peak(self, rows: np.ndarray | None) -> float:
         """Return the largest magnitude of what a glance sees, without looking at anything else."""
         seen = self._array if rows is None and len(self) == 1 else self._array[self._some_of(rows)]
-        return max(abs(float(seen.min())), abs(float(seen.max())))
+        return max(abs(float(np.minimum.reduce(seen, axis=None))), abs(float(np.maximum.reduce(seen, axis=None))))
 
     def _some_of(self, rows):
         return some_of(range(len(self)) if rows is None else rows, math.prod(self._shape))

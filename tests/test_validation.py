@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.metrics import get_scorer
@@ -180,6 +181,16 @@ def test_refitting_on_all_rows_beside_validation_rows_is_an_error_in_a_search():
 # All together
 
 
+@pytest.fixture
+def one_thread():
+    """Let torch have one thread, as joblib's workers have: several add numbers up in another order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("estimator", TASKS)
 def test_a_search_in_processes_gives_the_bits_of_one_in_this_process(estimator):
     y, _ = TASKS[estimator]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -49,10 +50,18 @@ def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -
     network = network.to(TORCH_FLOATS[cnn.precision])
     if cnn.precision == "float64" and (own := _own_modules(cnn)):  # in float32 they were tried before
         check_runs_in(network, data.schema.sample_shape, torch.float64, f"{name}: {own}")
+    loss = cnn._make_loss(data.task)
+    if not refit and any(weight.requires_grad for weight in loss.parameters()):
+        warnings.warn(
+            f"{name}: loss={type(loss.loss).__name__}(...) has weights of its own, which do not train: the optimizer "
+            "has those of the network. Train them in a backbone, or set requires_grad_(False).",
+            UserWarning,
+            stacklevel=2,
+        )
     net = make_net(
         network,
         spec,
-        cnn._make_loss(data.task),
+        loss,
         user_callbacks(cnn.callbacks, name, spec.schedule, refit),
     )
     made = built_from(cnn, data.schema.sample_shape)

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sklcnn.network.own_modules import own_copy
+
 
 def cross_entropy(outputs, targets, label_smoothing=0.0, reduction="none"):
     """Cross-entropy of class codes (n,) or class probabilities (n, k)."""
@@ -77,6 +79,8 @@ class RowLoss(nn.Module):
         super().__init__()
         self.task, self.options, self.estimator_name = task, {} if options is None else options, estimator_name
         self.label_smoothing = self.options.get("label_smoothing", 0.0)
+        if isinstance(loss, nn.Module):
+            loss = own_copy(loss)  # it goes to the fit's device, and may change what it holds
         self.loss, self.is_own = loss, callable(loss)
         self.function = loss if self.is_own else task.losses[loss]
         self.arguments = {} if self.is_own else self.options

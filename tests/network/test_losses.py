@@ -258,3 +258,27 @@ def test_a_callable_that_torch_cannot_differentiate_is_an_error():
 
     with pytest.raises(ValueError, match=r"CNNRegressor: loss .*torch"):
         CNNRegressor(**QUICK, loss=with_numpy).fit(X, VALUES)
+
+
+class Weighted(torch.nn.Module):
+    """Cross-entropy times a weight of its own, which counts how often it is computed."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+        self.register_buffer("n_calls", torch.zeros(1))
+
+    def forward(self, outputs, targets):
+        self.n_calls += 1
+        return -(targets * outputs.log_softmax(1)).sum(1) * self.scale
+
+
+def test_a_module_as_loss_is_copied_and_its_weights_are_said_not_to_train():
+    loss, y = Weighted(), np.arange(12) % 3
+    with pytest.warns(UserWarning, match=r"CNNClassifier: loss=Weighted\(...\) has weights of its own"):
+        cnn = CNNClassifier(**QUICK, loss=loss).fit(X, y)
+    assert loss.n_calls == 0 < cnn.net_.criterion_.loss.n_calls
+    loss.requires_grad_(False)
+    again = CNNClassifier(**QUICK, loss=loss).fit(X, y)  # without a warning, which would be an error here
+    np.testing.assert_array_equal(again.predict_proba(X), cnn.predict_proba(X))
+    np.testing.assert_array_equal(again.predict_proba(X), CNNClassifier(**QUICK).fit(X, y).predict_proba(X))

@@ -176,8 +176,9 @@ IN_A_FORKED_CHILD = """
     assert torch.get_num_threads() == 4
     np.testing.assert_array_equal(cnn.predict_proba(X), before)
 """
-SERVER = pytest.param("forkserver", marks=pytest.mark.slow)  # a fork of a fresh process: between the other two
-METHODS = ["spawn"] if sys.platform == "win32" else ["fork", SERVER, "spawn"]
+# The others begin with fresh processes: they take longer, and what they could lose is less.
+FRESH = [pytest.param(method, marks=pytest.mark.slow) for method in ("forkserver", "spawn")]
+METHODS = ["spawn"] if sys.platform == "win32" else ["fork", *FRESH]
 
 
 def run(tmp_path, code, *arguments):

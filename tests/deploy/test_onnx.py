@@ -158,6 +158,10 @@ def test_skl2onnx_converts_it_as_it_does_any_other_estimator():
     np.testing.assert_allclose(found["probabilities"], pipeline.predict_proba(X), rtol=0, atol=1e-4)
 
 
+def slow_but(names, fast):
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 AROUND = {
     "calibrated, three classes": lambda cnn: CalibratedClassifierCV(cnn, cv=2).fit(SIGNALS, CLASSES),
     "calibrated, two classes": lambda cnn: CalibratedClassifierCV(cnn, cv=2).fit(SIGNALS, CLASSES % 2),
@@ -167,7 +171,7 @@ AROUND = {
 }
 
 
-@pytest.mark.parametrize("name", AROUND)
+@pytest.mark.parametrize("name", slow_but(AROUND, ("calibrated, two classes",)))
 def test_meta_estimators_that_use_decision_values_are_converted(name):
     """As soon as a network is fitted, which puts its class into skl2onnx's table; see the test below."""
     meta = AROUND[name](CNNClassifier(**QUICK | {"max_epochs": 20, "learning_rate": 0.01}))
@@ -178,7 +182,7 @@ def test_meta_estimators_that_use_decision_values_are_converted(name):
     np.testing.assert_array_equal(labels, meta.predict(SIGNALS))
 
 
-@pytest.mark.parametrize("after", ["a fit", "loading"])
+@pytest.mark.parametrize("after", slow_but(["a fit", "loading"], ("loading",)))
 def test_skl2onnx_knows_the_class_in_a_process_that_has_converted_nothing(after, tmp_path):
     cnn = CNNClassifier(**QUICK).fit(SIGNALS, CLASSES)
     (tmp_path / "cnn.pickle").write_bytes(pickle.dumps(cnn))
@@ -221,7 +225,7 @@ LEFT_OUT = {
 }
 
 
-@pytest.mark.parametrize("name", LEFT_OUT)
+@pytest.mark.parametrize("name", slow_but(LEFT_OUT, ("clip", "LSTM")))
 def test_layers_whose_operators_leave_inputs_out_are_exported(name, tmp_path):
     cnn = CNNClassifier(**QUICK, backbone=LEFT_OUT[name]()).fit(IMAGES, CLASSES)
     path = export_onnx(cnn, tmp_path / "model.onnx")
@@ -253,11 +257,17 @@ class Noisy(nn.Module):
         return images.flatten(1) + 3 * torch.rand(1)
 
 
-@pytest.mark.parametrize(
-    "y", [VALUES - 1000, 1e-5 * (VALUES - 1000), VALUES * 10, np.stack([VALUES, 1e4 * VALUES], axis=1)],
-    ids=["near one", "small", "far from zero", "of two sizes"],
-)  # fmt: skip
-def test_a_regressors_file_is_compared_in_deviations_of_its_targets(y, tmp_path):
+TARGETS = {
+    "near one": VALUES - 1000,
+    "small": 1e-5 * (VALUES - 1000),
+    "far from zero": 10 * VALUES,
+    "of two sizes": np.stack([VALUES, 1e4 * VALUES], axis=1),
+}
+
+
+@pytest.mark.parametrize("name", slow_but(TARGETS, ("small",)))
+def test_a_regressors_file_is_compared_in_deviations_of_its_targets(name, tmp_path):
+    y = TARGETS[name]
     path = tmp_path / "model.onnx"
     with pytest.raises(ValueError, match="does not agree with CNNRegressor"):
         export_onnx(CNNRegressor(**QUICK, backbone=Noisy()).fit(IMAGES, y), path)
@@ -265,9 +275,10 @@ def test_a_regressors_file_is_compared_in_deviations_of_its_targets(y, tmp_path)
     assert export_onnx(CNNRegressor(**QUICK).fit(IMAGES, y), path).exists()
 
 
-@pytest.mark.parametrize("X", [SIGNALS * 1e-13, np.full_like(SIGNALS, 3.0)], ids=["small", "constant"])
-def test_a_file_is_tried_on_values_like_those_of_fit(X, tmp_path):
+@pytest.mark.parametrize("kind", slow_but(["small", "constant"], ("small",)))
+def test_a_file_is_tried_on_values_like_those_of_fit(kind, tmp_path):
     """No warning that they are on another scale, which would be an error here."""
+    X = SIGNALS * 1e-13 if kind == "small" else np.full_like(SIGNALS, 3.0)
     cnn = CNNClassifier(**QUICK).fit(X, CLASSES)
     found = run(export_onnx(cnn, tmp_path / "model.onnx"), X)
     np.testing.assert_allclose(found["probabilities"], cnn.predict_proba(X), rtol=0, atol=1e-4)
@@ -291,10 +302,6 @@ BEHIND = {
     "a regressor": Ridge(),
     "a transformer": PCA(2),
 }
-
-
-def slow_but(names, fast):
-    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.mark.parametrize("name", slow_but(STEPS, ("before: in a Pipeline of their own",)))

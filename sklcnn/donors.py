@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 
 
 class Donor:
@@ -14,7 +15,7 @@ class Donor:
 
 def find_donor(backbone: Any) -> Any:
     """Return the CNN estimator that a `backbone` holds, in a FrozenEstimator or not; None if it holds none."""
-    inner = getattr(backbone, "estimator", backbone)
+    inner = backbone.estimator if isinstance(backbone, FrozenEstimator) else backbone
     return inner if isinstance(inner, Donor) else None
 
 

@@ -28,6 +28,7 @@ from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, Input
 from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
 from sklcnn.training.seeding import draw_seed, seeded
+from sklcnn.wording import shown
 
 
 def check_feature_backbone(backbone: Any) -> None:
@@ -44,7 +45,8 @@ def check_feature_backbone(backbone: Any) -> None:
     if donor is None:
         if isinstance(backbone, BaseEstimator):
             raise TypeError(
-                f"backbone must be a fitted CNNClassifier or CNNRegressor where it is an estimator; got {backbone!r}."
+                "backbone must be a fitted CNNClassifier or CNNRegressor where it is an estimator, such as a search's "
+                f"best_estimator_; got {shown(backbone)}."
             )
         check_backbone(backbone)
     else:

@@ -477,3 +477,45 @@ def test_a_steps_augmentation_is_three_times_cheaper_than_a_loop_over_samples():
 
     loop = seconds(lambda: torch.stack([theirs(image) for image in batch]))
     assert seconds(lambda: ours(batch, targets)) < loop / 3
+
+
+# Mixes and weights.
+
+
+@pytest.mark.parametrize("augmentation", ["cutmix", {"mixup": 1.0}, {"mixup": 100.0}], ids=str)
+@pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
+def test_a_mixed_row_counts_as_much_as_its_parts_weigh(estimator, augmentation):
+    """X says nothing, so that the weighted mean of y is learnt: 0.5. Rows that kept their weights would give 0.4."""
+    y = (np.arange(200) < 20).astype(int)
+    weights = np.where(y, 9.0, 1.0)
+    X = 1 + 1e-6 * np.random.default_rng(0).normal(size=(200, 2, 2))
+    params = {
+        "filters": (), "dense_units": (), "spatial_dims": 2, "standardize": False, "learning_rate": 0.05,
+        "batch_size": 50, "lr_schedule": "cosine", "max_epochs": 150, "random_state": 0, "augmentation": augmentation,
+    }  # fmt: skip
+    fitted = estimator(**params).fit(X, y, weights)
+    found = fitted.predict_proba(X)[:, 1] if estimator is CNNClassifier else fitted.predict(X)
+    assert found.mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_rows_of_weight_zero_do_not_count_in_mixtures():
+    y, weights = np.arange(20) % 2, np.repeat([1.0, 0.0], 10)
+    params = DOUBLES | {"augmentation": {"mixup": 1.0}, "class_weight": {0: 0.0, 1: 1.0}}
+    fitted = CNNClassifier(**params).fit(SIGNALS, y, weights)
+    assert np.isfinite(fitted.predict_proba(SIGNALS)).all()
+    assert np.isfinite(fitted.history_["train_loss"]).all()
+
+
+@pytest.mark.parametrize("weight", [1.0, 3.0])
+def test_equal_weights_change_no_mixture(weight):
+    one, other = (
+        CNNClassifier(**DOUBLES, augmentation={"mixup": 0.5}).fit(SIGNALS, LABELS, sample_weight)
+        for sample_weight in (None, np.full(20, weight))
+    )
+    np.testing.assert_allclose(one.predict_proba(SIGNALS), other.predict_proba(SIGNALS), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int64, torch.bool])
+def test_a_callable_that_returns_integers_is_refused(dtype):
+    with pytest.raises(TypeError, match=rf"augmentation must return floats .* but returned {dtype}"):
+        CNNClassifier(**QUICK, augmentation=lambda batch: (255 * batch).to(dtype)).fit(IMAGES, LABELS)

@@ -126,6 +126,14 @@ def test_other_estimators_are_refused(backbone, error, message, wrap):
         CNNRegressor(**QUICK, backbone=wrap(backbone)).fit(IMAGES, VALUES)
 
 
+def test_a_search_lends_nothing_not_even_what_it_was_given():
+    """Its estimator may have been fitted before: that is not the network that the search has found."""
+    search = GridSearchCV(CNNClassifier(**QUICK).fit(IMAGES, KINDS), {"max_epochs": [1]}, cv=2).fit(IMAGES, KINDS)
+    for estimator in (CNNRegressor(**QUICK, backbone=search), CNNFeatures(backbone=search)):
+        with pytest.raises(TypeError, match=r"backbone must be .* best_estimator_"):
+            estimator.fit(IMAGES, VALUES)
+
+
 def test_a_warm_start_goes_on_with_what_was_lent():
     donor = CNNClassifier(**QUICK).fit(IMAGES, KINDS)
     cnn = CNNRegressor(**QUICK, backbone=donor, warm_start=True).fit(IMAGES, VALUES)

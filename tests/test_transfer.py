@@ -726,6 +726,48 @@ def test_values_that_do_not_suit_a_backbones_scaling_are_refused(backbone, X, me
         classifier(backbone=backbone, backbone_weights=None).fit(X, [*KINDS, "palace"])
 
 
+def of_two_sizes(X):
+    """Pictures one by one, the odd ones without their last row."""
+    return [picture[: len(picture) - number % 2] for number, picture in enumerate(X)]
+
+
+@pytest.mark.parametrize("kind", [list, lambda pictures: pd.Series(pictures)], ids=["list", "Series"])
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        (FLOATS * 255, "floats from 0 to 1"),
+        ((FLOATS - 0.5) * 4, "They seem standardised"),
+        (PIXELS.astype(np.uint16) * 257, "integers from 0 to 255"),
+        (PIXELS.astype(int) - 1, "integers from 0 to 255"),
+    ],
+    ids=["large floats", "standardised", "16 bits", "negative integers"],
+)
+def test_pictures_of_differing_size_are_held_to_the_same_range(X, message, kind):
+    with pytest.raises(ValueError, match=message):
+        classifier(backbone=TINY, backbone_weights=None, image_size=SIDE).fit(kind(of_two_sizes(X)), KINDS)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int16, np.uint16])
+def test_integers_of_pixels_are_pixels_in_lists_too(dtype):
+    params = {"backbone": TINY, "backbone_weights": None, "image_size": SIDE, "max_epochs": 1}
+    seen = []
+
+    def look(batch):
+        seen.append(float(batch.max()))
+        return batch
+
+    one, other = (classifier(**params).fit(of_two_sizes(X), KINDS) for X in (PIXELS, PIXELS.astype(dtype)))
+    np.testing.assert_array_equal(
+        outputs(one, of_two_sizes(PIXELS)), outputs(other, of_two_sizes(PIXELS.astype(dtype)))
+    )
+    CNNClassifier(filters=(2,), max_epochs=1, image_size=8, augmentation=look).fit(
+        of_two_sizes(PIXELS.astype(dtype)), KINDS
+    )
+    assert 0.5 < max(seen) <= 1
+    with pytest.raises(ValueError, match="scaled differently"):
+        one.predict(of_two_sizes(FLOATS))
+
+
 @pytest.mark.parametrize(("fitted", "given"), [(PIXELS, FLOATS), (FLOATS, PIXELS)], ids=["integers", "floats"])
 @pytest.mark.parametrize("method", ["predict", "partial_fit"])
 def test_another_kind_of_numbers_is_refused_after_fit(weights, fitted, given, method):

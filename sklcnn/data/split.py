@@ -94,13 +94,14 @@ def _hold_out_stratified(codes, n_held_out, rng):
     quota = np.minimum(np.floor(exact).astype(int), counts - 1)
     tie_breaker = rng.permutation(len(present))
     while quota.sum() < n_held_out and np.any(quota < counts - 1):
-        lack = np.where(quota < counts - 1, exact - quota, -np.inf)
+        can_give = quota < counts - 1
         given = (quota > 0) | (counts == 1)
-        quota[np.lexsort((tie_breaker, -lack, given))[0]] += 1
+        order = np.lexsort((tie_breaker, quota - exact, given))
+        quota[order[can_give[order]][: n_held_out - quota.sum()]] += 1  # one each, before any gives a second
     held_out = np.zeros(len(codes), dtype=bool)
-    for number, n_rows in enumerate(quota):
-        members = np.flatnonzero(inverse == number)
-        held_out[rng.permutation(members)[:n_rows]] = True
+    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+    for rows, n_rows in zip(members, quota, strict=True):
+        held_out[rng.permutation(rows)[:n_rows]] = True
     return held_out
 
 

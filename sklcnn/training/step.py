@@ -25,6 +25,18 @@ def has_heavy_rows(weights: torch.Tensor | None) -> bool:
     return weights is not None and bool(weights.max() > HEAVY * weights.mean())
 
 
+def _mixed_by_weight(augment, inputs, targets, weights):
+    """Mix rows so that each counts by its weight: one of weight 2 as the row twice would, in the mean over draws.
+
+    A mixture weighs what its parts weigh, in their shares, and so do their parts of its target.
+    """
+    weights = weights.to(targets.dtype)[:, None]
+    inputs, mixed = augment(inputs, torch.cat([targets * weights, targets, weights], dim=1))
+    k = targets.shape[1]
+    totals, plain, weights = mixed[:, :k], mixed[:, k : 2 * k], mixed[:, -1:]
+    return inputs, torch.where(weights > 0, totals / weights, plain), weights[:, 0]
+
+
 class Step:
     """Train on a batch.
 
@@ -55,7 +67,10 @@ class Step:
         if self._augment is not None:
             if self._augment.mixes:
                 targets = self._criterion.task.soft_targets(targets, self._dtype)
-            inputs, targets = self._augment(inputs, targets)
+            if self._augment.mixes and weights is not None:
+                inputs, targets, weights = _mixed_by_weight(self._augment, inputs, targets, weights)
+            else:
+                inputs, targets = self._augment(inputs, targets)
             take_turn_back()
         if not self._takes_closure:
             computed = self._differentiate(inputs, targets, weights, batch)

@@ -31,6 +31,7 @@ from sklcnn.network.backbones import (
     load_backbone,
     shared,
 )
+from sklcnn.network.backbones.fingerprints import digest_module
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.torchvision_models import builder_options
 
@@ -634,6 +635,70 @@ def test_the_fingerprint_follows_the_weights():
         backbone.network.bn1.running_var.mul_(2)
     seen.add(backbone.fingerprint)
     assert len(seen) == 3
+
+
+SCALE, SETTINGS, LOCK = 2.0, {"power": 1}, None
+
+
+def look_at(maps):
+    return deeper(maps) * SCALE
+
+
+def deeper(maps):
+    return maps.mean((2, 3)) ** SETTINGS["power"]
+
+
+def made_with(factor):
+    return lambda maps: maps * factor
+
+
+class Looking(nn.Module):
+    """A network that does part of its work in functions, by constants and settings beside it."""
+
+    def __init__(self, factor=1.0):
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(1, 2, 3), made_with(factor)
+
+    def forward(self, images):
+        return self.last(look_at(self.conv(images)))
+
+
+REDEFINED = {
+    "a function": ("look_at", lambda maps: maps.amax((2, 3))),
+    "a function that it calls": ("deeper", lambda maps: maps.amax((2, 3))),
+    "a constant": ("SCALE", 3.0),
+    "settings": ("SETTINGS", {"power": 2}),
+}
+
+
+@pytest.mark.parametrize("what", REDEFINED)
+def test_the_fingerprint_of_an_own_module_follows_what_its_code_reads(what, monkeypatch):
+    module = Looking()
+    before = digest_module(module, "")
+    assert before == digest_module(module, "") is not None
+    name, value = REDEFINED[what]
+    with monkeypatch.context() as patch:
+        patch.setitem(globals(), name, value)
+        assert digest_module(module, "") != before
+    assert digest_module(module, "") == before
+
+
+def test_the_fingerprint_of_an_own_module_follows_variables_around_its_functions():
+    torch.manual_seed(0)
+    one = Looking(1.0)
+    other = copy.deepcopy(one)
+    other.last = made_with(2.0)
+    assert digest_module(one, "") != digest_module(other, "")
+
+
+def test_code_that_reads_what_cannot_be_told_apart_has_no_fingerprint(monkeypatch):
+    def locked(maps):
+        with LOCK:
+            return maps.mean((2, 3))
+
+    monkeypatch.setitem(globals(), "LOCK", threading.Lock())
+    monkeypatch.setitem(globals(), "look_at", locked)
+    assert digest_module(Looking(), "") is None
 
 
 # The user's own

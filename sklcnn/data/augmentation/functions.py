@@ -50,6 +50,11 @@ def _draws_once(function):
 def _check_result(result, batch):
     if not isinstance(result, torch.Tensor):
         raise TypeError(f"augmentation must return a tensor, but returned {type(result).__name__}.")
+    if not result.is_floating_point():
+        raise TypeError(
+            f"augmentation must return floats on the scale that it is given, but returned {result.dtype}. Convert back "
+            "inside it, as torchvision's v2.ToDtype(torch.float32, scale=True) does."
+        )
     if result.shape != batch.shape:
         raise ValueError(
             "augmentation must return a batch of the shape it is given, but turned "

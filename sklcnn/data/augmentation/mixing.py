@@ -38,7 +38,7 @@ def _keep_outside_box(images, alpha):
 def _kept_shares(images, alpha):
     """Draw from Beta(alpha, alpha), the greater of the share and its rest: (n,).
 
-    So a sample is never the smaller part of its mixture, and the sample's weight still suits the row.
+    So a sample is never the smaller part of its mixture.
     """
     # Much below 1e-2 both gamma draws behind a beta often underflow, and the share would be 1/2.
     concentration = torch.tensor(max(alpha, 1e-2), dtype=torch.float64)

@@ -2,9 +2,11 @@
 
 import warnings
 
+import numpy as np
+
 from sklcnn.data.pictures.cache import IMAGE_CACHE
 from sklcnn.data.pictures.errors import naming
-from sklcnn.data.pictures.pixels import WHITE_8
+from sklcnn.data.pictures.pixels import WHITE_8, WHITE_16
 
 HEADERS_PER_TASK = 32
 
@@ -52,6 +54,8 @@ def read_header(row, source):
 def find_scale(headers, white, sources):
     """Return the white that every picture is scaled to (None: each keeps its own), and the white of a batch."""
     if any(header.white is None for header in headers.values()):
+        if white == WHITE_16 and all(sources[row].array.dtype == np.uint16 for row in headers):
+            return None, WHITE_16  # as one array of them is read after a fit on pictures of 16 bits
         return None, WHITE_8 if arrays_are_integer(headers, sources) else 1
     brightest = max(header.white for header in headers.values())
     white = brightest if white == "auto" else white
@@ -59,15 +63,25 @@ def find_scale(headers, white, sources):
 
 
 def arrays_are_integer(headers, sources):
-    """Whether all arrays of some rows are of uint8; others among them are an error."""
+    """Whether all arrays of some rows are of integers from 0 to 255; floats among them are an error."""
     integer = {row: sources[row].integer for row in headers}
     if len(set(integer.values())) > 1:
         rows = {kind: row for row, kind in reversed(integer.items())}
+        names = {kind: sources[row].array.dtype for kind, row in rows.items()}
         raise ValueError(
-            f"X must hold arrays of uint8 (0 to 255) or of floats, but row {rows[True]} is uint8 and row {rows[False]} "
-            "is not. Convert them to one dtype."
+            f"X must hold arrays of integers (0 to 255) or of floats, but row {rows[True]} is {names[True]} and row "
+            f"{rows[False]} is {names[False]}. Convert them to one dtype."
         )
-    return all(integer.values())
+    if not all(integer.values()):
+        return False
+    low, high = extremes_of(headers) or (0, WHITE_8)
+    return low >= 0 and high <= WHITE_8
+
+
+def extremes_of(headers):
+    """Return the least and the greatest value of all arrays whose values were looked at; None where none was."""
+    seen = [header.extremes for header in headers.values() if header.extremes is not None]
+    return (min(low for low, _ in seen), max(high for _, high in seen)) if seen else None
 
 
 def common_size(headers):

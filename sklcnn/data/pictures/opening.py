@@ -25,6 +25,7 @@ class Header(NamedTuple):
     orientation: int  # the EXIF turn that decoding still has to make
     white: int | None = None  # 255, or 65535 where it has 16 bits; None for an array, whose values may mean anything
     frames: bool = False  # whether it is the first of several
+    extremes: tuple[float, float] | None = None  # the least and the greatest value of an array; None: within 0..white
 
 
 def encoded_header(file):

@@ -190,7 +190,7 @@ class _PixelArray(ImageSource):
 
     def __init__(self, array):
         self.array = array if array.ndim == 3 else array[:, :, None]
-        self.integer = array.dtype == np.uint8
+        self.integer = array.dtype.kind in "ui"
 
     def header(self):
         shape, dtype = self.array.shape, self.array.dtype
@@ -205,12 +205,13 @@ class _PixelArray(ImageSource):
             raise UnusableImageError(f"which has no pixels: its shape is {shape}")
         if dtype.kind == "f" and not np.isfinite(self.array).all():
             raise UnusableImageError("which has NaN or infinite pixels")
-        if dtype.kind == "f" and np.abs(self.array).max() > np.finfo(np.float32).max / 2:
+        extremes = None if dtype == np.uint8 else (float(self.array.min()), float(self.array.max()))
+        if extremes is not None and max(-extremes[0], extremes[1]) > np.finfo(np.float32).max / 2:
             raise UnusableImageError("which has pixels too large for float32. Scale X")
-        return Header(*shape[:2], grey=shape[2] == 1, orientation=1)
+        return Header(*shape[:2], grey=shape[2] == 1, orientation=1, extremes=extremes)
 
     def pixels(self, header):
-        return self.array if self.integer else self.array.astype(np.float32)
+        return self.array if self.array.dtype == np.uint8 else self.array.astype(np.float32)
 
     def _compute_digest(self):
         return pixel_digest(self.array)

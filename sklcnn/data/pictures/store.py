@@ -10,7 +10,7 @@ from joblib import cpu_count
 from sklcnn.data.glance import glance_at_pictures, some_of
 from sklcnn.data.pictures.cache import IMAGE_CACHE
 from sklcnn.data.pictures.errors import UnusableImageError, named_error, naming, pillow_silence
-from sklcnn.data.pictures.headers import common_size, find_scale, read_headers, warn_of_frames
+from sklcnn.data.pictures.headers import common_size, extremes_of, find_scale, read_headers, warn_of_frames
 from sklcnn.data.pictures.pixels import WHITE_8
 from sklcnn.data.pictures.resizing import convert, on_scale, resize_pixels
 from sklcnn.data.pictures.sources import image_source
@@ -62,9 +62,13 @@ class ImageStore(Store):
     image_size : (int, int) or None
         As passed.
     unit : {255, 65535, 1}
-        What white is in a batch; 1 for arrays of any dtype but uint8, whose values are kept as float32.
+        What white is in a batch; 1 for arrays of anything but integers from 0 to 255: their values stay as they are.
     integer : bool
         Whether pixels are on the scale from 0 to 255.
+    whole : bool
+        Whether they are integers.
+    extremes : (float, float) or None
+        The least and the greatest value of arrays; None of pictures, and where all are uint8.
 
     Raises
     ------
@@ -83,6 +87,8 @@ class ImageStore(Store):
         warn_of_frames(self._headers, self._sources)
         self._white, self.unit = find_scale(self._headers, white, self._sources)
         self.integer = self.unit == WHITE_8
+        self.whole = all(self._sources[row].integer for row in self._headers)
+        self.extremes = extremes_of(self._headers)
         self.image_size = image_size
         self.mode = mode or ("L" if all(header.grey for header in self._headers.values()) else "RGB")
         height, width = image_size or common_size(self._headers)
@@ -222,7 +228,7 @@ class ImageStore(Store):
         if not source.encoded and not self._is_resized(row):
             return None
         try:
-            return source.identity(), self.sample_shape, self._white
+            return source.identity(), self.sample_shape, self._white, self.integer
         except UnusableImageError as error:
             raise named_error(row, source, error) from error
 
@@ -235,6 +241,8 @@ class ImageStore(Store):
         header = self._headers[row]
         with naming(row, self._sources[row]):
             pixels = self._sources[row].pixels(header)
+        if self.integer and header.extremes is not None:
+            pixels = pixels.astype(np.uint8)  # of another type, but from 0 to 255: resized and rounded as those are
         pixels = on_scale(pixels, header.white, self._white)
         image = resize_pixels(convert(pixels, self.mode), self.sample_shape[1:])
         key = self._cache_key(row)

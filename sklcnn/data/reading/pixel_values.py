@@ -16,19 +16,24 @@ def are_integers_of_pixels(array, spec, rows):
     if array.dtype == np.uint8 or not (spec.pixels or array.dtype.kind in "ui"):
         return array.dtype == np.uint8
     low, high = _extremes(array, rows)
-    if array.dtype.kind in "ui":
-        if spec.pixels and (low < 0 or high > 255):
-            raise ValueError(
-                f"{spec.estimator}: a backbone takes integers from 0 to 255, but X holds {low} to {high}. "
-                "Scale X to 0..255 (uint8) or to 0..1 (float)."
-            )
-        return bool(low >= 0 and high <= 255)
-    if spec.pixels and (low < -0.5 or high > 1.5):
+    is_whole = array.dtype.kind in "ui"
+    if spec.pixels:
+        refuse_beyond_pixels(low, high, is_whole, spec.estimator)
+    return bool(is_whole and low >= 0 and high <= 255)
+
+
+def refuse_beyond_pixels(low, high, is_whole, estimator):
+    """Refuse numbers for a named backbone that are neither integers 0..255 nor floats 0..1."""
+    if is_whole and (low < 0 or high > 255):
         raise ValueError(
-            f"{spec.estimator}: a backbone takes floats from 0 to 1, but X holds {low:g} to {high:g}. "
+            f"{estimator}: a backbone takes integers from 0 to 255, but X holds {low:g} to {high:g}. "
+            "Scale X to 0..255 (uint8) or to 0..1 (float)."
+        )
+    if not is_whole and (low < -0.5 or high > 1.5):
+        raise ValueError(
+            f"{estimator}: a backbone takes floats from 0 to 1, but X holds {low:g} to {high:g}. "
             f"{_remedy_for_floats(low, high)}"
         )
-    return False
 
 
 def _remedy_for_floats(low, high):

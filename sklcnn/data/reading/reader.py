@@ -20,7 +20,7 @@ from sklcnn.data.pictures.store import ImageStore
 from sklcnn.data.reading.axes import channels_first_shape, check_same_sample, find_channels, schema_of, understand_axes
 from sklcnn.data.reading.forms import plain_form
 from sklcnn.data.reading.numbers import SMALLEST, numeric_array
-from sklcnn.data.reading.pixel_values import are_integers_of_pixels, check_same_kind
+from sklcnn.data.reading.pixel_values import are_integers_of_pixels, check_same_kind, refuse_beyond_pixels
 from sklcnn.data.schema import DIMENSION_NAMES, InputSchema, InputSpec
 from sklcnn.data.stores import ArrayStore, Store
 
@@ -53,6 +53,7 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
         _check_are_images(sources, spec)
         store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs, rows=rows)
         _check_input_shape(store, spec)
+        _check_pixels(store, spec)
         schema = InputSchema(spec, store.sample_shape, integer=store.integer, unit=store.unit, mode=store.mode)
         return store, _with_glance(store, schema, rows)
     array = numeric_array(X, spec.estimator, rows, spec.precision)
@@ -90,6 +91,12 @@ def _check_are_images(sources, spec):
             f"{spec.estimator}: {DIMENSION_NAMES[spec.spatial_dims]} must be of one size, but X holds samples of shape "
             f"{shapes[0]} and {shapes[1]}. Pad or cut them to one size."
         )
+
+
+def _check_pixels(store, spec):
+    """Check that a named backbone is given arrays of pixels."""
+    if spec.pixels and store.extremes is not None:
+        refuse_beyond_pixels(*store.extremes, store.whole, spec.estimator)
 
 
 def _check_input_shape(store, spec):
@@ -145,6 +152,8 @@ def read_again(
         )
         check_same_sample(store.sample_shape, (schema.sample_shape[0], *(size or ())), spec.estimator)
         check_same_kind(store.unit, schema)
+        if store.unit != WHITE_16:
+            _check_pixels(store, spec)
     else:
         array = numeric_array(X, spec.estimator, rows, spec.precision)
         is_deep = array.dtype == np.uint16 and schema.unit == WHITE_16

@@ -3,9 +3,13 @@
 import hashlib
 import itertools
 import pickle
+import sys
+import sysconfig
 import types
 import weakref
+from functools import cache
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -45,12 +49,14 @@ class _Digester(pickle.Pickler):
     """Pickle a module into bytes that are equal for modules that compute the same.
 
     Tensors stand for their values. Classes and functions stand for themselves, not for their names: a
-    notebook may define a class again, with another ``forward``.
+    notebook may define a class again, with another ``forward``. What is in no installed library stands for what it
+    reads as well: a helper may be defined again too, and a setting changed.
     """
 
     def __init__(self, file):
         super().__init__(file)
         self._classes = {}  # a network has many objects of few classes
+        self._functions = set()  # whose reading has been looked at; they may call one another
 
     def persistent_id(self, obj):
         """Name an object that is not pickled by its attributes."""
@@ -61,14 +67,59 @@ class _Digester(pickle.Pickler):
                 self._classes[obj] = "class", _token(obj), _token(getattr(obj, "forward", None)), _defined_by(obj)
             return self._classes[obj]
         if isinstance(obj, types.FunctionType):
-            return "function", _token(obj)
+            token = _token(obj)
+            if token in self._functions or _is_installed(obj.__module__):
+                return "function", token
+            self._functions.add(token)
+            return "function", token, _read_by(obj)
+        if isinstance(obj, types.ModuleType):
+            return "module", obj.__name__
         return None
 
 
 def _defined_by(cls):
     """List what a class of the user's and its bases define: its methods and attributes may be replaced."""
     bases = [base for base in cls.__mro__ if base.__module__.partition(".")[0] not in ("torch", "builtins")]
-    return [(name, _token(value)) for base in bases for name, value in vars(base).items()]
+    return [
+        (name, value if isinstance(value, types.FunctionType) and not _is_installed(base.__module__) else _token(value))
+        for base in bases
+        for name, value in vars(base).items()
+    ]
+
+
+def _read_by(function):
+    """List what a function reads but for its arguments: defaults, variables around it, and those of its module."""
+    closure = [_contents(cell) for cell in function.__closure__ or ()]
+    names = sorted(set(_names_in(function.__code__)) & function.__globals__.keys())
+    read = [(name, function.__globals__[name]) for name in names]
+    return function.__defaults__, function.__kwdefaults__, closure, read
+
+
+def _contents(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable that has no value yet
+        return None
+
+
+def _names_in(code):
+    """Yield the names that a function's code, and that of functions inside it, may look up in its module."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names_in(constant)
+
+
+@cache
+def _is_installed(name):
+    """Whether a module is one of Python's or of an installed package, which do not change while a program runs."""
+    file = getattr(sys.modules.get(name), "__file__", None)
+    if name.partition(".")[0] == __name__.partition(".")[0]:
+        return True
+    if file is None:
+        return name != "__main__"  # that of a notebook has no file
+    roots = {sysconfig.get_path(kind) for kind in ("stdlib", "purelib", "platlib")}
+    return any(Path(root) in Path(file).parents for root in roots)
 
 
 _tokens: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

@@ -47,9 +47,10 @@ def check_backbone(backbone):
     if not isinstance(backbone, str):
         if callable(backbone):
             return
+        of_search = " or, of a fitted search, its best_estimator_" if hasattr(backbone, "cv_results_") else ""
         raise TypeError(
             "backbone must be None, a name, an nn.Module or a factory that is given the sample shape; "
-            f"got {shown(backbone)}. Pass a name such as 'efficientnet_lite0'."
+            f"got {shown(backbone)}. Pass a name such as 'efficientnet_lite0'{of_search}."
         )
     if backbone in LITE or backbone in TORCHVISION_NAMES:
         return

@@ -300,7 +300,7 @@ def test_arrays_with_unusable_values_are_refused(value):
 
 
 def test_arrays_of_integers_and_of_floats_do_not_mix():
-    with pytest.raises(ValueError, match=r"row 1 is uint8 and row 0 is not"):
+    with pytest.raises(ValueError, match=r"row 1 is uint8 and row 0 is float"):
         ImageStore([np.zeros((4, 4)), np.zeros((4, 5), np.uint8)], image_size=(4, 4))
 
 

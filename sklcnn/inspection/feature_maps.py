@@ -39,7 +39,7 @@ N_SAMPLES = 2  # shown unless others are chosen
 # map.
 COLUMNS = {1: 4, 2: 8, 3: 8}
 FIRST_COLUMN = {1: 1.4, 2: 1.0, 3: 1.0}
-NAME = {1: 16, 2: 10, 3: 10}  # characters of a sample's name over it, by the same
+NAME = {1: 16, 2: 11, 3: 11}  # characters of a sample's name over it, by the same
 NEGLIGIBLE = 1e-4  # of the largest value: maps that are weaker are drawn as if they were 0
 MEANINGS = {None: "output", True: "activation", False: "before activation"}  # by `after_activation`
 

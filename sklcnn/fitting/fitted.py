@@ -184,7 +184,8 @@ class Fitted:
         with memory_errors_explained(self.estimator_name):
             computed = forward_store(network, store, self.dtype, self.spec.precision, self.device)
             outputs = (computed if computed.is_cpu else computed.cpu()).numpy()
-        if not (math.isfinite(np.vdot(outputs, outputs)) or np.isfinite(outputs).all()):
+        is_row = len(outputs) == 1  # of which a product tells in half of the time
+        if not ((is_row and math.isfinite(np.vdot(outputs, outputs))) or np.isfinite(outputs).all()):
             row = int(np.argmin(np.isfinite(outputs).all(axis=1)))
             raise ValueError(
                 f"{self.estimator_name}: the network's outputs for row {row} of X are not finite: X must hold values "

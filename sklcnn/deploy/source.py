@@ -50,7 +50,7 @@ class Source:
 
         def answers(outputs):
             scores = outputs
-            if outputs.shape[1] == 2:
+            if outputs.shape[1] == 2 and self.lookup is not None:  # not two labels, of which a row may have both
                 difference = outputs[:, 1:] - outputs[:, :1]
                 scores = torch.cat([-difference, difference], dim=1)
             return self.answers(outputs) | {"probabilities": scores}

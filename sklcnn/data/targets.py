@@ -177,7 +177,7 @@ def find_classes(y: Any, estimator_name: str, classes: Any = None) -> np.ndarray
             f"{estimator_name}: y holds bytes, which scikit-learn's metrics do not take as labels. Pass texts, such as "
             "[label.decode() for label in y]."
         )
-    name, remedy = ("classes", "Pass all of them")
+    name, remedy = "classes", "Pass all of them"
     if classes is None:
         name, remedy = "y", "Check how the rows were chosen; partial_fit takes all of them as classes"
     try:

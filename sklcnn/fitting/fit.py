@@ -82,9 +82,9 @@ def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, Keyb
     kept, schema, columns = read_rows(cnn, given, previous)
     draft = (draft or cnn._learn_task(kept.y)) if previous is None else previous.task
     data = undivided(cnn, kept, schema, columns, draft, rescale=False)
-    spec = replace(training_spec(cnn, len(data.train)), schedule=None, patience=None, max_epochs=1)
     # An average over the updates of one call would be of little, with the statistics of its rows alone.
-    spec = replace(spec, weight_averaging=None)
+    spec = training_spec(cnn, len(data.train))
+    spec = replace(spec, schedule=None, patience=None, max_epochs=1, weight_averaging=None)
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
         outcome = _train(cnn, fitted, data, _hooks(cnn, fitted, data), seed)

@@ -55,10 +55,6 @@ def _undo(n_before):
 def _end_block(undo):
     """Undo a block's entry, after all later ones; nothing, if it has been undone already."""
     undos = _pending.undos
-    if undos and undos[-1] == undo:
-        undo()
-        undos.pop()
-        return
     for position in reversed(range(len(undos))):
         if undos[position] == undo:
             _undo(position)

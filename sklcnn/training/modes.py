@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, ExitStack
 from functools import partial
 from typing import Any
@@ -13,29 +13,27 @@ from sklcnn.process import Undone
 from sklcnn.threads import available_cores, threads_for
 
 FLOAT32, CPU = torch.float32, torch.device("cpu")
-# For each mode: is it as it should be; and a function that sets it so until the block ends.
-MODES: tuple[tuple[Callable[[], bool], Callable[[ExitStack], Any]], ...] = (
-    (lambda: not torch.is_inference_mode_enabled(), lambda stack: stack.enter_context(torch.inference_mode(False))),
-    (torch.is_grad_enabled, lambda stack: stack.enter_context(torch.enable_grad())),
-    (lambda: not torch.is_autocast_enabled("cpu"), lambda stack: stack.enter_context(_no_autocast("cpu"))),
-    (lambda: not torch.is_autocast_enabled("cuda"), lambda stack: stack.enter_context(_no_autocast("cuda"))),
-    (lambda: torch.empty(0).device == CPU, lambda stack: stack.enter_context(CPU)),
-    (lambda: torch.get_num_threads() <= available_cores(), lambda stack: stack.enter_context(threads_for())),
-    (lambda: torch.get_default_dtype() == FLOAT32, lambda stack: _default_to_float32(stack)),
-)
 
 
-def _nobody_has_changed_one():
-    """Tell whether all modes are as they should be: for one row, a function a mode would take a tenth of the time."""
-    return (
-        torch.is_grad_enabled()
-        and not torch.is_inference_mode_enabled()
-        and not torch.is_autocast_enabled("cpu")
-        and not torch.is_autocast_enabled("cuda")
-        and torch.get_default_dtype() == FLOAT32
-        and torch.empty(0).device == CPU
-        and torch.get_num_threads() <= available_cores()
-    )
+def _changed_modes() -> Iterator[Callable[[ExitStack], Any]]:
+    """Yield, for each mode that is not as it should be, a function that sets it so until the block ends.
+
+    In one function: for one row, a function a mode would take a tenth of the time.
+    """
+    if torch.is_inference_mode_enabled():
+        yield lambda stack: stack.enter_context(torch.inference_mode(False))
+    if not torch.is_grad_enabled():
+        yield lambda stack: stack.enter_context(torch.enable_grad())
+    if torch.is_autocast_enabled("cpu"):
+        yield lambda stack: stack.enter_context(_no_autocast("cpu"))
+    if torch.is_autocast_enabled("cuda"):
+        yield lambda stack: stack.enter_context(_no_autocast("cuda"))
+    if torch.empty(0).device != CPU:
+        yield lambda stack: stack.enter_context(CPU)
+    if torch.get_num_threads() > available_cores():
+        yield lambda stack: stack.enter_context(threads_for())
+    if torch.get_default_dtype() != FLOAT32:
+        yield _default_to_float32
 
 
 def _no_autocast(device_type):
@@ -58,12 +56,9 @@ class own_modes(ContextDecorator):  # noqa: N801 (called like a function)
         self._stack = None
         self._undone = Undone(partial(self._go_back, torch.is_grad_enabled()))
         self._undone.__enter__()
-        if _nobody_has_changed_one():
-            return self
-        for is_default, set_default in MODES:
-            if not is_default():
-                self._stack = self._stack or ExitStack()
-                set_default(self._stack)
+        for set_default in _changed_modes():
+            self._stack = self._stack or ExitStack()
+            set_default(self._stack)
         return self
 
     def __exit__(self, *error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -22,6 +23,7 @@ from sklcnn.scikit_callbacks import CallbackSupportMixin, with_callbacks
 from sklcnn.tasks.task import Task
 from sklcnn.training.modes import own_modes
 from sklcnn.training.run import HISTORY_COLUMNS
+from sklcnn.training.turns import in_turn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,11 +121,11 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
             If interrupted. The estimator then has the weights of the last finished epoch, or with `early_stopping` of
             the best so far; it is as it was if no epoch has finished.
         """
-        with own_modes(), memory_errors_explained(self._name):
+        with own_modes(), memory_errors_explained(self._name), in_turn(self.warm_start):
             self._check_parameters()
             given = Given(X, y, sample_weight, groups, X_val, y_val, sample_weight_val)
             fitted, fit_task, interrupt = fit(self, given)
-        before, self._fitted = self._fitted, fitted
+            before, self._fitted = self._fitted, fitted
         try:
             fit_task.end(dict)
         except BaseException:
@@ -155,9 +157,9 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         return self
 
     @leaves_process_as_found
-    def _partial_fit(self, given: Given, draft: Any = None) -> None:
-        with own_modes(), memory_errors_explained(self._name):
-            self._fitted, interrupt = partial_fit(self, given, draft)
+    def _partial_fit(self, given: Given, first_task: Callable[[], Any] | None = None) -> None:
+        with own_modes(), memory_errors_explained(self._name), in_turn():
+            self._fitted, interrupt = partial_fit(self, given, first_task() if first_task else None)
         self._tell_skl2onnx()
         if interrupt is not None:
             raise interrupt
@@ -197,7 +199,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         Returns
         -------
         estimator : CNNClassifier or CNNRegressor
-            It shares the network with this one: training either changes both.
+            It shares the network with this one, until either is trained: a fit that continues trains a copy.
         """
         check_is_fitted(self)
         copied = copy.copy(self)

@@ -129,7 +129,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
                 f'{self._name}: class_weight="balanced" is not defined for partial_fit, which sees a part of the '
                 "rows. Pass a {label: weight} dict."
             )
-        self._partial_fit(Given(X, y, sample_weight), self._known_classes(y, classes))
+        self._partial_fit(Given(X, y, sample_weight), lambda: self._known_classes(y, classes))
         return self
 
     def _known_classes(self, y, classes):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from dataclasses import replace
@@ -17,6 +16,7 @@ from sklcnn.fitting.continuing import built_from, check_unchanged
 from sklcnn.fitting.data import FitData
 from sklcnn.fitting.fitted import Fitted
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
+from sklcnn.fitting.saving import from_state, to_state
 from sklcnn.fitting.specs import loads_weights, network_spec
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
@@ -127,7 +127,9 @@ def with_backbone_defaults(cnn: Any, spec: TrainingSpec) -> TrainingSpec:
 
 
 def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> Fitted:
-    """Return the last fit's net with the present hyper-parameters.
+    """Return a copy of the last fit's net, with the present hyper-parameters.
+
+    The old one predicts while the copy trains, and is what an error goes back to.
 
     Parameters
     ----------
@@ -146,8 +148,7 @@ def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> 
 
     name = type(cnn).__name__
     check_unchanged(cnn, dict(previous.built_from), previous.schema.sample_shape)
-    # With refit_full a second run follows, and an error in it must leave the old net as it was.
-    net = copy.deepcopy(previous.net) if cnn.refit_full and cnn.early_stopping else previous.net
+    net = _copied_net(previous)
     for parameter in ("precision", "device"):
         old, new = getattr(net.spec, parameter), getattr(spec, parameter)
         if TORCH_FLOATS.get(old, old) != TORCH_FLOATS.get(new, new):
@@ -159,6 +160,14 @@ def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> 
     changed = callbacks != previous.callbacks
     spec = with_backbone_defaults(cnn, spec)
     fresh = user_callbacks(cnn.callbacks, name, spec.schedule) if changed else None
-    net = net.continued(spec, cnn._make_loss(data.task), fresh)
+    net.continue_with(spec, cnn._make_loss(data.task), fresh)
     set_backbone_rate(net.optimizer_, spec.backbone_lr_factor)
     return replace(previous, source=net, task=data.task, columns=data.columns, callbacks=callbacks)
+
+
+def _copied_net(previous):
+    """Copy the net of a fit; where a module of the user's cannot be copied, it is made again, as from a file."""
+    try:
+        return previous.net.copied()
+    except Exception:
+        return from_state(to_state(previous)).net  # type: ignore[union-attr]

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklcnn.network.network import layers_of, trained_parameters
+from sklcnn.network.network import Network, layers_of, trained_parameters
 
 
 def state_tensors(module: nn.Module) -> list[torch.Tensor]:
@@ -89,6 +89,27 @@ class Snapshot:
             group.update(saved)
 
 
+def copy_to_train(network: Network, optimizer: torch.optim.Optimizer) -> tuple[Network, torch.optim.Optimizer]:
+    """Copy a network and its optimiser: the copies train, while the network itself predicts and stays as it is.
+
+    A frozen backbone's weights, which are most of a network and do not change, are shared until it is thawed.
+    """
+    memo: dict[int, Any] = {}
+    if network.is_frozen:
+        backbone: Any = network.backbone
+        memo[id(backbone)] = backbone.lent()
+    for layer in layers_of(network, shared=False):
+        for value in vars(layer).values():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:  # weights that are computed anew
+                memo[id(value)] = value.detach()
+    trained = copy.deepcopy(network, memo)
+    # Not by its own `__getstate__`, which leaves out what a class of the user's, or LBFGS, adds.
+    attributes = {name: value for name, value in vars(optimizer).items() if name != "step"}  # a scheduler's, of the old
+    copied: Any = object.__new__(type(optimizer))
+    vars(copied).update(copy.deepcopy(attributes, memo))
+    return trained, copied
+
+
 class Copies:
     """The copies that a run keeps.
 
@@ -99,8 +120,6 @@ class Copies:
 
     Attributes
     ----------
-    start : Snapshot
-        Of the state before the run; restored after an error.
     last : Snapshot
         Of the last finished epoch; restored after an interrupt.
     best : Snapshot
@@ -108,10 +127,10 @@ class Copies:
     """
 
     def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer):
-        self.start, self.last, self.best = (Snapshot(network, optimizer) for _ in range(3))
+        self.last, self.best = Snapshot(network, optimizer), Snapshot(network, optimizer)
 
     def extend(self, tensors: list[torch.Tensor]) -> None:
         """Add tensors that begin to train now to each copy."""
         if tensors:
-            for snapshot in (self.start, self.last, self.best):
+            for snapshot in (self.last, self.best):
                 snapshot.extend(tensors)

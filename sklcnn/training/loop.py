@@ -22,7 +22,7 @@ from sklcnn.training.norms import YoungStatistics
 from sklcnn.training.progress import make_progress
 from sklcnn.training.rates import Rates
 from sklcnn.training.run import Fall, FrozenStage, Hooks, Outcome
-from sklcnn.training.stages import Stages, set_rate
+from sklcnn.training.stages import Stages, clear_gradients, set_rate
 from sklcnn.training.step import Step, has_heavy_rows
 from sklcnn.training.stopping import Judge
 
@@ -73,9 +73,9 @@ def train_net(
     Raises
     ------
     ValueError
-        If the loss is not finite. The net is then as it was.
+        If the loss is not finite. The net, which is the fit's own, is then of no use.
     KeyboardInterrupt
-        If interrupted before an epoch has finished. The net is then as it was.
+        If interrupted before an epoch has finished; likewise.
     """
     epochs = epochs or net.spec.max_epochs
     with freed_memory_kept():
@@ -124,8 +124,8 @@ class Run:
 
     def train(self) -> Outcome:
         """Train from start to end."""
-        self.start()
         try:
+            self.enter_stage(self.first)
             self.begin_or_resume()
             while self.finished < self.last_epoch:
                 with threads_for(self.stages.operations_of_batch(self.finished + 1)):
@@ -133,21 +133,12 @@ class Run:
             self.progress.finish(self.copies.best.epoch if self.copies.best.complete else None)
         except KeyboardInterrupt as interrupt:
             self.keep_last_epoch(interrupt)
-        except BaseException:
-            self.undo()
-            raise
         finally:
             self.statistics.end()
             self.progress.close()
             self.averaging.end()
         self.keep_best_epoch()
         return self.end()
-
-    def start(self):
-        """Copy the state to which an error goes back, and enter the first stage."""
-        self.stages.set_training_mode()
-        self.copies.start.take(self.first - 1)
-        self.enter_stage(self.first)
 
     def begin_or_resume(self):
         """Begin, or resume a run that a callback has loaded from a checkpoint."""
@@ -293,7 +284,6 @@ class Run:
         if last.complete:
             self.finished = last.epoch
         if self.finished < self.first:
-            self.undo()
             raise interrupt
         if last.complete:
             self.return_to(last)
@@ -315,23 +305,14 @@ class Run:
         self.stages.go_back_to(snapshot.epoch)
         snapshot.restore()
 
-    def undo(self):
-        """Leave the net as it was before the run."""
-        self.stages.undo()
-        self.copies.start.restore()
-        del self.net.history[self.first - 1 :]
-        self.net.module_.eval()
-
     def end(self):
         """Tell callbacks, and return the outcome."""
         self.net.module_.eval()
+        clear_gradients(self.net.optimizer_.param_groups)  # as large as the weights, and of no use any more
         # Not told in bfloat16, where different outputs may be rounded to the same.
         self.outcome.died = self.can_tell_death and self.death_check.died
         try:
             self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.valid_rows)
         except KeyboardInterrupt as interrupt:
             self.outcome.interrupt = interrupt
-        except BaseException:
-            self.undo()
-            raise
         return self.outcome

@@ -45,9 +45,9 @@ class Need:
 def need_of(weights: dict[str, int], row_bytes: int, spec: TrainingSpec, n_rows: int) -> Need:
     """Count the memory to train `weights`, on rows that take `row_bytes` each in a batch."""
     moments = MOMENTS.get(spec.optimizer, 0) if isinstance(spec.optimizer, str) else 0
-    # The weights, their gradients and moments; a copy from before the fit; one of the last epoch with its moments, and
-    # one of the best where that is kept.
-    n_copies = 3 + moments + (1 + moments) * (1 if spec.patience is None else 2)
+    # The weights, their gradients and moments; a copy of the last epoch with its moments, and one of the best where
+    # that is kept.
+    n_copies = 2 + moments + (1 + moments) * (1 if spec.patience is None else 2)
     network = sum(weights.values()) * WEIGHT_BYTES.get(spec.precision, SINGLE) * n_copies
     n_batch = min(spec.batch_size, n_rows)
     return Need(weights, n_copies, network, n_batch, n_batch * row_bytes)

@@ -2,39 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-from functools import partial
 from typing import Any
 
 import torch
-from skorch import NeuralNet
 from skorch.callbacks import Callback
 from skorch.history import History
 from skorch.utils import to_numpy
 
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.network import Network
-from sklcnn.training.checkpoints import (
-    DIGESTS,
-    ROWS,
-    check_files,
-    check_loadable,
-    digest_of,
-    digest_of_rows,
-    files_of_epoch,
-    read_history,
-    warn_of_unsaved,
-)
+from sklcnn.training.copies import copy_to_train
 from sklcnn.training.optimizers import make_optimizer
+from sklcnn.training.resumable import ResumableNet
 from sklcnn.training.run import TrainingSpec
-from sklcnn.training.stages import parameter_groups, thaw
+from sklcnn.training.stages import parameter_groups
 from sklcnn.training.turns import take_turn_back
 
 LOSSES = "train_loss", "val_loss"
 
 
-class TrainingNet(NeuralNet):
+class TrainingNet(ResumableNet):
     """A skorch net around a network of the package.
 
     Parameters
@@ -108,8 +95,20 @@ class TrainingNet(NeuralNet):
         """The device that the network is on."""
         return torch.device(self.device)
 
-    def continued(self, spec: TrainingSpec, criterion: RowLoss, callbacks: list | None) -> TrainingNet:
-        """Return a net with this one's network, optimiser and history, and with other hyper-parameters.
+    def copied(self) -> TrainingNet:
+        """Return a net to train on, with copies of this one's network, optimiser and history.
+
+        The callbacks are the same objects: they may hold what cannot be copied, such as the connection to a server.
+        """
+        net: Any = object.__new__(type(self))
+        vars(net).update(vars(self))
+        net.module_, net.optimizer_ = copy_to_train(self.module_, self.optimizer_)
+        net.module = net.module_
+        net.history_ = History(self.history)
+        return net
+
+    def continue_with(self, spec: TrainingSpec, criterion: RowLoss, callbacks: list | None) -> None:
+        """Take other hyper-parameters.
 
         Parameters
         ----------
@@ -118,18 +117,14 @@ class TrainingNet(NeuralNet):
         callbacks : list of skorch callbacks, or None
             None: those of this net, in their present state.
         """
-        net: Any = object.__new__(type(self))
-        vars(net).update(vars(self))
-        net.history_ = History(self.history)
         restarts = (self.spec.optimizer, self.spec.optimizer_params) != (spec.optimizer, spec.optimizer_params)
-        net.spec = spec
-        net.criterion_ = criterion.to(self.device)
+        self.spec = spec
+        self.criterion_ = criterion.to(self.device)
         if restarts:
-            net.initialize_optimizer()
+            self.initialize_optimizer()
         if callbacks is not None:
-            net.callbacks = callbacks
-            net.initialize_callbacks()
-        return net
+            self.callbacks = callbacks
+            self.initialize_callbacks()
 
     # What callbacks and scorers see.
 
@@ -187,96 +182,6 @@ class TrainingNet(NeuralNet):
             for callback in scoring:  # which are saved with the estimator
                 callback.target_extractor = to_numpy
         take_turn_back()
-
-    # Files.
-
-    def save_params(self, f_params=None, *, use_safetensors=False, **files):
-        """Save as skorch does, but replace each file by a complete one, so that a killed process leaves no part of one.
-
-        The history is saved with digests of the epoch's other files, and not at all where one could not be written.
-        """
-        for name, file in {"f_params": f_params, **files}.items():
-            if not isinstance(file, (str, os.PathLike)):
-                super().save_params(**{name: file}, use_safetensors=use_safetensors)
-            elif name != "f_history" or None not in self._digests().values():
-                self._save_aside(name, os.fspath(file), use_safetensors)
-
-    def _save_aside(self, name, file, use_safetensors):
-        aside = f"{file}.part"
-        if name == "f_history":
-            self._digests()[ROWS] = digest_of_rows(self.history)
-        try:
-            super().save_params(**{name: aside}, use_safetensors=use_safetensors)
-            digest = digest_of(aside)
-            os.replace(aside, file)
-        except Exception as error:
-            self._digests()[os.path.basename(file)] = None
-            with contextlib.suppress(OSError):
-                os.unlink(aside)
-            warn_of_unsaved(file, error, self.spec.estimator_name)
-            raise
-        if name != "f_history":
-            self._digests()[os.path.basename(file)] = digest
-
-    def _digests(self):
-        """Return the digests of the files of the latest epoch: None where one could not be written."""
-        return self.history[-1].setdefault(DIGESTS, {}) if self.history else {}
-
-    def load_params(self, f_params=None, f_optimizer=None, f_criterion=None, f_history=None, checkpoint=None, **kwargs):
-        """Load as skorch does, after giving the optimiser the parameters that it trained when it was saved.
-
-        A checkpoint is loaded with all of its files.
-
-        Raises
-        ------
-        ValueError
-            If a file of a checkpoint is missing, damaged or of another epoch; it is named.
-        """
-        if checkpoint is not None and f_history is None and checkpoint.f_history is not None:
-            self._load_checkpoint(checkpoint, kwargs)
-            return
-        if f_history is not None:
-            self._thaw_for(len(History.from_file(f_history)))
-        super().load_params(f_params, f_optimizer, f_criterion, f_history, checkpoint, **kwargs)
-        if checkpoint is not None:
-            self.loaded_from_ = checkpoint
-
-    def _load_checkpoint(self, checkpoint, kwargs):
-        name = self.spec.estimator_name
-        rows = read_history(checkpoint, name)
-        if not rows:
-            return
-        saved = max((n for n, row in enumerate(rows, 1) if row.get(checkpoint.event_name)), default=len(rows))
-        files = files_of_epoch(checkpoint, rows, saved)
-        check_files(files, rows, saved, name)
-        self._thaw_for(len(rows))
-        check_loadable(partial(super().load_params, **kwargs), files, name)
-        self.history = History(rows)
-        self.loaded_from_ = checkpoint
-
-    def _thaw_for(self, n_epochs):
-        """Give the optimiser the parameters that it trained after so many epochs."""
-        if self.module_.is_frozen and n_epochs > self.spec.freeze_epochs:
-            thaw(self.module_, self.optimizer_, self.spec)
-
-    def files_of(self, epoch):
-        """Return the files of an epoch's weights and optimiser, of the checkpoint loaded from.
-
-        Empty where the epoch was not saved, or a later one has overwritten it.
-
-        Raises
-        ------
-        ValueError
-            If one is missing or damaged.
-        """
-        checkpoint, rows = getattr(self, "loaded_from_", None), self.history.to_list()
-        if checkpoint is None or not rows[epoch - 1].get(checkpoint.event_name, checkpoint.monitor is None):
-            return {}
-        then, now = (files_of_epoch(checkpoint, rows, n_epochs) for n_epochs in (epoch, len(rows)))
-        parts = [part for part in ("f_params", "f_optimizer") if epoch == len(rows) or then.get(part) != now.get(part)]
-        files = {part: then[part] for part in parts if part in then}
-        check_files(files, rows, epoch, self.spec.estimator_name)
-        return files
 
 
 def make_net(module: Network, spec: TrainingSpec, criterion: RowLoss, callbacks: list) -> TrainingNet:

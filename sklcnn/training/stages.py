@@ -114,8 +114,6 @@ class Stages:
         self._network, self._optimizer, self._spec = network, optimizer, spec
         self._all_rows = train, valid
         self._features = frozen or FrozenStage(None, None)
-        self._was_frozen = network.is_frozen
-        self._groups_before, self._state_before = list(optimizer.param_groups), dict(optimizer.state)
         thaws = spec.freeze_epochs < last_epoch
         self.joins_last_row = _needs_pairs(network if thaws and not network.keeps_statistics else network.head)
         self.train_rows, self.valid_rows = train, valid
@@ -193,16 +191,6 @@ class Stages:
         """Freeze the backbone again, if it was frozen in an epoch."""
         if self._network.has_backbone and epoch <= self._spec.freeze_epochs and not self._network.is_frozen:
             freeze(self._network, self._optimizer)
-
-    def undo(self) -> None:
-        """Freeze or thaw the backbone as before the run, with the optimiser's groups and moments."""
-        if not self._network.has_backbone:
-            return
-        if self._network.is_frozen != self._was_frozen:
-            self._network.freeze() if self._was_frozen else self._network.thaw()
-        for parameter, moments in self._state_before.items():  # of a backbone that this run has frozen
-            self._optimizer.state.setdefault(parameter, moments)
-        _set_groups(self._optimizer, self._groups_before)
 
     @property
     def is_penalised(self) -> bool:

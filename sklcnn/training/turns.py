@@ -59,6 +59,27 @@ def take_turn() -> Lock:
                 break
 
 
+class in_turn:  # noqa: N801 (called like a function)
+    """Have the turn in a block: what a fit continues with is read, and replaced, by no other meanwhile.
+
+    Parameters
+    ----------
+    needed : bool
+        Whether to wait for it at all.
+    """
+
+    def __init__(self, needed: bool = True):
+        self._needed = needed
+
+    def __enter__(self):
+        self._lock = take_turn() if self._needed else None
+        return self
+
+    def __exit__(self, *error):
+        if self._lock is not None:
+            self._lock.__exit__()
+
+
 def take_turn_back() -> None:
     """Wait, after the user's code has returned, for those who have borrowed this thread's turn meanwhile."""
     if len(_turns) == 1:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklcnn.network.backbones.fingerprints import digest_module, digest_state
+from sklcnn.network.network import layers_of
 
 # Images that go through a backbone at once without gradients: as many as are fastest at 224 pixels; fewer of larger
 # pictures, of which so many would take gigabytes.
@@ -18,6 +19,14 @@ BACKBONE_BATCH, BACKBONE_POSITIONS = 32, 32 * 448**2
 def backbone_batch_size(sample_shape):
     """Choose how many samples of a shape (channels first) go through a backbone at once without gradients."""
     return max(1, min(BACKBONE_BATCH, BACKBONE_POSITIONS // math.prod(sample_shape[1:])))
+
+
+class Shared:
+    """What all backbones that share a frozen network know of it together."""
+
+    def __init__(self, network, digests):
+        self.layers, self.tensors = tuple(layers_of(network)), tuple(network.state_dict().values())
+        self.digests = digests
 
 
 class Backbone(nn.Module):
@@ -43,7 +52,7 @@ class Backbone(nn.Module):
         The parameters that train when it is not frozen.
     loaded : bool, default=False
         Whether weights were read from a file, or learnt by another estimator.
-    shared : Pristine or None
+    shared : Pristine, Shared or None
         None where the network is its own; otherwise what all that share the network know of it together: `layers`,
         `tensors` and `digests`.
 
@@ -176,6 +185,15 @@ class Backbone(nn.Module):
         if self.frozen:
             self._digests[self.scale] = versions, fingerprint
         return fingerprint
+
+    def lent(self):
+        """Return a frozen backbone with the same network, of which it takes a copy before it changes anything."""
+        lent = object.__new__(type(self))
+        vars(lent).update(vars(self))
+        lent._modules, lent._buffers = dict(self._modules), dict(self._buffers)
+        lent._shared = self._shared or Shared(self.network, self._digests)
+        lent.layers_inside = lent._shared.layers
+        return lent
 
     def _own(self):
         """Take a copy of a network that is shared with the process, before changing it."""

@@ -126,7 +126,7 @@ def with_backbone_defaults(cnn: Any, spec: TrainingSpec) -> TrainingSpec:
     return spec
 
 
-def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> Fitted:
+def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec, *, refit: bool = False) -> Fitted:
     """Return a copy of the last fit's net, with the present hyper-parameters.
 
     The old one predicts while the copy trains, and is what an error goes back to.
@@ -137,6 +137,8 @@ def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> 
     previous : Fitted
     data : FitData
     spec : TrainingSpec
+    refit : bool
+        Whether it is for the second training of `refit_full`.
 
     Raises
     ------
@@ -157,9 +159,9 @@ def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec) -> 
                 "fit that continues with it. Set it back, or set warm_start=False and fit anew."
             )
     callbacks = _as_tuple(cnn.callbacks)
-    changed = callbacks != previous.callbacks
+    changed = refit or callbacks != previous.callbacks
     spec = with_backbone_defaults(cnn, spec)
-    fresh = user_callbacks(cnn.callbacks, name, spec.schedule) if changed else None
+    fresh = user_callbacks(cnn.callbacks, name, spec.schedule, refit) if changed else None
     net.continue_with(spec, cnn._make_loss(data.task), fresh)
     set_backbone_rate(net.optimizer_, spec.backbone_lr_factor)
     return replace(previous, source=net, task=data.task, columns=data.columns, callbacks=callbacks)

@@ -42,7 +42,8 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
     previous = cnn._fitted if cnn.warm_start else None
     kept, schema, columns = read_rows(cnn, given, previous)
     draft = cnn._learn_task(kept.y) if previous is None else cnn._known_task(kept.y)
-    data = divide(cnn, given, kept, schema, columns, draft, seed)
+    split_seed = seed if previous is None or previous.split_seed is None else previous.split_seed
+    data = divide(cnn, given, kept, schema, columns, draft, split_seed)
     spec = training_spec(cnn, len(data.train))
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
@@ -51,10 +52,12 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
         fit_task.follow(hooks, fitted)
         outcome = _train(cnn, fitted, data, hooks, seed)
     fitted = fitted.after(outcome)
+    if cnn.early_stopping and given.X_val is None:
+        fitted = replace(fitted, split_seed=split_seed)
     _warn_of_death(cnn, outcome)
     if cnn.refit_full and cnn.early_stopping and outcome.interrupt is None and not outcome.stopped:
         try:
-            fitted = _refit(cnn, fitted, data, draft, spec, outcome, seed)
+            fitted = _refit(cnn, previous, fitted, data, draft, spec, outcome, seed)
         except KeyboardInterrupt as interrupt:
             outcome.interrupt = interrupt  # the first run's network is kept
     return fitted, fit_task, outcome.interrupt
@@ -91,24 +94,30 @@ def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, Keyb
     return fitted.after(outcome), outcome.interrupt
 
 
-def _refit(cnn, fitted, data, draft, spec: TrainingSpec, outcome: Outcome, seed) -> Fitted:
+def _refit(cnn, previous, fitted, data, draft, spec: TrainingSpec, outcome: Outcome, seed) -> Fitted:
     """Train anew on all rows, for the best number of epochs and at the rates of the first run.
 
-    If a callback stops it before, the first run's network is kept.
+    A fit that continues is repeated from the network of before it, as it began. If a callback stops it before, the
+    first run's network is kept.
     """
     data = undivided(cnn, data.kept, data.schema, data.columns, draft, rescale=True)
-    with _seeded(seed, None):
-        refitted = build(cnn, data, replace(spec, patience=None, label="refit"), refit=True)
+    spec, n_epochs = replace(spec, patience=None, label="refit"), outcome.best_epoch - outcome.n_before
+    with _seeded(seed, previous):
+        if previous is None:
+            refitted = build(cnn, data, spec, refit=True)
+        else:
+            refitted = continued(cnn, previous, data, spec, refit=True)
         again = _train(
-            cnn, refitted, data, _hooks(cnn, refitted, data), seed, epochs=outcome.best_epoch,
+            cnn, refitted, data, _hooks(cnn, refitted, data), seed, epochs=n_epochs,
             horizon=spec.max_epochs, fall=outcome.fall,
             rates=outcome.rates if spec.schedule == "reduce_on_plateau" else None,
         )  # fmt: skip
     if again.interrupt is not None:
         raise again.interrupt
-    if again.n_epochs < outcome.best_epoch:
+    if again.n_epochs < n_epochs:
         return fitted
-    return replace(refitted, history=fitted.history, best_epoch=fitted.best_epoch)
+    refitted.net.callbacks_ = fitted.net.callbacks_  # which go on in a warm start; the refit's have other files
+    return replace(refitted, history=fitted.history, best_epoch=fitted.best_epoch, split_seed=fitted.split_seed)
 
 
 def _seeded(seed, previous):

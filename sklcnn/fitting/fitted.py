@@ -97,6 +97,8 @@ class Fitted:
         One row per epoch; of the run with validation, where there was one.
     best_epoch : int
         The epoch, from 1, whose weights the network has.
+    split_seed : int or None
+        By which rows were held out first: a fit that continues holds out the same, since it has trained on all others.
     """
 
     source: Any
@@ -109,6 +111,7 @@ class Fitted:
     estimator_name: str
     history: list[dict] = field(default_factory=list)
     best_epoch: int = 0
+    split_seed: int | None = None
 
     @property
     def net(self) -> Any:
@@ -141,10 +144,13 @@ class Fitted:
         """Return what the fit leaves behind, with how its run ended."""
         from sklcnn.training.callbacks import recorded_names
 
-        rows = self.net.history
+        # The net of a refit knows its own epochs, which may be fewer than those of the run with validation.
+        behind = len(self.history) - outcome.n_before
+        new = [row | {"epoch": row["epoch"] + behind} for row in self.net.history[outcome.n_before :]]
+        rows = [*self.history[: len(self.net.history) + behind], *new]
         names = dict.fromkeys([*HISTORY_COLUMNS, *recorded_names(rows)])
         history = [{name: row.get(name, np.nan) for name in names} for row in rows]
-        return replace(self, history=history, best_epoch=outcome.best_epoch)
+        return replace(self, history=history, best_epoch=outcome.best_epoch + behind)
 
     def in_float32(self) -> Fitted:
         """Return the same, which computes in float32 where it was trained in bfloat16."""

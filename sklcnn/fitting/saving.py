@@ -111,6 +111,7 @@ def to_state(fitted: Fitted | FittedFeatures) -> dict[str, Any]:
         "estimator_name": fitted.estimator_name,
         "history": to_plain(fitted.history),
         "best_epoch": fitted.best_epoch,
+        "split_seed": fitted.split_seed,
         **_state_of_net(fitted.source),
     }
 
@@ -199,6 +200,7 @@ def _build(state, name):
         name,
         state["history"],
         state["best_epoch"],
+        state.get("split_seed"),  # not in files of version 0.1 from before it was kept
     )
 
 

@@ -98,7 +98,7 @@ class Run:
         self.finished, self.last_epoch = self.first - 1, self.first + epochs - 1
         self.can_tell_death = self.spec.precision != "bfloat16" and bool((train.targets != train.targets[:1]).any())
         self.watches_loss = valid is None or self.spec.scoring == "loss"
-        self.outcome = Outcome()
+        self.outcome = Outcome(n_before=self.finished)
 
         network, optimizer = net.module_, net.optimizer_
         self.copies = Copies(network, optimizer)

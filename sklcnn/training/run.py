@@ -96,6 +96,8 @@ class Outcome:
 
     Attributes
     ----------
+    n_before : int
+        Epochs of earlier runs, with which the net's history begins.
     n_epochs : int
         Finished, in this run.
     best_epoch : int
@@ -112,6 +114,7 @@ class Outcome:
         Whether all rows have the same output, though they differed when training began.
     """
 
+    n_before: int = 0
     n_epochs: int = 0
     best_epoch: int = 0
     stopped: bool = False

@@ -6,11 +6,13 @@ import warnings
 
 import numpy as np
 import pytest
+import skops.io
 import torch
 from skorch.callbacks import Callback
 from torch import nn
 
-from sklcnn import CNNClassifier
+from sklcnn import TRUSTED_TYPES, CNNClassifier
+from sklcnn.data.split import split_rows
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.rand(48, 8, 8, 1).astype(np.float32)
@@ -169,3 +171,33 @@ def test_calls_in_several_threads_all_count(method):
     for thread in threads:
         thread.join()
     assert cnn.n_iter_ == len(cnn.net_.history) == 12
+
+
+@pytest.mark.parametrize("states", [(None, None), (0, 1), (np.random.RandomState(0),) * 2], ids=str)
+@pytest.mark.parametrize("saved", [None, pickle, skops.io])
+def test_rows_that_were_held_out_are_held_out_again(states, saved, monkeypatch):
+    params = QUICK | {"early_stopping": True, "validation_fraction": 0.25, "warm_start": True, "max_epochs": 1}
+    held_out = []
+
+    def note(*given, **options):
+        parts = split_rows(*given, **options)
+        held_out.append(parts[1].tolist())
+        return parts
+
+    monkeypatch.setattr("sklcnn.fitting.data.split_rows", note)
+    cnn = CNNClassifier(**params | {"random_state": states[0]}).fit(X, Y)
+    if saved is not None:
+        content = saved.dumps(cnn.set_params(random_state=None))
+        cnn = pickle.loads(content) if saved is pickle else skops.io.loads(content, trusted=TRUSTED_TYPES)
+    cnn.set_params(random_state=states[1]).fit(X, Y)
+    assert len(held_out[0]) == 12
+    assert held_out[0] == held_out[1]
+
+
+def test_an_estimator_saved_without_the_seed_of_its_hold_out_is_loaded():
+    cnn = CNNClassifier(**QUICK, early_stopping=True, validation_fraction=0.25, warm_start=True).fit(X, Y)
+    state = cnn.__getstate__()
+    del state["_fitted"]["split_seed"]
+    old = CNNClassifier()
+    old.__setstate__(state)
+    assert old.fit(X, Y).n_iter_ >= 3

@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Checkpoint
 
 from sklcnn import CNNClassifier, CNNRegressor
 from sklcnn.training.schedules import SCHEDULES
@@ -151,3 +151,29 @@ def test_an_error_while_refitting_leaves_the_estimator_as_it_was(hook, warm_star
     assert net.history_["epoch"].tolist() == [1, 2, 3, 4, 5, 6]
     assert len(net.net_.history) == n_epochs == 3
     assert vars(net).keys() == {*before, "scoring"}
+
+
+@pytest.mark.parametrize("schedule", [None, *SCHEDULES])
+@pytest.mark.parametrize(("estimator", "y"), TASKS)
+def test_a_refit_of_a_warm_start_trains_the_network_of_before_on_all_rows(estimator, y, schedule):
+    cnn = refitted(estimator, y, 4, warm_start=True, lr_schedule=schedule)
+    before, earlier = copy.copy(cnn), cnn.history_
+    rates = []
+    recorder = telling("on_epoch_end", lambda self, net, **kwargs: rates.append(net.history[-1, "learning_rate"]))
+    cnn.set_params(scoring=best_in_epoch(3), callbacks=[recorder]).fit(X, y)
+    assert (cnn.best_epoch_, cnn.n_iter_) == (6 + 3, 12)
+    assert cnn.history_["epoch"].tolist() == list(range(1, 13))
+    assert cnn.history_[: len(earlier)].equals(earlier)
+    if schedule is None:
+        before.set_params(early_stopping=False, refit_full=False, max_epochs=3).fit(X, y)
+        assert_same_network(cnn, before)
+    else:  # the first of the six epochs of a cycle, of which the refit has one more update each
+        np.testing.assert_allclose(rates[6:], rates[:3], rtol=0.5)
+    cnn.set_params(early_stopping=False, scoring="loss").fit(X, y)
+    assert cnn.history_["epoch"].tolist() == list(range(1, 19))
+
+
+def test_after_a_refit_a_warm_start_goes_on_with_the_callbacks_of_the_first_run(tmp_path):
+    checkpoint = Checkpoint(monitor=None, dirname=str(tmp_path))
+    cnn = refitted(CNNClassifier, LABELS, 4, warm_start=True, callbacks=[checkpoint])
+    assert [callback.fn_prefix for _, callback in cnn.net_.callbacks_] == [""]

@@ -149,6 +149,7 @@ class WeightAverages(Averaging):
                 self._stages.forward(batch.inputs)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+        self._network.eval()  # as a callback may predict by it
 
     def resume(self, epoch: int) -> None:
         """Continue after an epoch with what a checkpoint has loaded: averages in the network, the rest beside the loss.

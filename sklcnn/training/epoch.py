@@ -125,6 +125,7 @@ class BatchCallbacks:
     def begin(self, batch: Batch) -> None:
         """Tell them that a training batch begins."""
         self._net.notify("on_batch_begin", batch=(batch.inputs, batch.targets), training=True)
+        self._train_again()
 
     def end(self, batch: Batch, loss: torch.Tensor, output: torch.Tensor) -> None:
         """Tell them what a training batch gave."""
@@ -132,6 +133,12 @@ class BatchCallbacks:
         net.history.record_batch("train_loss", loss.item())
         net.history.record_batch("train_batch_size", len(output))
         net.notify("on_batch_end", batch=(batch.inputs, batch.targets), training=True, loss=loss, y_pred=output)
+        self._train_again()
+
+    def _train_again(self):
+        """Set the network to training mode again, after callbacks that may have predicted by it."""
+        if not self._net.module_.training:
+            self._stages.set_training_mode()
 
     @property
     def tell_gradients(self) -> Callable[[Batch], None] | None:
@@ -144,6 +151,7 @@ class BatchCallbacks:
             callback.on_grad_computed(
                 self._net, named_parameters=named, batch=(batch.inputs, batch.targets), training=True
             )
+        self._train_again()
 
     @property
     def tell_validation(self) -> Callable | None:

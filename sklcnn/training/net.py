@@ -160,6 +160,12 @@ class TrainingNet(ResumableNet):
         """Return labels, indicators or values, of the form and in the units of y."""
         return self.criterion_.task.decide(self.predict_proba(X))
 
+    def get_iterator(self, dataset, training=False):
+        """Return an iterator over a data set, which draws no seed from the generator that a fit draws from."""
+        iterator = super().get_iterator(dataset, training)
+        iterator.generator = torch.Generator()
+        return iterator
+
     def _as_given(self, targets):
         return self.criterion_.task.as_given(to_numpy(targets))
 

@@ -10,6 +10,7 @@ from skorch.callbacks import Callback, Checkpoint, LoadInitState
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.fitting import fit as fit_module
 from sklcnn.training.averaging import DECAY, WARM_UP
 
 RANDOM = np.random.RandomState(0)
@@ -205,3 +206,31 @@ def test_partial_fit_takes_none(kind):
             stream.partial_fit(X[start : start + 16], Y[start : start + 16], classes=range(3))
     one, other = (stream.predict_proba(X) for stream in streams)
     np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_who_watches_the_averages_changes_nothing(kind, monkeypatch):
+    """A scikit-learn callback predicts after each epoch, when no validation has set the network to eval mode."""
+    modes = []
+
+    def watched(cnn, fitted, data):
+        hooks = plain_hooks(cnn, fitted, data)
+        view = copy.copy(cnn)
+        view._fitted = fitted
+
+        def after_epoch(row):
+            modes.append({layer.training for layer in fitted.network.modules()})
+            view.predict(X[:5])
+
+        hooks.after_epoch = after_epoch
+        return hooks
+
+    params = QUICK | {"batch_norm": True, "weight_averaging": kind}
+    plain, plain_hooks = CNNClassifier(**params).fit(X, Y), fit_module._hooks
+    monkeypatch.setattr(fit_module, "_hooks", watched)
+    seen = CNNClassifier(**params).fit(X, Y)
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(plain.module_.state_dict().values(), seen.module_.state_dict().values(), strict=True)
+    )
+    assert modes[-1] == {False}

@@ -536,3 +536,16 @@ def test_an_epoch_in_which_a_callback_records_nothing_has_no_number_there():
 
     history = CNNClassifier(**QUICK, callbacks=[OddEpochs]).fit(X, LABELS).history_
     np.testing.assert_array_equal(history["odd"], [1, np.nan, 3])
+
+
+# Callbacks that predict.
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+@pytest.mark.parametrize("changes", [{"dropout": 0.5}, {"batch_norm": True}, {"optimizer": torch.optim.LBFGS}], ids=str)
+def test_a_callback_that_predicts_changes_nothing(hook, changes):
+    samples = torch.from_numpy(X[:5, None])
+    asking = type("Asking", (Callback,), {hook: lambda self, net, *args, **kwargs: net.predict(samples)})
+    plain = CNNClassifier(**QUICK | {"batch_norm": True} | changes).fit(X, LABELS)
+    asked = CNNClassifier(**QUICK | {"batch_norm": True} | changes, callbacks=[asking]).fit(X, LABELS)
+    assert same_state(asked, plain)

@@ -23,6 +23,7 @@ from sklcnn.fitting.saved_net import SavedNet
 from sklcnn.tasks.task import Task
 from sklcnn.training.evaluation import forward_store
 from sklcnn.training.run import HISTORY_COLUMNS, Outcome, TrainingSpec
+from sklcnn.training.stages import names_in_groups
 
 
 @dataclass(frozen=True)
@@ -162,8 +163,11 @@ class Fitted:
     def without_training_state(self) -> Fitted:
         """Return the same without optimiser and callbacks."""
         net = self.source
-        epochs = net.epochs if isinstance(net, SavedNet) else list(net.history)
-        return replace(self, source=SavedNet(net.module_, net.spec, net.criterion_, None, epochs, []))
+        if isinstance(net, SavedNet):
+            epochs, groups = net.epochs, net.groups
+        else:
+            epochs, groups = list(net.history), names_in_groups(net.module_, net.optimizer_)
+        return replace(self, source=SavedNet(net.module_, net.spec, net.criterion_, None, epochs, [], groups))
 
     def outputs_of(self, X: Any, *, n_jobs: Any = None, feature_cache: Any = None) -> np.ndarray:
         """Compute the network's raw outputs, (n, n_outputs).

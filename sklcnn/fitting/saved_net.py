@@ -32,11 +32,13 @@ class SavedNet:
         The rows of skorch's history.
     callbacks : list
         Initialised callbacks of skorch.
+    groups : list of lists of str, or None
+        The names of the parameters that the optimiser has, by group; some may be frozen at present. None: not known.
     """
 
-    def __init__(self, module, spec, criterion, optimizer_state, epochs, callbacks):
+    def __init__(self, module, spec, criterion, optimizer_state, epochs, callbacks, groups=None):
         self.module_, self.spec, self.criterion_ = module, spec, criterion
-        self.optimizer_state, self.epochs, self.callbacks = optimizer_state, epochs, callbacks
+        self.optimizer_state, self.epochs, self.callbacks, self.groups = optimizer_state, epochs, callbacks, groups
 
     @property
     def torch_device_(self) -> torch.device:
@@ -46,8 +48,11 @@ class SavedNet:
     def restore(self) -> Any:
         """Make the skorch net."""
         from sklcnn.training.net import make_net
+        from sklcnn.training.stages import named_groups
 
         net = make_net(self.module_, self.spec, self.criterion_, [])
+        if self.groups is not None:
+            net.optimize(named_groups(self.module_, self.groups, self.spec))
         net.callbacks_ = list(self.callbacks)
         net.history.extend({"batches": [{}], **row} for row in self.epochs)
         if self.optimizer_state is not None:

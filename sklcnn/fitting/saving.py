@@ -26,6 +26,7 @@ from sklcnn.tasks.classes import Classes
 from sklcnn.tasks.label_sets import LabelSets
 from sklcnn.tasks.values import Values
 from sklcnn.training.run import TrainingSpec
+from sklcnn.training.stages import names_in_groups
 from sklcnn.wording import LINE, cut
 
 STRINGS = "strings of variable width"
@@ -118,10 +119,11 @@ def to_state(fitted: Fitted | FittedFeatures) -> dict[str, Any]:
 
 def _state_of_net(source):
     if isinstance(source, SavedNet):
-        optimizer_state, callbacks = source.optimizer_state, source.callbacks
+        optimizer_state, callbacks, groups = source.optimizer_state, source.callbacks, source.groups
         rows = source.epochs
     else:
         optimizer_state = to_plain(source.optimizer_.state_dict())
+        groups = names_in_groups(source.module_, source.optimizer_)
         rows = source.history.to_list()
         callbacks = list(source.callbacks_)
     return {
@@ -129,6 +131,7 @@ def _state_of_net(source):
         "loss": source.criterion_.loss,
         "loss_options": source.criterion_.options,
         "optimizer": optimizer_state,
+        "groups": groups,
         "epochs": [{name: to_plain(value) for name, value in row.items() if name != "batches"} for row in rows],
         "net_callbacks": callbacks,
     }
@@ -188,7 +191,8 @@ def _build(state, name):
         parameter.requires_grad_(parameter_name in trained)
     network = network.to(spec.device).eval()
     criterion = RowLoss(state["loss"], task, state["loss_options"], name).to(spec.device)
-    source = SavedNet(network, spec, criterion, state["optimizer"], state["epochs"], state["net_callbacks"])
+    saved = (state[part] for part in ("optimizer", "epochs", "net_callbacks"))
+    source = SavedNet(network, spec, criterion, *saved, groups=state.get("groups"))
     return Fitted(
         source,
         recipe,
@@ -200,7 +204,7 @@ def _build(state, name):
         name,
         state["history"],
         state["best_epoch"],
-        state.get("split_seed"),  # not in files of version 0.1 from before it was kept
+        state.get("split_seed"),  # which older files do not have, nor "groups"
     )
 
 

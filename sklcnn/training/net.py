@@ -15,7 +15,7 @@ from sklcnn.training.copies import copy_to_train
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.resumable import ResumableNet
 from sklcnn.training.run import TrainingSpec
-from sklcnn.training.stages import parameter_groups
+from sklcnn.training.stages import check_number, parameter_groups
 from sklcnn.training.turns import take_turn_back
 
 LOSSES = "train_loss", "val_loss"
@@ -71,8 +71,7 @@ class TrainingNet(ResumableNet):
         if not isinstance(self.spec.optimizer, str) and hasattr(self, "optimizer_"):
             # The pickle of an optimiser lacks what its class adds, such as LBFGS's list of parameters.
             unpickled = self.optimizer_
-            groups = [{name: group[name] for name in ("params", "lr_factor")} for group in unpickled.param_groups]
-            self.optimizer_ = self._make_optimizer(groups)
+            self.optimize(unpickled.param_groups)
             self.optimizer_.load_state_dict(unpickled.state_dict())
 
     def get_default_callbacks(self):
@@ -81,12 +80,14 @@ class TrainingNet(ResumableNet):
 
     def initialize_optimizer(self, *args, **kwargs):
         """Build the optimiser over the parameters that train."""
-        self.optimizer_ = self._make_optimizer(parameter_groups(self.module_, self.spec))
+        self.optimize(parameter_groups(self.module_, self.spec))
         return self
 
-    def _make_optimizer(self, groups):
-        spec = self.spec
-        return make_optimizer(
+    def optimize(self, groups: list[dict]) -> None:
+        """Build the optimiser over groups of parameters. A callback may freeze some of them, and thaw them again."""
+        spec, groups = self.spec, [{name: group[name] for name in ("params", "lr_factor")} for group in groups]
+        check_number(groups, spec)
+        self.optimizer_ = make_optimizer(
             spec.optimizer, groups, spec.learning_rate, spec.optimizer_params, self.torch_device_, spec.estimator_name
         )
 
@@ -121,7 +122,7 @@ class TrainingNet(ResumableNet):
         self.spec = spec
         self.criterion_ = criterion.to(self.device)
         if restarts:
-            self.initialize_optimizer()
+            self.optimize(self.optimizer_.param_groups)
         if callbacks is not None:
             self.callbacks = callbacks
             self.initialize_callbacks()

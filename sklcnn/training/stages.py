@@ -37,14 +37,39 @@ def parameter_groups(network: Network, spec: TrainingSpec) -> list[dict]:
     """
     groups: list[dict] = [{"params": trained_parameters(network.head), "lr_factor": 1.0}]
     if of_backbone := network.backbone_parameters():
-        if isinstance(spec.optimizer, type) and issubclass(spec.optimizer, torch.optim.LBFGS):
-            raise ValueError(
-                f"{spec.estimator_name}: optimizer=LBFGS takes one learning rate for all parameters, but a "
-                "backbone that "
-                "trains has its own. Keep it frozen (freeze_epochs of max_epochs or more), or use another optimizer."
-            )
         groups.append({"params": of_backbone, "lr_factor": spec.backbone_lr_factor})
+    check_number(groups, spec)
     return groups
+
+
+def check_number(groups: list[dict], spec: TrainingSpec) -> None:
+    """Refuse two groups for an optimiser that takes one learning rate for all.
+
+    Raises
+    ------
+    ValueError
+    """
+    if len(groups) > 1 and isinstance(spec.optimizer, type) and issubclass(spec.optimizer, torch.optim.LBFGS):
+        raise ValueError(
+            f"{spec.estimator_name}: optimizer=LBFGS takes one learning rate for all parameters, but a backbone that "
+            "trains has its own. Keep it frozen (freeze_epochs of max_epochs or more), or use another optimizer."
+        )
+
+
+def names_in_groups(network: Network, optimizer: torch.optim.Optimizer) -> list[list[str]]:
+    """List the names of the parameters in each of the optimiser's groups."""
+    names = {id(parameter): name for name, parameter in network.named_parameters()}
+    return [[names[id(parameter)] for parameter in group["params"]] for group in optimizer.param_groups]
+
+
+def named_groups(network: Network, names: list[list[str]], spec: TrainingSpec) -> list[dict]:
+    """Return the optimiser's groups, of the head and of a backbone that trains, by the names of their parameters."""
+    parameters = dict(network.named_parameters())
+    factors = (1.0, spec.backbone_lr_factor)
+    return [
+        {"params": [parameters[name] for name in group], "lr_factor": factor}
+        for group, factor in zip(names, factors, strict=False)
+    ]
 
 
 def freeze(network: Network, optimizer: torch.optim.Optimizer) -> None:

@@ -549,3 +549,40 @@ def test_a_callback_that_predicts_changes_nothing(hook, changes):
     plain = CNNClassifier(**QUICK | {"batch_norm": True} | changes).fit(X, LABELS)
     asked = CNNClassifier(**QUICK | {"batch_norm": True} | changes, callbacks=[asking]).fit(X, LABELS)
     assert same_state(asked, plain)
+
+
+# Layers that a callback has frozen, in fits that continue.
+
+
+def make_again(cnn):
+    """Pickle twice, the second time without a net made in between."""
+    return pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(cnn))))
+
+
+@pytest.mark.parametrize("copied", [lambda cnn: cnn, make_again, copy.deepcopy], ids=["itself", "pickled", "copied"])
+@pytest.mark.parametrize(
+    "changed", [{}, {"optimizer": "sgd"}, {"callbacks": [Unfreezer("block1.*", at=lambda net: True)]}], ids=str
+)
+def test_frozen_layers_are_continued_with(copied, changed):
+    params = QUICK | {"warm_start": True, "learning_rate": 0.1, "callbacks": [Freezer("block1.*")]}
+    alone, cnn = (CNNClassifier(**params).fit(X, LABELS) for _ in range(2))
+    cnn = copied(cnn)
+    before = cnn.module_.block1.conv.weight.detach().clone()
+    assert same_state(alone.set_params(**changed).fit(X, LABELS), cnn.set_params(**changed).fit(X, LABELS))
+    assert torch.equal(cnn.module_.block1.conv.weight, before) == ("callbacks" not in changed)
+
+
+def test_what_is_frozen_may_train_again_after_the_training_state_was_left_out():
+    params = QUICK | {"warm_start": True, "learning_rate": 0.1, "callbacks": [Freezer("block1.*")]}
+    cnn = CNNClassifier(**params).fit(X, LABELS).without_training_state()
+    before = cnn.module_.block1.conv.weight.detach().clone()
+    cnn.set_params(optimizer="sgd", callbacks=[Unfreezer("block1.*", at=lambda net: True)]).fit(X, LABELS)
+    assert not torch.equal(cnn.module_.block1.conv.weight, before)
+
+
+def test_a_network_saved_without_the_names_of_its_optimisers_parameters_is_continued():
+    alone, cnn = (CNNClassifier(**QUICK, warm_start=True).fit(X, LABELS) for _ in range(2))
+    state = cnn.__getstate__()
+    del state["_fitted"]["groups"]
+    cnn.__setstate__(state)
+    assert same_state(alone.fit(X, LABELS), cnn.fit(X, LABELS))

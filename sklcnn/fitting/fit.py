@@ -90,7 +90,7 @@ def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, Keyb
     spec = replace(spec, schedule=None, patience=None, max_epochs=1, weight_averaging=None)
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
-        outcome = _train(cnn, fitted, data, _hooks(cnn, fitted, data), seed)
+        outcome = _train(cnn, fitted, data, _hooks(cnn, fitted, data), seed, resumes=False)
     return fitted.after(outcome), outcome.interrupt
 
 

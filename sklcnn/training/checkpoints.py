@@ -21,6 +21,7 @@ DIGESTS = "event_files"
 PARTS = ("f_params", "f_optimizer", "f_criterion")
 ROWS = "rows"  # among the digests, that of the history itself
 ROW = {"epoch", "batches", "learning_rate", "train_loss", "val_loss", "val_score"}  # what a resumed run reads
+KNOWN_BY = ("epoch", "duration", "train_loss")  # of two epochs, they are never all the same
 BEGIN_ANEW = "Delete the checkpoint's files to begin anew"
 
 
@@ -53,7 +54,8 @@ def warn_of_unsaved(file: str, error: BaseException, estimator_name: str) -> Non
 
 def files_of_epoch(checkpoint: Any, rows: list[dict], epoch: int) -> dict[str, str]:
     """Name the files of the weights, the optimiser and the loss that a checkpoint saves at the end of an epoch."""
-    names = checkpoint.get_formatted_files(SimpleNamespace(history=History(rows[:epoch])))
+    told = [{checkpoint.event_name: False} | row for row in rows[:epoch]]  # epochs of an earlier fit know no checkpoint
+    names = checkpoint.get_formatted_files(SimpleNamespace(history=History(told)))
     return {part: names[part] for part in PARTS if isinstance(names.get(part), (str, os.PathLike))}
 
 
@@ -110,6 +112,70 @@ def check_files(files: dict[str, str], rows: list[dict], epoch: int, estimator_n
             with zipfile.ZipFile(file) as content:
                 if content.testzip() is not None:
                     raise _unusable(file, "it is damaged", estimator_name)
+
+
+def check_is_whole(files: dict[str, str], estimator_name: str) -> None:
+    """Check that a run can be resumed from the files that a checkpoint saves of an epoch.
+
+    Raises
+    ------
+    ValueError
+        If they lack weights or the optimiser's state: the rest of the run would be that of another one.
+    """
+    missing = [part for part in ("f_params", "f_optimizer") if part not in files]
+    if missing:
+        raise ValueError(
+            f"{estimator_name}: a run is resumed from its weights and the optimizer's state, but LoadInitState's "
+            f"checkpoint has {' and '.join(f'{part}=None' for part in missing)}. Give it a file for each, such as "
+            'f_optimizer="optimizer_{last_epoch[epoch]}.pt", without use_safetensors, which saves no optimizer. '
+            f"{BEGIN_ANEW}."
+        )
+
+
+def check_is_of_run(checkpoint: Any, rows: list[dict], history: Any, *, ends: bool, estimator_name: str) -> None:
+    """Check that a checkpoint's history is of the run that loads it: one that is resumed, or that has ended.
+
+    Raises
+    ------
+    ValueError
+        If it does not begin with the epochs of the network that the run continues; or, where the run has ended, does
+        not hold the run's own epochs.
+    """
+    same = all(old[name] == row[name] for old, row in zip(history, rows, strict=False) for name in KNOWN_BY)
+    if same and (len(rows) <= len(history) if ends else len(rows) >= len(history)):
+        return
+    where = f"{estimator_name}: the checkpoint in {shown(str(checkpoint.dirname or os.curdir))}"
+    if ends:
+        raise ValueError(
+            f"{where} holds another run, of whose epochs load_best would load one, and none of this fit. "
+            f"{BEGIN_ANEW}, or leave load_best out."
+        )
+    raise ValueError(
+        f"{where} cannot be resumed here: its {len(rows)} epochs do not begin with the {len(history)} of the network "
+        "that this fit continues. Leave LoadInitState out of callbacks, or set warm_start=False, or begin with a new "
+        "estimator; to go on later with several fits, save the estimator itself."
+    )
+
+
+def check_length(n_epochs: int, last_epoch: int, resumes: bool, estimator_name: str) -> None:
+    """Check that a run that was loaded is no longer than the one that resumes it.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not resumes:
+        raise ValueError(
+            f"{estimator_name}: partial_fit cannot resume the {n_epochs} epochs that LoadInitState has loaded: the "
+            "rows of this call would not be trained on. Leave LoadInitState out of callbacks; to go on later, save the "
+            "estimator itself, by pickle or skops."
+        )
+    if n_epochs > last_epoch:
+        raise ValueError(
+            f"{estimator_name}: LoadInitState has loaded {n_epochs} epochs, but this fit ends with epoch {last_epoch}: "
+            "they are of another run. A checkpoint resumes one fit that was cut off, with the same max_epochs; to go "
+            f"on later with several fits, save the estimator itself. {BEGIN_ANEW}."
+        )
 
 
 def check_loadable(load: Any, files: dict[str, str], estimator_name: str) -> None:

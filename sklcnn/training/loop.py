@@ -14,6 +14,7 @@ from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.threads import threads_for
 from sklcnn.training.averaging import make_averaging
+from sklcnn.training.checkpoints import check_length
 from sklcnn.training.copies import Copies
 from sklcnn.training.epoch import BatchCallbacks, TrainingPass
 from sklcnn.training.evaluation import forward_store, weighted_loss
@@ -42,6 +43,7 @@ def train_net(
     horizon: int | None = None,
     rates: Sequence[float] | None = None,
     fall: Fall | None = None,
+    resumes: bool = True,
 ) -> Outcome:
     """Train for some epochs, or until early stopping.
 
@@ -65,6 +67,8 @@ def train_net(
         A learning rate an epoch, instead of the schedule.
     fall : Fall or None
         Of the rate, brought forward as in a run that this one repeats.
+    resumes : bool
+        Whether a callback may load a run that was cut off.
 
     Returns
     -------
@@ -80,16 +84,17 @@ def train_net(
     epochs = epochs or net.spec.max_epochs
     with freed_memory_kept():
         run = Run(
-            net, train, valid, hooks or Hooks(), augment, generator, frozen, epochs, horizon or epochs, rates, fall
-        )
+            net, train, valid, hooks or Hooks(), augment, generator, frozen, epochs, horizon or epochs, rates, fall,
+            resumes,
+        )  # fmt: skip
         return run.train()
 
 
 class Run:
     """One run of the epoch loop, and its state."""
 
-    def __init__(self, net, train, valid, hooks, augment, generator, frozen, epochs, horizon, rates, fall):
-        self.net, self.spec, self.hooks = net, net.spec, hooks
+    def __init__(self, net, train, valid, hooks, augment, generator, frozen, epochs, horizon, rates, fall, resumes):
+        self.net, self.spec, self.hooks, self.resumes = net, net.spec, hooks, resumes
         self.device, self.dtype = net.torch_device_, TORCH_FLOATS[net.spec.precision]
         if self.device.type == "cuda":
             free_bytes = torch.cuda.mem_get_info(self.device)[0] // DEVICE_SHARE
@@ -107,7 +112,7 @@ class Run:
         span = self.n_updates, self.first, self.first + horizon - 1
         self.rates = Rates(self.spec, optimizer, *span, self.watches_loss, given=rates, fall=fall)
         self.judge, self.death_check = self.make_judge(), DeathCheck()
-        self.statistics = YoungStatistics(network)
+        self.statistics = YoungStatistics()
         self.progress = make_progress(self.spec.verbose, self.spec.label)
         self.callbacks = BatchCallbacks(net, self.stages)
         clips = self.n_updates > 1 and has_heavy_rows(train.weights)
@@ -144,8 +149,10 @@ class Run:
         """Begin, or resume a run that a callback has loaded from a checkpoint."""
         set_rate(self.net.optimizer_, self.spec.learning_rate)  # skorch's LRScheduler begins from it
         self.net.stop_training = False
-        self.net.notify("on_train_begin", X=self.stages.train_rows, y=self.stages.valid_rows)
+        with self.net.loading("run"):
+            self.net.notify("on_train_begin", X=self.stages.train_rows, y=self.stages.valid_rows)
         if len(self.net.history) > self.finished:
+            check_length(len(self.net.history), self.last_epoch, self.resumes, self.spec.estimator_name)
             self.resume()
         self.progress.begin(self.last_epoch - self.finished, self.n_updates, self.finished + 1)
 
@@ -172,7 +179,9 @@ class Run:
 
     def enter_stage(self, epoch):
         """Train from now on what trains in an epoch, and add it to the copies."""
+        self.statistics.end()
         self.copies.extend(self.stages.enter(epoch))
+        self.statistics.watch(self.net.module_)
 
     def train_and_validate(self, epoch):
         """Train for an epoch and validate; return its row of the history, which is recorded."""
@@ -312,7 +321,10 @@ class Run:
         # Not told in bfloat16, where different outputs may be rounded to the same.
         self.outcome.died = self.can_tell_death and self.death_check.died
         try:
-            self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.valid_rows)
+            with self.net.loading("best"):
+                self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.valid_rows)
         except KeyboardInterrupt as interrupt:
             self.outcome.interrupt = interrupt
+        if self.net.epoch_loaded_ is not None:
+            self.outcome.best_epoch = self.net.epoch_loaded_
         return self.outcome

@@ -30,14 +30,15 @@ class YoungStatistics:
     They begin as a mean of 0 and a variance of 1, whose influence lasts for dozens of updates with a momentum of 0.1:
     where an epoch has few updates, validation would normalise by wrong statistics.
 
-    Parameters
-    ----------
-    module : nn.Module
-        The momenta of its batch norms are changed, until they have seen enough batches or `end` is called.
+    It changes the momenta of batch norms until they have seen enough batches, or `end` is called.
     """
 
-    def __init__(self, module: nn.Module):
-        self.young: list = [[norm, norm.momentum, 0] for norm in layers_of(module) if _is_young(norm)]
+    def __init__(self):
+        self.young: list = []
+
+    def watch(self, module: nn.Module) -> None:
+        """Look after the batch norms of a module, which may be new ones in each stage."""
+        self.young = [[norm, norm.momentum, 0] for norm in layers_of(module) if _is_young(norm)]
 
     def begin_epoch(self) -> None:
         """Read how many batches the statistics have seen: a run that is resumed has loaded that count."""

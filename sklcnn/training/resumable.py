@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,8 @@ from sklcnn.training.checkpoints import (
     DIGESTS,
     ROWS,
     check_files,
+    check_is_of_run,
+    check_is_whole,
     check_loadable,
     digest_of,
     digest_of_rows,
@@ -22,7 +25,7 @@ from sklcnn.training.checkpoints import (
     warn_of_unsaved,
 )
 from sklcnn.training.run import TrainingSpec
-from sklcnn.training.stages import thaw
+from sklcnn.training.stages import freeze, thaw
 
 
 class ResumableNet(NeuralNet):
@@ -31,6 +34,8 @@ class ResumableNet(NeuralNet):
     spec: TrainingSpec
     module_: Any
     optimizer_: Any
+    epoch_loaded_: int | None = None  # at the end of a run, by a checkpoint that loads the best epoch
+    _loading: str | None = None
 
     def save_params(self, f_params=None, *, use_safetensors=False, **files):
         """Save as skorch does, but replace each file by a complete one, so that a killed process leaves no part of one.
@@ -78,7 +83,7 @@ class ResumableNet(NeuralNet):
             self._load_checkpoint(checkpoint, kwargs)
             return
         if f_history is not None:
-            self._thaw_for(len(History.from_file(f_history)))
+            self._enter_stage_of(len(History.from_file(f_history)))
         super().load_params(f_params, f_optimizer, f_criterion, f_history, checkpoint, **kwargs)
         if checkpoint is not None:
             self.loaded_from_ = checkpoint
@@ -91,15 +96,34 @@ class ResumableNet(NeuralNet):
         saved = max((n for n, row in enumerate(rows, 1) if row.get(checkpoint.event_name)), default=len(rows))
         files = files_of_epoch(checkpoint, rows, saved)
         check_files(files, rows, saved, name)
-        self._thaw_for(len(rows))
+        if self._loading is not None:
+            check_is_of_run(checkpoint, rows, self.history, ends=self._loading == "best", estimator_name=name)
+        if self._loading == "run":
+            check_is_whole(files, name)
+        elif self._loading == "best":  # no run goes on, so that averages need no latest weights
+            files.pop("f_criterion", None)
+            self.epoch_loaded_ = len(rows)
+        self._enter_stage_of(len(rows))
         check_loadable(partial(super().load_params, **kwargs), files, name)
-        self.history = History(rows)
+        self.history = History(rows if self._loading != "best" else self.history[: len(rows)])
         self.loaded_from_ = checkpoint
 
-    def _thaw_for(self, n_epochs):
+    @contextlib.contextmanager
+    def loading(self, what: str) -> Iterator[None]:
+        """Say what a callback may load in a block: the "run" that is resumed, or the "best" epoch of one that ends."""
+        self._loading, self.epoch_loaded_ = what, None
+        try:
+            yield
+        finally:
+            self._loading = None
+
+    def _enter_stage_of(self, n_epochs):
         """Give the optimiser the parameters that it trained after so many epochs."""
-        if self.module_.is_frozen and n_epochs > self.spec.freeze_epochs:
+        frozen = n_epochs <= self.spec.freeze_epochs
+        if self.module_.is_frozen and not frozen:
             thaw(self.module_, self.optimizer_, self.spec)
+        elif self.module_.has_backbone and frozen and not self.module_.is_frozen:
+            freeze(self.module_, self.optimizer_)
 
     def files_of(self, epoch):
         """Return the files of an epoch's weights and optimiser, of the checkpoint loaded from.

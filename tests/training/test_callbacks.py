@@ -542,7 +542,11 @@ def test_an_epoch_in_which_a_callback_records_nothing_has_no_number_there():
 
 
 @pytest.mark.parametrize("hook", HOOKS)
-@pytest.mark.parametrize("changes", [{"dropout": 0.5}, {"batch_norm": True}, {"optimizer": torch.optim.LBFGS}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{"dropout": 0.5}, {"batch_norm": True}, {"optimizer": torch.optim.LBFGS}],
+    ids=["dropout", "norm", "LBFGS"],
+)
 def test_a_callback_that_predicts_changes_nothing(hook, changes):
     samples = torch.from_numpy(X[:5, None])
     asking = type("Asking", (Callback,), {hook: lambda self, net, *args, **kwargs: net.predict(samples)})
@@ -561,7 +565,9 @@ def make_again(cnn):
 
 @pytest.mark.parametrize("copied", [lambda cnn: cnn, make_again, copy.deepcopy], ids=["itself", "pickled", "copied"])
 @pytest.mark.parametrize(
-    "changed", [{}, {"optimizer": "sgd"}, {"callbacks": [Unfreezer("block1.*", at=lambda net: True)]}], ids=str
+    "changed",
+    [{}, {"optimizer": "sgd"}, {"callbacks": [Unfreezer("block1.*", at=lambda net: True)]}],
+    ids=["same", "other optimizer", "thawed"],
 )
 def test_frozen_layers_are_continued_with(copied, changed):
     params = QUICK | {"warm_start": True, "learning_rate": 0.1, "callbacks": [Freezer("block1.*")]}

@@ -45,7 +45,11 @@ class Asking:
         return self
 
 
-@pytest.mark.parametrize("changes", [{"dropout": 0.5}, {"batch_norm": True}, {"backbone": own_backbone()}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{"dropout": 0.5}, {"batch_norm": True}, {"backbone": own_backbone()}],
+    ids=["dropout", "batch norm", "backbone"],
+)
 @pytest.mark.parametrize("method", ["fit", "partial_fit"])
 def test_predictions_under_way_change_nothing_and_are_those_of_the_old_network(changes, method):
     asking = Asking()
@@ -173,8 +177,12 @@ def test_calls_in_several_threads_all_count(method):
     assert cnn.n_iter_ == len(cnn.net_.history) == 12
 
 
-@pytest.mark.parametrize("states", [(None, None), (0, 1), (np.random.RandomState(0),) * 2], ids=str)
-@pytest.mark.parametrize("saved", [None, pickle, skops.io])
+@pytest.mark.parametrize(
+    "states",
+    [(None, None), (0, 1), (np.random.RandomState(0),) * 2],
+    ids=["None", "other seeds", "generator"],
+)
+@pytest.mark.parametrize("saved", [None, pickle, skops.io], ids=["kept", "pickle", "skops"])
 def test_rows_that_were_held_out_are_held_out_again(states, saved, monkeypatch):
     params = QUICK | {"early_stopping": True, "validation_fraction": 0.25, "warm_start": True, "max_epochs": 1}
     held_out = []

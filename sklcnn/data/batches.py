@@ -66,6 +66,15 @@ class Rows:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return one sample (c, *spatial) and its target, as callbacks expect of a data set."""
+        n = len(self)
+        if not -n <= position < n:
+            raise IndexError(f"there are {n} rows, and no row {position}")
+        dtype = torch.float64 if self.targets.dtype == torch.float64 else torch.float32
+        start = position % n
+        return self.store.batch(self.rows[start : start + 1], dtype)[0], self.targets[start]
+
     def at(self, positions: np.ndarray | slice) -> Rows:
         """Return the rows at some positions."""
         chosen = positions if isinstance(positions, slice) else torch.from_numpy(positions)

@@ -13,17 +13,20 @@ from skorch.callbacks import (
     InputShapeSetter,
     LoadInitState,
     LRScheduler,
+    PrintLog,
     TrainEndCheckpoint,
 )
 from skorch.callbacks.logging import filter_log_keys
 from skorch.callbacks.scoring import ScoringBase
 
+from sklcnn.training.checkpoints import DIGESTS
 from sklcnn.training.run import HISTORY_COLUMNS
 from sklcnn.wording import shown
 
 REFIT_PREFIX = "refit_"
 # What the epoch loop writes into skorch's history a second time, under skorch's names.
 ALIASES = ("batches", "valid_loss", "dur")
+NOT_PRINTED = ("valid_loss", "duration", DIGESTS)
 
 
 def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = None, refit: bool = False) -> list:
@@ -82,6 +85,7 @@ def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = N
                 "history_ already. Give it another name."
             )
         fresh = callback if isinstance(callback, type) else clone(callback, safe=False)
+        fresh = _without_doubles(fresh)
         if refit:
             fresh = _named_apart(fresh)
         cloned.append(fresh if name is None else (name, fresh))
@@ -91,6 +95,16 @@ def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = N
 def _is_a(callback, kind):
     """Tell whether a callback, or a class of callbacks, is of a kind."""
     return issubclass(callback if isinstance(callback, type) else type(callback), kind)
+
+
+def _without_doubles(callback):
+    """Leave out of the tables of PrintLog what the history holds under two names."""
+    if isinstance(callback, type) and issubclass(callback, PrintLog):
+        callback = callback()
+    if isinstance(callback, PrintLog):
+        given = callback.keys_ignored
+        callback.keys_ignored = [*([given] if isinstance(given, str) else given or ()), *NOT_PRINTED]
+    return callback
 
 
 def _named_apart(callback):

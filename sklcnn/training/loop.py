@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import PrintLog
 
 from sklcnn.data.batches import Rows, batch_sizes
 from sklcnn.data.targets import TORCH_FLOATS
@@ -113,7 +114,8 @@ class Run:
         self.rates = Rates(self.spec, optimizer, *span, self.watches_loss, given=rates, fall=fall)
         self.judge, self.death_check = self.make_judge(), DeathCheck()
         self.statistics = YoungStatistics()
-        self.progress = make_progress(self.spec.verbose, self.spec.label)
+        prints = any(isinstance(callback, PrintLog) for callback in net.listeners("on_epoch_end"))
+        self.progress = make_progress(min(self.spec.verbose, 1 if prints else 2), self.spec.label)
         self.callbacks = BatchCallbacks(net, self.stages)
         clips = self.n_updates > 1 and has_heavy_rows(train.weights)
         step = Step(net, self.stages, augment, clips, self.callbacks.tell_gradients)
@@ -149,11 +151,13 @@ class Run:
         """Begin, or resume a run that a callback has loaded from a checkpoint."""
         set_rate(self.net.optimizer_, self.spec.learning_rate)  # skorch's LRScheduler begins from it
         self.net.stop_training = False
+        rows = self.stages.train_rows
         with self.net.loading("run"):
-            self.net.notify("on_train_begin", X=self.stages.train_rows, y=self.stages.valid_rows)
+            self.net.notify("on_train_begin", X=rows, y=rows.targets)
         if len(self.net.history) > self.finished:
             check_length(len(self.net.history), self.last_epoch, self.resumes, self.spec.estimator_name)
             self.resume()
+        self.net.begin_schedules(self.first - 1, X=rows, y=rows.targets)
         self.progress.begin(self.last_epoch - self.finished, self.n_updates, self.finished + 1)
 
     def run_epoch(self, epoch):
@@ -322,7 +326,7 @@ class Run:
         self.outcome.died = self.can_tell_death and self.death_check.died
         try:
             with self.net.loading("best"):
-                self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.valid_rows)
+                self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.train_rows.targets)
         except KeyboardInterrupt as interrupt:
             self.outcome.interrupt = interrupt
         if self.net.epoch_loaded_ is not None:

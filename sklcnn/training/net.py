@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from skorch.history import History
 from skorch.utils import to_numpy
 
@@ -46,7 +46,7 @@ class TrainingNet(ResumableNet):
             callbacks=callbacks,
             device=device,
             train_split=None,
-            verbose=0,
+            verbose=1,  # for PrintLog; others of skorch's print only by a `sink` that the user gives them
             lr=spec.learning_rate,
             max_epochs=spec.max_epochs,
             batch_size=spec.batch_size,
@@ -127,6 +127,34 @@ class TrainingNet(ResumableNet):
             self.callbacks = callbacks
             self.initialize_callbacks()
 
+    def initialize_callbacks(self):
+        """Initialise the callbacks; those that schedule the rate come last, so that checkpoints hold an epoch's own."""
+        super().initialize_callbacks()
+        self.callbacks_.sort(key=lambda named: isinstance(named[1], LRScheduler))
+        return self
+
+    def begin_schedules(self, n_before: int, **data: Any) -> None:
+        """Begin the schedules of skorch's LRScheduler anew in each fit, or where a run that is resumed was cut off.
+
+        Parameters
+        ----------
+        n_before : int
+            Epochs of earlier fits.
+        **data
+            As callbacks are told when training begins.
+        """
+        whole: Any = self.history
+        self.history_ = History(whole[n_before:])
+        if not self.history_:
+            for group in self.optimizer_.param_groups:
+                group.pop("initial_lr", None)  # of an earlier fit's
+        try:
+            for _, callback in self.callbacks_:
+                if isinstance(callback, LRScheduler):
+                    callback.on_train_begin(self, **data)
+        finally:
+            self.history_ = whole
+
     # What callbacks and scorers see.
 
     def listeners(self, *hooks: str) -> list[Callback]:
@@ -178,14 +206,18 @@ class TrainingNet(ResumableNet):
         """Call the callbacks, and wait for fits that they may have run in threads of their own.
 
         Those that score compare predictions with y as the user gave it, unless they have a `target_extractor` of
-        their own.
+        their own. Those that schedule the rate are told by `begin_schedules` that training begins.
         """
+        told = self.callbacks_
+        if method_name == "on_train_begin":
+            self.callbacks_ = [named for named in told if not isinstance(named[1], LRScheduler)]
         scoring = [callback for _, callback in self.callbacks_ if getattr(callback, "target_extractor", 0) is to_numpy]
         for callback in scoring:
             callback.target_extractor = self._as_given
         try:
             super().notify(method_name, **data)
         finally:
+            self.callbacks_ = told
             for callback in scoring:  # which are saved with the estimator
                 callback.target_extractor = to_numpy
         take_turn_back()

@@ -19,6 +19,7 @@ from skorch.callbacks import (
     GradientNormClipping,
     Initializer,
     InputShapeSetter,
+    LoadInitState,
     LRScheduler,
     PassthroughScoring,
     PrintLog,
@@ -592,3 +593,67 @@ def test_a_network_saved_without_the_names_of_its_optimisers_parameters_is_conti
     del state["_fitted"]["groups"]
     cnn.__setstate__(state)
     assert same_state(alone.fit(X, LABELS), cnn.fit(X, LABELS))
+
+
+def halved(n):
+    return 0.5**n
+
+
+def test_a_schedule_of_skorchs_begins_anew_in_each_fit():
+    schedulers = [
+        LRScheduler("StepLR", step_size=1, gamma=0.5),
+        LRScheduler("LambdaLR", lr_lambda=halved),
+    ]
+    for scheduler in schedulers:
+        params = QUICK | {"warm_start": True, "learning_rate": 0.4, "callbacks": [scheduler]}
+        cnn = CNNClassifier(**params).fit(X, LABELS).set_params(learning_rate=0.2).fit(X, LABELS)
+        np.testing.assert_allclose(cnn.history_["learning_rate"], [0.4, 0.2, 0.1, 0.2, 0.1, 0.05])
+        cnn = pickle.loads(pickle.dumps(cnn.set_params(callbacks=None))).set_params(callbacks=[scheduler])
+        for _ in range(2):
+            cnn.partial_fit(X, LABELS)
+        np.testing.assert_allclose(cnn.history_["learning_rate"][6:], 0.2)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_schedule_of_skorchs_is_resumed_wherever_it_is_listed(first, tmp_path):
+    def fit(folder, *others):
+        checkpoint = Checkpoint(monitor=None, dirname=str(folder))
+        callbacks = [LoadInitState(checkpoint), checkpoint]
+        callbacks.insert(0 if first else 2, LRScheduler("LambdaLR", lr_lambda=halved))
+        return CNNClassifier(**QUICK | {"max_epochs": 5}, callbacks=[*callbacks, *others]).fit(X, LABELS)
+
+    def trouble(self, net, **kwargs):
+        if len(net.history) == 4:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fit(tmp_path / "cut off", type("CutOff", (Callback,), {"on_epoch_begin": trouble}))
+    resumed, whole = fit(tmp_path / "cut off"), fit(tmp_path / "whole")
+    assert resumed.history_["learning_rate"].tolist() == whole.history_["learning_rate"].tolist()
+    assert same_state(resumed, whole)
+
+
+@pytest.mark.parametrize(("verbose", "n_lines"), [(0, 5), (1, 5), (2, 5)])
+@pytest.mark.parametrize("printing", [PrintLog, PrintLog(keys_ignored="penalty")], ids=["class", "instance"])
+def test_what_prints_epochs_prints_them_once(printing, verbose, n_lines, capsys):
+    CNNClassifier(**QUICK, verbose=verbose, callbacks=[printing]).fit(X, LABELS, X_val=X, y_val=LABELS)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == n_lines
+    names = lines[0].split()
+    assert {"epoch", "train_loss", "val_loss", "dur"} <= set(names)
+    assert not {"valid_loss", "duration"} & set(names)
+
+
+def test_callbacks_are_told_the_training_rows_and_their_targets():
+    told = {}
+
+    def note(self, net, X, y, **kwargs):
+        told.update(X=X, y=y)
+
+    telling = type("Telling", (Callback,), {"on_train_begin": note})
+    CNNClassifier(**QUICK, callbacks=[telling]).fit(X, LABELS, X_val=X[:5], y_val=LABELS[:5])
+    assert told["y"].tolist() == CODES.tolist()
+    samples, targets = zip(*told["X"], strict=True)
+    np.testing.assert_allclose(torch.stack(samples)[:, 0].numpy(), X, rtol=1e-6)
+    assert [int(target) for target in targets] == CODES.tolist()
+    assert torch.equal(told["X"][-1][0], samples[-1])

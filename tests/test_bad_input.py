@@ -533,3 +533,20 @@ def test_a_named_backbone_refuses_another_kind_of_pixels_than_in_fit(estimator_c
             estimator.predict(other)
         with refuses(estimator, message):
             estimator.partial_fit(other, y)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("name", ["X", "y"])
+@pytest.mark.parametrize("kind", ["frame", "array of unknown length"])
+def test_what_dask_has_not_computed_yet_is_refused_before_it_is_counted(method, name, kind, refuses):
+    frames, arrays = pytest.importorskip("dask.dataframe"), pytest.importorskip("dask.array")
+    given = {"X": np.random.RandomState(0).rand(20, 8), "y": np.arange(20) % 2}
+    if kind == "frame":
+        lazy = frames.from_pandas(pd.DataFrame(given[name]), npartitions=2)
+        given[name] = lazy if name == "X" else lazy[0]
+    else:
+        lazy = arrays.from_array(given[name], chunks=10)
+        given[name] = lazy[(lazy if name == "y" else lazy[:, 0]) >= 0]
+    cnn = CNNClassifier(filters=2, dense_units=(), max_epochs=1)
+    with refuses(cnn, rf"^CNNClassifier: {name} is not computed yet .*Pass {name}.compute\(\)", kinds=(TypeError,)):
+        getattr(cnn, method)(**given)

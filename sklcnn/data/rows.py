@@ -13,7 +13,7 @@ from sklearn.utils import _safe_indexing, check_array, check_consistent_length
 from sklearn.utils.validation import _num_samples
 
 from sklcnn.data.plain import plain_values
-from sklcnn.data.reading.kinds import check_kind
+from sklcnn.data.reading.kinds import check_has_length, check_kind
 from sklcnn.data.stores import Store
 from sklcnn.data.targets import check_weights
 from sklcnn.wording import errors_named, shown
@@ -88,7 +88,14 @@ def replace_weightless_rows(X: Any, sample_weight: Any, estimator: str) -> tuple
     # Each takes the sample of the last row of weight before it (the first ones take the last of all), so that the first
     # row with a fault, which errors name, is one that counts.
     with errors_named(estimator, "X"):
-        return _safe_indexing(X, rows[np.cumsum(has_weight) - 1]), rows
+        return take_rows(X, rows[np.cumsum(has_weight) - 1]), rows
+
+
+def take_rows(values: Any, rows: np.ndarray | slice) -> Any:
+    """Return some rows of X, y or groups."""
+    if hasattr(values, "oindex"):  # zarr's arrays, which scikit-learn cannot index
+        return np.asarray(values.oindex[rows])
+    return _safe_indexing(values, rows)
 
 
 def _is_array_of_numbers(X):
@@ -116,7 +123,11 @@ def check_rows_first(X: Any, y: Any, estimator: str) -> None:
     ------
     ValueError
         If one other axis is as long as y, and not the first, as in SVHN's files.
+    TypeError
+        If one of them is not computed yet, and its length not known.
     """
+    check_has_length(X, estimator, "X")
+    check_has_length(y, estimator, "y")
     shape = () if getattr(X, "is_nested", False) else tuple(getattr(X, "shape", ()))  # a nested tensor has none
     n_targets = y.shape[0] if getattr(y, "shape", ()) else len(y) if isinstance(y, (list, tuple)) else None
     if not n_targets or len(shape) < 2 or n_targets == shape[0] or shape.count(n_targets) != 1:
@@ -161,6 +172,7 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
             f"but {n_targets} in y. Pass one target a row."
         )
     if groups is not None:
+        check_has_length(groups, estimator, "groups")
         if not hasattr(groups, "__len__") or isinstance(groups, str):
             raise TypeError(f"{estimator}: groups must be array-like, of one label a row; got {shown(groups)}.")
         with errors_named(estimator, "groups"):
@@ -171,8 +183,8 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
         rows = np.flatnonzero(weights > 0)
         weights = weights[rows]
     if len(rows) < len(store):
-        y = _safe_indexing(y, rows)
-        groups = None if groups is None else _safe_indexing(groups, rows)
+        y = take_rows(y, rows)
+        groups = None if groups is None else take_rows(groups, rows)
     return KeptRows(store, rows, y, weights, None if groups is None else _number_groups(groups, estimator))
 
 

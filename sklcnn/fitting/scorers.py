@@ -11,9 +11,9 @@ from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer, get_scorer_names
 from sklearn.metrics._scorer import _BaseScorer
-from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples
 
+from sklcnn.data.rows import take_rows
 from sklcnn.data.targets import are_foreign_labels
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import short_cause, shortened, shown
@@ -74,8 +74,8 @@ def scored_data(X: Any, y: Any, rows: np.ndarray, positions: np.ndarray | slice)
         if placeholder:
             given = np.empty((len(rows), 0))
         else:
-            given = X if len(rows) == _num_samples(X) else _safe_indexing(X, rows)
-        return given, _safe_indexing(y, positions)
+            given = X if len(rows) == _num_samples(X) else take_rows(X, rows)
+        return given, take_rows(y, positions)
 
     return data
 

@@ -172,3 +172,37 @@ def test_a_fault_in_a_row_that_counts_is_still_found():
         cnn.fit(with_rows(SHARES, row_3=np.nan), LABELS, WEIGHTS)
     with pytest.raises(ValueError, match="image of row 3"):
         cnn.fit(with_rows(PICTURES, row_3=None, row_0=None), LABELS, WEIGHTS)
+
+
+class LikeZarr:
+    """An array that is indexed by lists of rows as zarr's are: by an attribute of its own."""
+
+    def __init__(self, values):
+        self.values, self.oindex = values, values
+        self.shape, self.dtype, self.ndim = values.shape, values.dtype, values.ndim
+
+    def __len__(self):
+        return len(self.values)
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.values, dtype=dtype)
+
+    def __getitem__(self, rows):
+        if isinstance(rows, tuple) or np.ndim(rows):
+            raise ValueError("The truth value of an array with more than one element is ambiguous.")
+        return self.values[rows]
+
+
+def test_arrays_of_zarr_are_indexed_as_they_allow():
+    X, y = np.random.RandomState(0).rand(30, 8), np.arange(30) % 2
+    weights = np.where(np.arange(30) == 3, 0.0, 1.0)
+
+    def share_right(cnn, X, y):
+        return float((cnn.predict(np.asarray(X)) == np.asarray(y)).mean())
+
+    params = {"filters": 2, "dense_units": (), "max_epochs": 2, "random_state": 0, "early_stopping": True}
+    one, other = (
+        CNNClassifier(**params, scoring=share_right).fit(*data, sample_weight=weights)
+        for data in ((X, y), (LikeZarr(X), LikeZarr(y)))
+    )
+    np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))

@@ -32,9 +32,8 @@ def check_kind(X: Any, estimator: str) -> None:
     if hasattr(X, "column_names") and hasattr(X, "features"):
         name = next(iter(X.column_names), "image")
         refuse(estimator, "a data set of Hugging Face", f'one of its columns, such as X["{name}"]')
-    if (hasattr(X, "collect") and hasattr(X, "collect_schema")) or (hasattr(X, "compute") and hasattr(X, "dask")):
-        method = "collect" if hasattr(X, "collect") else "compute"  # polars' and dask's
-        refuse(estimator, f"not computed yet ({kind})", f"X.{method}()")
+    if is_lazy(X):
+        refuse_lazy(X, estimator)
     if isinstance(X, Mapping):
         keys = [f"the value of one key, such as X[{shown(key)}]" for key in X]
         remedy = "[X]" if X.keys() & {"bytes", "path"} else keys[0] if keys else "an array"
@@ -43,6 +42,35 @@ def check_kind(X: Any, estimator: str) -> None:
         refuse(estimator, f"an iterator ({kind}), which can be read only once", "list(X)")
     if isinstance(X, (set, frozenset)):
         refuse(estimator, f"a {kind}, whose samples have no order", "a list")
+
+
+def is_lazy(values: Any) -> bool:
+    """Whether values are not computed yet: polars' lazy frames, and what dask has."""
+    return (hasattr(values, "collect") and hasattr(values, "collect_schema")) or (
+        hasattr(values, "compute") and hasattr(values, "dask")
+    )
+
+
+def refuse_lazy(values: Any, estimator: str, name: str = "X") -> NoReturn:
+    """Say that values are not computed yet, and how they are.
+
+    Raises
+    ------
+    TypeError
+    """
+    method = "collect" if hasattr(values, "collect") else "compute"  # polars' and dask's
+    raise TypeError(f"{estimator}: {name} is not computed yet ({type(values).__name__}). Pass {name}.{method}().")
+
+
+def check_has_length(values: Any, estimator: str, name: str) -> None:
+    """Refuse values that are not computed yet, where not even their number is known.
+
+    Raises
+    ------
+    TypeError
+    """
+    if is_lazy(values) and not all(isinstance(size, int) for size in getattr(values, "shape", (None,))):
+        refuse_lazy(values, estimator, name)
 
 
 def _samples_of_dataset(dataset):

@@ -47,13 +47,14 @@ class SavedNet:
 
     def restore(self) -> Any:
         """Make the skorch net."""
+        from sklcnn.training.callbacks import made_whole
         from sklcnn.training.net import make_net
         from sklcnn.training.stages import named_groups
 
         net = make_net(self.module_, self.spec, self.criterion_, [])
         if self.groups is not None:
             net.optimize(named_groups(self.module_, self.groups, self.spec))
-        net.callbacks_ = list(self.callbacks)
+        net.callbacks_ = made_whole(self.callbacks)
         net.history.extend({"batches": [{}], **row} for row in self.epochs)
         if self.optimizer_state is not None:
             net.optimizer_.load_state_dict(to_tensors(self.optimizer_state))

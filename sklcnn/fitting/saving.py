@@ -118,6 +118,8 @@ def to_state(fitted: Fitted | FittedFeatures) -> dict[str, Any]:
 
 
 def _state_of_net(source):
+    from sklcnn.training.callbacks import without_running_parts
+
     if isinstance(source, SavedNet):
         optimizer_state, callbacks, groups = source.optimizer_state, source.callbacks, source.groups
         rows = source.epochs
@@ -133,7 +135,7 @@ def _state_of_net(source):
         "optimizer": optimizer_state,
         "groups": groups,
         "epochs": [{name: to_plain(value) for name, value in row.items() if name != "batches"} for row in rows],
-        "net_callbacks": callbacks,
+        "net_callbacks": without_running_parts(callbacks),
     }
 
 

@@ -63,4 +63,9 @@ class PlainStateMixin:
                     f"store: its code would have to run to load it. Pass a function or class of a module of yours "
                     f"that makes it as {name}, or save the estimator by pickle or joblib."
                 )
-        return self.__reduce_ex__(2)
+        reduced = self.__reduce_ex__(2)
+        if callbacks := (reduced[2].get("_fitted") or {}).get("net_callbacks"):
+            from sklcnn.training.callbacks import check_skops_stores
+
+            check_skops_stores(callbacks, type(self).__name__)
+        return reduced

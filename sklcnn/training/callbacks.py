@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
+from functools import partial
 from typing import Any
 
+import torch
 from sklearn.base import clone
 from skorch.callbacks import (
     Callback,
@@ -13,6 +16,7 @@ from skorch.callbacks import (
     InputShapeSetter,
     LoadInitState,
     LRScheduler,
+    ParamMapper,
     PrintLog,
     TrainEndCheckpoint,
 )
@@ -23,10 +27,11 @@ from sklcnn.training.checkpoints import DIGESTS
 from sklcnn.training.run import HISTORY_COLUMNS
 from sklcnn.wording import shown
 
+UNSTORED = (torch.Tensor, torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
 REFIT_PREFIX = "refit_"
 # What the epoch loop writes into skorch's history a second time, under skorch's names.
 ALIASES = ("batches", "valid_loss", "dur")
-NOT_PRINTED = ("valid_loss", "duration", DIGESTS)
+NOT_PRINTED = ("val_loss", "duration", DIGESTS)  # skorch has names of its own for them
 
 
 def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = None, refit: bool = False) -> list:
@@ -116,6 +121,50 @@ def _named_apart(callback):
     elif isinstance(callback, LoadInitState):
         _named_apart(callback.checkpoint)
     return callback
+
+
+def without_running_parts(callbacks: list) -> list:
+    """Return initialised callbacks without what refers to a run, with all of its network, or to themselves."""
+    return [(name, _without_running_parts(callback)) for name, callback in callbacks]
+
+
+def _without_running_parts(callback):
+    if not isinstance(callback, (LRScheduler, ParamMapper)):
+        return callback
+    copied = copy.copy(callback)
+    if isinstance(copied, LRScheduler):
+        copied.lr_scheduler_ = None  # made when training begins
+        return copied
+    if getattr(callback.schedule, "__self__", None) is callback:
+        copied.schedule = None
+    if isinstance(callback.at, partial) and getattr(callback.at.func, "__self__", None) is callback:
+        copied.at = callback.at.keywords["epoch"]
+    return copied
+
+
+def check_skops_stores(callbacks: list, estimator_name: str) -> None:
+    """Refuse callbacks of the user's that hold what skops does not store.
+
+    Raises
+    ------
+    TypeError
+    """
+    for _, callback in callbacks:
+        for attribute, value in vars(callback).items():
+            if isinstance(value, UNSTORED):
+                raise TypeError(
+                    f"{estimator_name}: the callback {type(callback).__name__} holds {attribute}, of type "
+                    f"{type(value).__name__}, which skops does not store. Save the estimator by pickle or joblib, or "
+                    "save what without_training_state() returns."
+                )
+
+
+def made_whole(callbacks: list) -> list:
+    """Give callbacks back what `without_running_parts` has left out."""
+    for _, callback in callbacks:
+        if isinstance(callback, ParamMapper):
+            callback.initialize()
+    return list(callbacks)
 
 
 def recorded_names(history: Any) -> list[str]:

@@ -43,6 +43,8 @@ class ResumableNet(NeuralNet):
         The history is saved with digests of the epoch's other files, and not at all where one could not be written.
         """
         for name, file in {"f_params": f_params, **files}.items():
+            if file is None:
+                continue
             if not isinstance(file, (str, os.PathLike)):
                 super().save_params(**{name: file}, use_safetensors=use_safetensors)
             elif name != "f_history" or None not in self._digests().values():

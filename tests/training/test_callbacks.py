@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import skops.io
 import torch
 from sklearn.metrics import accuracy_score, f1_score, make_scorer
 from skorch.callbacks import (
@@ -29,7 +30,7 @@ from skorch.callbacks import (
 )
 from torch.nn import functional
 
-from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn import TRUSTED_TYPES, CNNClassifier, CNNRegressor
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(20, 8)
@@ -640,8 +641,8 @@ def test_what_prints_epochs_prints_them_once(printing, verbose, n_lines, capsys)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == n_lines
     names = lines[0].split()
-    assert {"epoch", "train_loss", "val_loss", "dur"} <= set(names)
-    assert not {"valid_loss", "duration"} & set(names)
+    assert {"epoch", "train_loss", "valid_loss", "dur"} <= set(names)
+    assert not {"val_loss", "duration"} & set(names)
 
 
 def test_callbacks_are_told_the_training_rows_and_their_targets():
@@ -657,3 +658,41 @@ def test_callbacks_are_told_the_training_rows_and_their_targets():
     np.testing.assert_allclose(torch.stack(samples)[:, 0].numpy(), X, rtol=1e-6)
     assert [int(target) for target in targets] == CODES.tolist()
     assert torch.equal(told["X"][-1][0], samples[-1])
+
+
+# skops.
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        LRScheduler("StepLR", step_size=1, gamma=0.5),
+        Freezer("block1.*"),
+        Unfreezer("block1.*", at=5),
+        Initializer("output.*", fn=torch.nn.init.zeros_, at=5),
+        Checkpoint(monitor=None, f_params=None, f_optimizer=None, f_criterion=None, f_history=None),
+    ],
+    ids=lambda callback: type(callback).__name__,
+)
+def test_skops_stores_skorchs_callbacks_and_training_goes_on(callback):
+    first = CNNClassifier(**QUICK, warm_start=True, callbacks=[callback]).fit(X, LABELS)
+    content = skops.io.dumps(first)
+    trusted = [*TRUSTED_TYPES, *skops.io.get_untrusted_types(data=content)]
+    again = skops.io.loads(skops.io.dumps(skops.io.loads(content, trusted=trusted)), trusted=trusted)
+    for cnn in (first, again):
+        cnn.set_params(callbacks=cnn.callbacks).fit(X, LABELS)
+    assert same_state(first, again)
+    assert first.history_["learning_rate"].tolist() == again.history_["learning_rate"].tolist()
+
+
+def test_a_callback_that_holds_tensors_is_named_to_skops():
+    keeping = type(
+        "Keeping", (Callback,), {"on_epoch_end": lambda self, net, **rest: setattr(self, "w_", torch.ones(1))}
+    )
+    with pytest.raises(TypeError, match=r"the callback Keeping holds w_, of type Tensor.*pickle"):
+        skops.io.dumps(CNNClassifier(**QUICK, callbacks=[keeping]).fit(X, LABELS))
+
+
+def test_a_checkpoint_prints_nothing(capsys, tmp_path):
+    CNNClassifier(**QUICK, callbacks=[Checkpoint(monitor=None, dirname=str(tmp_path), f_criterion=None)]).fit(X, LABELS)
+    assert not capsys.readouterr().out

@@ -12,11 +12,12 @@ import numpy as np
 from sklcnn.data.schema import DIMENSION_NAMES, InputSchema, InputSpec
 
 CHANNEL_COUNTS = (1, 3, 4)
+DECLARED_AXES = {"channels_first": 0, "channels_last": -1}  # by data_format
 NARROW_RATIO = 3  # between the sides of grey images that might be signals of several channels
 
 
-def understand_axes(array, spec, rows=None):
-    """Decide what the axes of an array mean."""
+def understand_axes(array, spec, rows=None, *, warns=True):
+    """Decide what the axes of an array mean; a reading that is told apart by little gives a warning."""
     flat = array.ndim == 2
     if flat and spec.input_shape is None:
         if spec.spatial_dims not in (None, 1):
@@ -41,8 +42,8 @@ def understand_axes(array, spec, rows=None):
                 "input_shape is only needed where X is a table of flat rows."
             )
     channel_axis = find_channels(shape, spec)
-    if channel_axis is None and len(shape) == 2:
-        _warn_if_narrow(array, shape, spec)
+    if channel_axis is None and len(shape) == 2 and warns:
+        _warn_if_signals(array, shape, spec)
     sample_shape = channels_first_shape(shape, channel_axis)
     if spec.image_size is not None:
         if len(sample_shape) != 3 and spec.pixels:
@@ -86,6 +87,8 @@ def _example_shape(n_features):
 def _channels_of_two_axes(shape, spec):
     """Find the channel axis of a sample of two axes, which is a grey image or a signal of several channels."""
     if 1 in shape:
+        if spec.data_format != "auto":
+            return DECLARED_AXES[spec.data_format]
         return 0 if shape[0] == 1 and shape[1] != 1 else -1
     if min(shape) > 4 and max(shape) < 8 * min(shape):
         return None
@@ -132,7 +135,7 @@ def find_channels(shape: Sequence[int], spec: InputSpec) -> int | None:
             "axes, or one more for channels."
         )
     if spec.data_format != "auto":
-        return 0 if spec.data_format == "channels_first" else -1
+        return DECLARED_AXES[spec.data_format]
     first, last = shape[0] in CHANNEL_COUNTS, shape[-1] in CHANNEL_COUNTS
     if first == last:
         candidates = "both the first and the last axis" if first else "no axis"
@@ -159,10 +162,20 @@ def _readings_as_signals(shape):
     )
 
 
-def _warn_if_narrow(array, shape, spec):
-    """Warn where grey images are long and narrow, as signals of several channels are."""
-    are_declared = spec.spatial_dims is not None or spec.image_size is not None or spec.input_shape is not None
-    if not are_declared and array.dtype != np.uint8 and max(shape) >= NARROW_RATIO * min(shape):
+def _warn_if_signals(array, shape, spec):
+    """Warn where grey images may be signals of several channels: a channel axis is declared, or they are narrow."""
+    if spec.spatial_dims is not None or spec.image_size is not None or array.dtype == np.uint8:
+        return
+    if spec.data_format != "auto":
+        channels = shape[DECLARED_AXES[spec.data_format]]
+        warnings.warn(
+            f"{spec.estimator}: samples of shape {tuple(shape)} were read as grey images, which have no channel axis: "
+            f'data_format="{spec.data_format}" changed nothing. Set spatial_dims=1 if they are signals of {channels} '
+            "channels, or spatial_dims=2, which says that they are images.",
+            UserWarning,
+            stacklevel=2,
+        )
+    elif spec.input_shape is None and max(shape) >= NARROW_RATIO * min(shape):
         warnings.warn(
             f"{spec.estimator}: samples of shape {tuple(shape)} were read as grey images, of an unusual shape. If they "
             f"are signals of several channels, set {_readings_as_signals(shape)}: that is more apt and faster. "
@@ -224,7 +237,7 @@ def schema_of(array, schema):
         )
     else:
         spec = replace(spec, input_shape=None, spatial_dims=schema.spatial_dims)
-    other = understand_axes(array, spec)
+    other = understand_axes(array, spec, warns=False)  # `fit` has warned
     check_same_sample(other.sample_shape, schema.sample_shape, spec.estimator, other.channel_axis)
     return other
 

@@ -44,6 +44,10 @@ READINGS = [
     ((3, 20), {"spatial_dims": 1, "data_format": "channels_last"}, (20, 3)),
     ((20, 6), {"spatial_dims": 1, "data_format": "channels_last"}, (6, 20)),
     ((6, 20), {"spatial_dims": 1, "data_format": "channels_first"}, (6, 20)),
+    ((20, 1), {"data_format": "channels_first"}, (20, 1)),
+    ((1, 20), {"data_format": "channels_first"}, (1, 20)),
+    ((1, 20), {"data_format": "channels_last"}, (20, 1)),
+    ((20, 1), {"data_format": "channels_last"}, (1, 20)),
     # images
     ((8, 8), {}, (1, 8, 8)),
     ((5, 39), {}, (1, 5, 39)),
@@ -75,6 +79,7 @@ READINGS = [
     ((25,), {"input_shape": (25, 1)}, (1, 25)),
     ((75,), {"input_shape": (5, 5, 3)}, (3, 5, 5)),
     ((75,), {"input_shape": (3, 5, 5)}, (3, 5, 5)),
+    ((20,), {"input_shape": (20, 1), "data_format": "channels_first"}, (20, 1)),
     ((24,), {"input_shape": (8, 3), "spatial_dims": 1}, (3, 8)),
     ((24,), {"input_shape": [2, 3, 4], "spatial_dims": 3}, (1, 2, 3, 4)),
     ((24,), {"input_shape": np.array([2, 3, 4, 1])}, (1, 2, 3, 4)),
@@ -89,6 +94,34 @@ def test_a_shape_is_read_as_the_table_says(shape, params, sample_shape):
         net = CNNRegressor(**QUICK, **params).fit(X, np.arange(4.0))
     assert net.sample_shape_ == sample_shape
     assert net.predict(X).shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("shape", "params"),
+    [((8, 12), {}), ((6, 20), {}), ((96,), {"input_shape": (8, 12)}), ((8, 12), {"input_shape": (8, 12)})],
+    ids=str,
+)
+@pytest.mark.parametrize(("data_format", "n_channels"), [("channels_first", 0), ("channels_last", -1)])
+def test_a_channel_axis_that_grey_images_lack_is_warned_of_once(shape, params, data_format, n_channels):
+    X, declared = np.random.RandomState(0).randn(N, *shape), params | {"data_format": data_format}
+    n_channels = params.get("input_shape", shape)[n_channels]
+    words = rf'data_format="{data_format}" changed nothing.*spatial_dims=1 .*of {n_channels} channels.*spatial_dims=2'
+    with pytest.warns(UserWarning, match=words) as warned:
+        net = fit(X, **declared)
+    assert len(warned) == 1
+    assert net.sample_shape_ == (1, *params.get("input_shape", shape))
+    net.predict(X)
+    if "input_shape" in params:
+        net.predict(X.reshape(N, -1))
+    fit(X, **declared, spatial_dims=2)
+    assert fit(X, **declared, spatial_dims=1).sample_shape_[0] == n_channels
+
+
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_grey_pictures_may_come_with_the_data_format_of_a_whole_data_set(data_format):
+    pixels = np.random.RandomState(0).randint(0, 256, (N, 8, 9), dtype=np.uint8)
+    assert fit(pixels, data_format=data_format).sample_shape_ == (1, 8, 9)
+    assert fit(pixels / 255, data_format=data_format, image_size=6).sample_shape_ == (1, 6, 6)
 
 
 @pytest.mark.parametrize(

@@ -72,10 +72,13 @@ class InceptionUnit(Layers):
 
 
 class InceptionPaths(nn.Module):
-    """Parallel convolutions, joined: of several kernel sizes behind a bottleneck, and one behind maximum pooling."""
+    """Parallel convolutions, joined: of several kernel sizes behind a bottleneck, and one behind maximum pooling.
+
+    Of fewer than four filters there is nothing left for the last.
+    """
 
     def __init__(
-        self, bottleneck: nn.Module | None, convs: Sequence[nn.Module], pool: nn.Module, pooled: nn.Module | None
+        self, bottleneck: nn.Module | None, convs: Sequence[nn.Module], pool: nn.Module | None, pooled: nn.Module | None
     ):
         super().__init__()
         self.bottleneck, self.convs = bottleneck, nn.ModuleList(convs)
@@ -85,7 +88,7 @@ class InceptionPaths(nn.Module):
         """Map (n, c, *spatial) to (n, filters, *smaller)."""
         narrow = maps if self.bottleneck is None else self.bottleneck(maps)
         paths = [conv(narrow) for conv in self.convs]
-        if self.pooled is not None:
+        if self.pool is not None and self.pooled is not None:
             paths.append(self.pooled(self.pool(maps)))
         return join_channels(paths)
 
@@ -221,7 +224,8 @@ def _make_inception_unit(plan: InceptionPlan, spec, *, activate):
         plain(plan.bottleneck),
         [make_unit(c, spec, activate=False, normalise=False) for c in plan.convs],
     )
-    paths = InceptionPaths(bottleneck, convs, MAX_POOLS[n_axes](3, 1, padding=1), plain(plan.pooled))
+    pool = None if plan.pooled is None else MAX_POOLS[n_axes](3, 1, padding=1)
+    paths = InceptionPaths(bottleneck, convs, pool, plain(plan.pooled))
     norm = NORMS[n_axes](plan.filters) if spec.batch_norm else None
     return InceptionUnit(paths, norm, make_activation(spec, n_axes) if activate else None)
 

@@ -99,6 +99,14 @@ def test_of_several_outputs_the_first_has_the_shape():
     assert table.loc["block1.body.0", "output shape"] == (64, 3)
 
 
+@pytest.mark.parametrize("block", ["plain", "residual", "inception"])
+@pytest.mark.parametrize("n_filters", [1, 3, 4])
+def test_only_layers_that_run_are_listed(block, n_filters):
+    table = fitted(filters=n_filters, block=block, batch_norm=True).summary()
+    assert table["layer"].iloc[0] == "standardize"
+    assert all(table["output shape"])
+
+
 def test_a_table_outlives_a_pickle():
     table = fitted().summary()
     assert repr(pickle.loads(pickle.dumps(table))) == repr(table)

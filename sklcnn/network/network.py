@@ -45,7 +45,8 @@ class Network(nn.Sequential):
 
     @property
     def _backbone(self) -> Any:
-        return self._modules["backbone"]
+        """The backbone, or None: tools that look at all attributes of a module, as tracing does, may ask for it."""
+        return self._modules.get("backbone")
 
     @property
     def is_frozen(self) -> bool:

@@ -1,7 +1,11 @@
 """Laws of the network: what its layers compute, and how large they are."""
 
+import copy
+import inspect
 import itertools
 import math
+import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -453,3 +457,16 @@ def test_the_layers_of_a_module_are_its_modules_in_their_order():
     module.register_module("none", None)
     assert layers_of(module) == list(module.modules())
     assert trained_parameters(module) == list(module.parameters())
+
+
+@pytest.mark.parametrize("params", [{}, {"block": "residual", "batch_norm": True}, {"backbone": nn.Conv2d(3, 2, 3)}])
+def test_tools_that_look_at_all_attributes_take_the_module(params):
+    net, X = fitted(SHAPES[2], **params)
+    module, samples = net.module_.eval(), channels_first(X)
+    for layer in module.modules():
+        assert inspect.getmembers(layer)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing is deprecated, and warns of each branch
+        traced = torch.jit.trace(module, samples[:2])
+    for other in (traced, copy.copy(module), copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        torch.testing.assert_close(other(samples), module(samples))

@@ -1,5 +1,6 @@
 """Laws of augmentation in a fit: what it touches, whose draws it takes, what becomes of targets and weights."""
 
+import io
 import pickle
 import re
 import time
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from torch import nn
@@ -214,6 +216,42 @@ def test_each_sample_has_its_own_draw(name):
         same = same * np.linspace(0.5, 1, 40)[:, None, None, None]
     [batch] = batches_seen(same, y, augmentation=name, batch_size=40)
     assert len(torch.unique(batch, dim=0)) > (1 if "flip" in name else 5)
+
+
+SHADES = np.linspace(0, 255, 20).round()[:, None, None, None] * np.array([1, 0.5, 0]).round(
+    1
+)  # of a single colour each
+
+
+def pictures_of(pixels):
+    """Encode pixels (n, h, w, c) as files in memory."""
+    encoded = []
+    for image in pixels.astype(np.uint8):
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        encoded.append(file.getvalue())
+    return encoded
+
+
+@pytest.mark.filterwarnings("ignore:.*single colour")
+@pytest.mark.parametrize("batch_size", [1, 6, 20])
+@pytest.mark.parametrize(
+    ("form", "unit", "params"),
+    [
+        (np.asarray, 1, {}),
+        (np.asarray, 1, {"standardize": False}),
+        (lambda X: X.astype(np.uint8), 255, {"backbone": "efficientnet_lite0", "freeze_epochs": 1, "image_size": 32}),
+        (pictures_of, 255, {"backbone": Recorder()}),
+    ],
+    ids=["standardised", "as they come", "backbone", "files"],
+)
+def test_noise_is_as_strong_whatever_the_batch_size(form, unit, params, batch_size):
+    X, calls, Recorder.seen = np.broadcast_to(SHADES, (20, 32, 32, 3)).copy(), Calls(), []
+    params = QUICK | {"max_epochs": 1, "batch_size": batch_size} | params
+    CNNClassifier(**params, augmentation=({"noise": 0.3}, calls)).fit(form(X), LABELS)
+    added = unit * torch.cat([batch - batch.mean((2, 3), keepdim=True) for batch in calls.batches])
+    deviation = form(X).std((0, 1, 2)) if form is not pictures_of else X.astype(np.uint8).std((0, 1, 2))
+    torch.testing.assert_close(added.std((0, 2, 3)), torch.tensor(0.3 * deviation).float(), rtol=0.03, atol=1e-4)
 
 
 def test_epochs_have_draws_of_their_own():

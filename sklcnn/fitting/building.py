@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from sklcnn.data.stores import channel_statistics
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.donors import find_donor, lend_backbone
 from sklcnn.fitting.continuing import built_from, check_unchanged
@@ -92,8 +91,8 @@ def _statistics(cnn, data):
     """Compute the mean and deviation of each channel of the training rows; None where nothing is standardised."""
     if not cnn.standardize:
         return None
-    train = data.train
-    return channel_statistics(train.store, train.rows, train.weights, cnn.precision, type(cnn).__name__)
+    mean, deviation = data.statistics
+    return mean, torch.where(deviation > 0, deviation, 1.0)  # a constant channel becomes 0
 
 
 def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:

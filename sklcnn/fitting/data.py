@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from sklcnn.data.reading import read_again, read_inputs
 from sklcnn.data.rows import EVERYWHERE, KeptRows, check_rows_first, keep_rows, replace_weightless_rows, weight_unit
 from sklcnn.data.schema import InputSchema
 from sklcnn.data.split import split_rows
-from sklcnn.data.stores import Store
+from sklcnn.data.stores import Store, channel_statistics
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.donors import find_donor
 from sklcnn.fitting.fitted import Columns, Fitted
@@ -69,6 +70,12 @@ class FitData:
     train: Rows
     valid: Rows | None = None
     scored: Callable | None = None
+
+    @cached_property
+    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The mean and deviation of each channel of the training rows, (c,), read once for all that need them."""
+        spec = self.schema.spec
+        return channel_statistics(self.train.store, self.train.rows, self.train.weights, spec.precision, spec.estimator)
 
 
 def read_rows(cnn: Any, given: Given, previous: Fitted | None) -> tuple[KeptRows, InputSchema, Columns]:

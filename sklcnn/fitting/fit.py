@@ -128,7 +128,7 @@ def _seeded(seed, previous):
 def _train(cnn, fitted: Fitted, data: FitData, hooks: Hooks, seed, **run) -> Outcome:
     from sklcnn.training.loop import train_net
 
-    net, augment = fitted.net, _augmentation(cnn, data.schema)
+    net, augment = fitted.net, _augmentation(cnn, data)
     generator = torch.Generator().manual_seed(seed + len(net.history))
     frozen = None
     if fitted.network.has_backbone and net.spec.freeze_epochs > len(net.history):
@@ -152,15 +152,17 @@ def _warn_of_death(cnn, outcome):
         )
 
 
-def _augmentation(cnn, schema):
+def _augmentation(cnn, data):
     """Build the augmentation of training batches; None without one."""
     if cnn.augmentation is None:
         return None
     from sklcnn.data.augmentation import build_augmentation
 
+    schema = data.schema
     return build_augmentation(
-        cnn.augmentation, spatial_dims=schema.spatial_dims, sample_shape=schema.sample_shape, unit=schema.unit
-    )
+        cnn.augmentation, spatial_dims=schema.spatial_dims, sample_shape=schema.sample_shape, unit=schema.unit,
+        deviation=lambda: data.statistics[1],
+    )  # fmt: skip
 
 
 def _hooks(cnn, fitted: Fitted, data: FitData) -> Hooks:

@@ -12,7 +12,7 @@ from sklcnn.data.augmentation.mixing import mix_samples
 from sklcnn.data.augmentation.table import AUGMENTATIONS
 
 
-def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1):
+def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1, deviation=None):
     """Turn the `augmentation` hyper-parameter into a function on training batches.
 
     Parameters
@@ -27,6 +27,9 @@ def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1)
         ``(channels, *spatial)``. Where given, moves of less than half a pixel are refused.
     unit : float, default=1
         What a callable is given as 1: 255 for integer pixels, since other libraries take 0..1 for granted.
+    deviation : callable, optional
+        Returns the deviation of each channel (c,) over the training rows; called only where a strength is a share of
+        it. Without it that of each batch counts.
 
     Returns
     -------
@@ -54,7 +57,8 @@ def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1)
             steps += [_function_step(function, unit) for function in parts]
         else:
             written = read_strengths(list(parts))
-            steps += _named_steps({name: active[name] for name in active if name in written and name not in mixes})
+            named = {name: active[name] for name in active if name in written and name not in mixes}
+            steps += _named_steps(named, deviation)
     return Augmentation(steps, partial(mix_samples, **mixes) if mixes else None) if steps or mixes else None
 
 
@@ -64,12 +68,15 @@ def _function_step(function, unit):
     return partial(call_function, function=owned, unit=unit)
 
 
-def _named_steps(strengths):
+def _named_steps(strengths, deviation):
     """Make a function of each step and its strengths, in the table's order; neighbours that share a step are one."""
-    return [
-        partial(step, **{name: strengths[name] for name in names})
-        for step, names in itertools.groupby(strengths, key=lambda name: AUGMENTATIONS[name].step)
-    ]
+    steps = []
+    for step, names in itertools.groupby(strengths, key=lambda name: AUGMENTATIONS[name].step):
+        arguments = {name: strengths[name] for name in names}
+        if deviation is not None and any(AUGMENTATIONS[name].by_deviation for name in arguments):
+            arguments["deviation"] = deviation()
+        steps.append(partial(step, **arguments))
+    return steps
 
 
 class Augmentation:

@@ -25,6 +25,9 @@ class Technique:
         What is done, in a sentence.
     spatial_dims : tuple of int
         Where it can be used: 1 signals, 2 images, 3 volumes.
+    by_deviation : bool
+        Whether the step is given each channel's deviation over the training rows, as `deviation`: batches have others,
+        by their size.
     """
 
     step: Callable
@@ -33,6 +36,7 @@ class Technique:
     unit: str
     doc: str
     spatial_dims: tuple[int, ...]
+    by_deviation: bool = False
 
 
 AUGMENTATIONS = {
@@ -101,9 +105,10 @@ AUGMENTATIONS = {
         add_noise,
         0.1,
         10,
-        "standard deviation, as a share of the channel's",
+        "standard deviation, as a share of the channel's over the training rows",
         "Add Gaussian noise to every value.",
         (1, 2, 3),
+        by_deviation=True,
     ),
     "erase": Technique(
         erase_box,

@@ -58,12 +58,13 @@ def recolor(images, saturation, hue):
     return (images.flatten(1, 2) @ matrices.mT).view(images.shape)
 
 
-def add_noise(images, noise):
-    """Add Gaussian noise, in units of each channel's deviation."""
-    values = images.reshape(-1, images.shape[-1])
-    spread = (values - values.mean(0)).square().mean(0).sqrt()  # (c,), of the whole batch
+def add_noise(images, noise, deviation=None):
+    """Add Gaussian noise, in units of each channel's deviation (c,); None: that of the batch."""
+    if deviation is None:
+        values = images.reshape(-1, images.shape[-1])
+        deviation = (values - values.mean(0)).square().mean(0).sqrt()
     draws = torch.randn(images.shape, dtype=images.dtype).to(images.device)
-    return torch.addcmul(images, draws, noise * spread)
+    return torch.addcmul(images, draws, noise * deviation.to(images))
 
 
 def erase_box(images, erase):

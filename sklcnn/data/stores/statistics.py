@@ -31,7 +31,7 @@ def channel_statistics(
     Returns
     -------
     mean, deviation : float64 tensors of shape (channels,)
-        A constant channel has deviation 1.
+        The deviation of a constant channel is 0.
     """
     n_channels = store.sample_shape[0]
     n_positions = math.prod(store.sample_shape[1:])
@@ -63,7 +63,7 @@ def channel_statistics(
             values = store.batch(rows[:step], torch.float64).movedim(1, -1).reshape(-1, n_channels)
             varies |= (values != values[:1]).any(0)
         _warn_of_rounding(rounding, mean, deviation, varies, estimator)
-    deviation[constant] = 1.0
+    deviation[constant] = 0.0
     return mean, deviation
 
 

@@ -1,5 +1,7 @@
 """Random draws, one a sample, from torch's global CPU generator, whatever the device of the batch."""
 
+import math
+
 import torch
 
 
@@ -36,18 +38,43 @@ def along(values, axis, n_axes):
     return values.reshape(shape)
 
 
-def draw_boxes(shares, spatial):
-    """Draw one box a sample, inside the picture, with sides of the given shares.
+def draw_boxes(shares, spatial, most, least=0):
+    """Draw one box a sample, inside the picture, with sides of about the given shares.
+
+    Parameters
+    ----------
+    shares : torch.Tensor of shape (n, axes)
+    spatial : sequence of int
+    most : float
+        Share of the picture that no box may exceed. Sides are rounded; where that is too much, they are rounded down.
+    least : int
+        Pixels that a side has at least: with 1 no box is empty, and those of pictures of less than four pixels along
+        an axis may exceed `most`.
 
     Returns
     -------
     inside : torch.Tensor of bool of shape (n, *spatial)
     """
+    sides = shares.new_tensor(spatial)
+    lengths, shorter = (
+        sizes.clamp(min=least).minimum(sides) for sizes in ((shares * sides).round(), (shares * sides).floor())
+    )
+    exceeds = lengths.prod(1, keepdim=True) > most * math.prod(spatial)
+    lengths = torch.where(exceeds, shorter, lengths)
     inside = torch.ones((), dtype=torch.bool, device=shares.device)
     for axis, side in enumerate(spatial):
-        length = (shares[:, axis] * side).round().clamp(max=side)
+        length = lengths[:, axis]
         start = (draw_uniform(len(shares), 0, 1, shares) * (side - length + 1)).floor()
         positions = torch.arange(side, device=shares.device)
         within = (positions >= start[:, None]) & (positions < (start + length)[:, None])  # (n, side)
         inside = inside & along(within, axis, len(spatial))
     return inside
+
+
+def exponents_of_sides(spatial, like):
+    """Return what powers of a share of the picture are the shares of its sides, (axes,): alike, and their sum is 1.
+
+    Those of axes of one pixel are 0: boxes take them whole.
+    """
+    are_long = like.new_tensor([side > 1 for side in spatial])
+    return are_long / are_long.sum().clamp(min=1)

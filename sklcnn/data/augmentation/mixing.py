@@ -2,7 +2,7 @@
 
 import torch
 
-from sklcnn.data.augmentation.draws import draw_boxes, per_sample
+from sklcnn.data.augmentation.draws import draw_boxes, exponents_of_sides, per_sample
 
 
 def mix_samples(images, targets, mixup=0.0, cutmix=0.0):
@@ -28,9 +28,9 @@ def _keep_all_over(images, alpha):
 
 def _keep_outside_box(images, alpha):
     """CutMix: all outside a box, nothing inside (Yun et al., 2019); the box lies inside the picture."""
-    n, *spatial, _ = images.shape
-    sides = (1 - _kept_shares(images, alpha)) ** (1 / len(spatial))
-    inside = draw_boxes(sides[:, None].expand(n, len(spatial)), spatial)
+    spatial = images.shape[1:-1]
+    shares = (1 - _kept_shares(images, alpha))[:, None] ** exponents_of_sides(spatial, images)
+    inside = draw_boxes(shares, spatial, most=0.5)  # a sample is the greater part of its mixture
     weights = (~inside).to(images.dtype)[..., None]
     return weights, weights.flatten(1).mean(1)  # what the rounded box really left
 

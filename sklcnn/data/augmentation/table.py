@@ -115,7 +115,7 @@ AUGMENTATIONS = {
         0.25,
         1,
         "probability",
-        "Replace a box of 2 to 25 per cent of the area by the sample's mean (random erasing).",
+        "Replace a box of about 2 to 25 per cent of the area by the sample's mean (random erasing).",
         (2, 3),
     ),
     "mixup": Technique(

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from sklcnn.data.augmentation.draws import choose_samples, draw_boxes, draw_uniform, per_sample
+from sklcnn.data.augmentation.draws import choose_samples, draw_boxes, draw_uniform, exponents_of_sides, per_sample
 
 # Bounds of what is erased: the area as a share of the picture, and the ratio between two sides.
 _ERASED_AREA = (0.02, 0.25)
@@ -74,6 +74,8 @@ def erase_box(images, erase):
     area = draw_uniform((n, 1), *_ERASED_AREA, images)
     stretch = math.log(_ERASED_RATIO) / 2
     logs = draw_uniform((n, n_axes), -stretch, stretch, images)
-    shares = area ** (1 / n_axes) * (logs - logs.mean(1, keepdim=True)).exp()
-    erased = draw_boxes(shares, spatial)[..., None] & choose_samples(images, erase)
+    exponents = exponents_of_sides(spatial, images)
+    logs = torch.where(exponents > 0, logs - (logs * exponents).sum(1, keepdim=True), 0)  # the area stays
+    shares = area**exponents * logs.exp()
+    erased = draw_boxes(shares, spatial, most=_ERASED_AREA[1], least=1)[..., None] & choose_samples(images, erase)
     return torch.where(erased, images.mean(tuple(range(1, 1 + n_axes)), keepdim=True), images)

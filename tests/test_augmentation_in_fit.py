@@ -352,6 +352,24 @@ def test_the_range_of_the_values_does_not_matter(augmentation):
     )
 
 
+@pytest.mark.parametrize("augmentation", ["mixup", ("flip", "cutmix")])
+def test_mixes_of_single_rows_are_refused(augmentation):
+    alone = CNNClassifier(**QUICK | {"batch_size": 1}, augmentation=augmentation)
+    with pytest.raises(ValueError, match=r"must have another row in the batch .*batch_size=1\. Use batch_size=2"):
+        alone.fit(IMAGES, LABELS)
+    with pytest.raises(ValueError, match="batch_size=1"):
+        alone.partial_fit(IMAGES, LABELS)
+    with pytest.raises(ValueError, match="X has one training row"):
+        CNNRegressor(**QUICK, augmentation=augmentation).fit(IMAGES[:1], VALUES[:1])
+    CNNRegressor(**QUICK, augmentation=augmentation).partial_fit(IMAGES[:1], VALUES[:1])  # more will come
+    CNNClassifier(**QUICK | {"batch_size": 1}, augmentation={"mixup": 0}).fit(IMAGES, LABELS)
+
+
+def test_a_cutmix_of_single_positions_is_refused():
+    with pytest.raises(ValueError, match=r"'cutmix' must have two positions or more .*Use 'mixup'"):
+        CNNClassifier(**QUICK, data_format="channels_last", augmentation="cutmix").fit(IMAGES[:, :1, :1], LABELS)
+
+
 # Callables.
 
 

@@ -90,7 +90,7 @@ def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, Keyb
     spec = replace(spec, schedule=None, patience=None, max_epochs=1, weight_averaging=None)
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
-        outcome = _train(cnn, fitted, data, _hooks(cnn, fitted, data), seed, resumes=False)
+        outcome = _train(cnn, fitted, data, _hooks(cnn, fitted, data), seed, all_rows=False, resumes=False)
     return fitted.after(outcome), outcome.interrupt
 
 
@@ -125,10 +125,10 @@ def _seeded(seed, previous):
     return seeded((seed + (0 if previous is None else len(previous.net.history))) % 2**32)
 
 
-def _train(cnn, fitted: Fitted, data: FitData, hooks: Hooks, seed, **run) -> Outcome:
+def _train(cnn, fitted: Fitted, data: FitData, hooks: Hooks, seed, *, all_rows=True, **run) -> Outcome:
     from sklcnn.training.loop import train_net
 
-    net, augment = fitted.net, _augmentation(cnn, data)
+    net, augment = fitted.net, _augmentation(cnn, data, len(data.train) if all_rows else None)
     generator = torch.Generator().manual_seed(seed + len(net.history))
     frozen = None
     if fitted.network.has_backbone and net.spec.freeze_epochs > len(net.history):
@@ -152,7 +152,7 @@ def _warn_of_death(cnn, outcome):
         )
 
 
-def _augmentation(cnn, data):
+def _augmentation(cnn, data, n_rows):
     """Build the augmentation of training batches; None without one."""
     if cnn.augmentation is None:
         return None
@@ -161,7 +161,7 @@ def _augmentation(cnn, data):
     schema = data.schema
     return build_augmentation(
         cnn.augmentation, spatial_dims=schema.spatial_dims, sample_shape=schema.sample_shape, unit=schema.unit,
-        deviation=lambda: data.statistics[1],
+        deviation=lambda: data.statistics[1], batch_size=cnn.batch_size, n_rows=n_rows,
     )  # fmt: skip
 
 

@@ -103,5 +103,30 @@ def check_moves(name, share, spatial):
         )
 
 
+def check_mixes(names, batch_size, n_rows, spatial):
+    """Refuse mixes where no row has another to be mixed with, or no part that could be pasted.
+
+    Parameters
+    ----------
+    names : collection of str
+        Of the mixes.
+    batch_size : int or None
+    n_rows : int or None
+        How many rows train; None: not known.
+    spatial : tuple of int or None
+    """
+    for name in names:
+        rule = f"augmentation {shown(name)} must have another row in the batch to mix a row with"
+        if batch_size == 1:
+            raise ValueError(f"{rule}, but batch_size=1. Use batch_size=2 or more, or leave {name!r} out.")
+        if n_rows == 1:
+            raise ValueError(f"{rule}, but X has one training row. Pass more rows, or leave {name!r} out.")
+        if name == "cutmix" and spatial is not None and max(spatial) == 1:
+            raise ValueError(
+                "augmentation 'cutmix' must have two positions or more to paste a part of a sample, but samples have "
+                "one. Use 'mixup'."
+            )
+
+
 def _listed(names):
     return ", ".join(repr(name) for name in names)

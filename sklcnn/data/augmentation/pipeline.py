@@ -6,13 +6,22 @@ from functools import partial
 
 import torch
 
-from sklcnn.data.augmentation.checks import check_augmentation, check_kind, check_moves, read_strengths, written_parts
+from sklcnn.data.augmentation.checks import (
+    check_augmentation,
+    check_kind,
+    check_mixes,
+    check_moves,
+    read_strengths,
+    written_parts,
+)
 from sklcnn.data.augmentation.functions import call_function, is_function
 from sklcnn.data.augmentation.mixing import mix_samples
 from sklcnn.data.augmentation.table import AUGMENTATIONS
 
 
-def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1, deviation=None):
+def build_augmentation(
+    augmentation, *, spatial_dims, sample_shape=None, unit=1, deviation=None, batch_size=None, n_rows=None
+):
     """Turn the `augmentation` hyper-parameter into a function on training batches.
 
     Parameters
@@ -24,12 +33,15 @@ def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1,
     spatial_dims : {1, 2, 3}
         Signals, images or volumes.
     sample_shape : tuple of int, optional
-        ``(channels, *spatial)``. Where given, moves of less than half a pixel are refused.
+        ``(channels, *spatial)``. Where given, moves of less than half a pixel are refused, and what has nothing to
+        paste.
     unit : float, default=1
         What a callable is given as 1: 255 for integer pixels, since other libraries take 0..1 for granted.
     deviation : callable, optional
         Returns the deviation of each channel (c,) over the training rows; called only where a strength is a share of
         it. Without it that of each batch counts.
+    batch_size, n_rows : int, optional
+        Rows of a batch, and rows that train. Where one of them is 1, mixes are refused.
 
     Returns
     -------
@@ -51,6 +63,7 @@ def build_augmentation(augmentation, *, spatial_dims, sample_shape=None, unit=1,
             check_moves(name, strength, sample_shape[1:])
 
     mixes = {name: strength for name, strength in active.items() if AUGMENTATIONS[name].step is mix_samples}
+    check_mixes(mixes, batch_size, n_rows, sample_shape and sample_shape[1:])
     steps = []
     for are_functions, parts in itertools.groupby(written_parts(augmentation), key=is_function):
         if are_functions:

@@ -175,7 +175,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         "auto",
         OneOf(UNITS, Choice(("auto",)), text=f'{UNITS}, or "auto"'),
         """Output channels of each convolution block; the length is the depth. An int is one block. "auto": `(32, 64)`;
-        signals of 64 values and more get further blocks of 64, until pooling leaves about ten positions.""",
+        signals of 64 values and more get more blocks of 64, up to eight, until about ten positions are left.""",
     )
     kernel_size: int | tuple | str = parameter(
         "auto",

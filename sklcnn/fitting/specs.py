@@ -11,9 +11,9 @@ import torch
 
 from sklcnn.data.schema import InputSpec
 from sklcnn.donors import find_donor
-from sklcnn.network.plan import NetworkSpec
+from sklcnn.network.plan import NetworkSpec, find_convs_per_block
 from sklcnn.parameters import CNNParameters
-from sklcnn.sizes import is_sequence
+from sklcnn.sizes import is_sequence, per_block
 from sklcnn.suggestions import did_you_mean
 from sklcnn.training.run import TrainingSpec
 from sklcnn.wording import LINE, cut, shown
@@ -171,9 +171,39 @@ def find_filters(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> tuple[int
     by_block = [len(size) for size in given if any(is_sequence(entry) or entry != size[0] for entry in size)]
     if by_block:
         n_blocks = by_block[0]
-    elif _is_long_signal(sample_shape) and cnn.pooling is not None:
-        n_blocks = min(max(round(math.log2(sample_shape[1] / POSITIONS_LEFT)), n_blocks), MAX_BLOCKS)
+    elif _is_long_signal(sample_shape):
+        n_blocks = max(n_blocks, _blocks_for(cnn, sample_shape))
     return (32,) + (64,) * (n_blocks - 1)
+
+
+def _blocks_for(cnn, sample_shape):
+    """Choose as many blocks as leave a number of positions closest to ten, by ratio; 0 where none shrinks its maps."""
+
+    def of_each_block(name, value):
+        [(size,), _] = per_block(value, 2, 1, name, type(cnn).__name__)
+        return size
+
+    is_own = not isinstance(cnn.block, str)  # which is given no stride, and is taken to pad
+    stride = 1 if is_own else of_each_block("stride", cnn.stride)
+    window = 1 if cnn.pooling is None else of_each_block("pool_size", cnn.pool_size)
+    if stride * window == 1:
+        return 0
+    unpadded = cnn.padding == "valid" and not is_own and cnn.block != "inception"
+    kernel = of_each_block("kernel_size", find_kernel_size(cnn.kernel_size, sample_shape)) if unpadded else 0
+    n_convs = of_each_block("convs_per_block", find_convs_per_block(cnn.block, cnn.convs_per_block))
+    sizes = [sample_shape[1]]
+    while len(sizes) <= MAX_BLOCKS:
+        left = sizes[-1]
+        if unpadded:
+            left = (left - kernel) // stride + 1 - (n_convs - 1) * (kernel - 1)
+            left //= window if window <= left else 1
+            if left < 1:
+                break  # the kernels do not fit
+        else:  # in fractions, so that the depth grows evenly with the length
+            left /= stride
+            left /= window if window <= left else 1
+        sizes.append(left)
+    return min(range(len(sizes)), key=lambda n: abs(math.log(sizes[n] / POSITIONS_LEFT)))
 
 
 def network_spec(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> NetworkSpec:

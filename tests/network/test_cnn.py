@@ -437,6 +437,34 @@ def test_long_signals_get_wide_kernels_and_blocks_until_ten_positions_are_left(l
     assert {size for _, size in blocks((length,), kernel_size=5)} == {(5,)}
 
 
+@pytest.mark.parametrize(
+    ("params", "n_blocks", "n_left"),
+    [
+        ({}, 7, 7),
+        ({"stride": 2}, 3, 15),
+        ({"pool_size": 4}, 3, 15),
+        ({"pool_size": (2, 2, 2)}, 7, 7),
+        ({"pooling": None, "stride": 2}, 7, 8),
+        ({"padding": "valid"}, 6, 9),
+        ({"padding": "valid", "convs_per_block": 2}, 5, 19),
+        ({"padding": "valid", "kernel_size": 3}, 6, 13),
+        # What does not shrink maps, or not all of them, leaves the two blocks that are the default.
+        ({"pool_size": 1}, 2, 1000),
+        ({"pooling": None}, 2, 1000),
+        ({"pooling": None, "padding": "valid"}, 2, 988),
+        ({"pool_size": 2000}, 2, 1000),
+        ({"stride": (2, 1)}, 2, 125),
+    ],
+    ids=str,
+)
+def test_blocks_of_long_signals_are_counted_by_what_each_really_leaves(params, n_blocks, n_left):
+    net = CNNClassifier(max_epochs=1, random_state=0, global_pooling="avg", dense_units=(), **params)
+    sizes = net.fit(np.random.RandomState(0).randn(4, 1000), [0, 1] * 2).summary()
+    maps = [size for name, size in zip(sizes["layer"], sizes["output shape"], strict=True) if name.startswith("block")]
+    assert len({name.partition(".")[0] for name in sizes["layer"] if name.startswith("block")}) == n_blocks
+    assert maps[-1] == (64, n_left)
+
+
 def test_images_get_two_blocks_of_kernels_of_three():
     assert blocks((70, 70), spatial_dims=2) == [(32, (3, 3)), (64, (3, 3))]
 

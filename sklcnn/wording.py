@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -66,6 +66,31 @@ def shortened(error: BaseException) -> str:
 def short_cause(error: BaseException) -> BaseException | None:
     """Return an error to be raised from; None if its message, which would be printed whole, is long."""
     return error if len(str(error)) <= PARAGRAPH else None
+
+
+def name_of(value: Any) -> str:
+    """Return the name of a function or class, or of the class of another object."""
+    return getattr(value, "__name__", type(value).__name__)
+
+
+class errors_noted:  # noqa: N801 (called like a function)
+    """Add a note to an error that the user's code raises in a block; its type and message stay.
+
+    Parameters
+    ----------
+    describe : callable
+        Returns the note for an error: what raised it, and what that is called with.
+    """
+
+    def __init__(self, describe: Callable[[Exception], str]):
+        self._describe = describe
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type | None, error: BaseException | None, traceback: Any) -> None:
+        if isinstance(error, Exception):
+            error.add_note(self._describe(error))
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from sklcnn.network.network import Network
 from sklcnn.network.own_modules import check_runs_in
 from sklcnn.training.memory import check_fits, need_of_network, need_on_backbone
 from sklcnn.training.run import TrainingSpec
+from sklcnn.wording import name_of
 
 LOADED_LR_FACTOR = 0.1  # backbone_lr_factor="auto" for weights that were trained elsewhere
 
@@ -71,7 +72,7 @@ def _own_modules(cnn):
     """Name the hyper-parameter that holds a network of the user's, or makes one; None where none does."""
     name = "block" if cnn.backbone is None else "backbone"
     value = getattr(cnn, name)
-    return None if isinstance(value, str) else f"{name}={getattr(value, '__name__', type(value).__name__)}"
+    return None if isinstance(value, str) else f"{name}={name_of(value)}"
 
 
 def _as_tuple(callbacks):

@@ -92,7 +92,10 @@ def checked_score(scorer: Callable, cnn: Any, X: Any, y: Any, arguments: dict, s
     rows = f"the {_num_samples(y)} validation rows"
     try:
         value = float(scorer(cnn, X, y, **arguments))
-    except (TypeError, ValueError) as error:
+    except Exception as error:
+        if not (type(error) in (TypeError, ValueError) or type(error).__module__.startswith("sklearn.")):
+            error.add_note(f"{where} raised this on {rows}.")  # a type of the user's may not be made of one text
+            raise
         text = shortened(error).rstrip(".")
         raise type(error)(f"{where} failed on {rows}: {text}. {_remedy(cnn, y)}") from short_cause(error)
     if not np.isfinite(value):

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from sklcnn.network.own_modules import own_copy
+from sklcnn.wording import errors_noted, name_of
 
 
 def cross_entropy(outputs, targets, label_smoothing=0.0, reduction="none"):
@@ -100,9 +101,17 @@ class RowLoss(nn.Module):
         if self.label_smoothing:
             targets = self.task.smooth(targets, self.label_smoothing)
         # Copies: a loss that writes into what it is given would change the scores and the rows of later epochs.
-        losses = self.function(outputs.clone(), targets.clone())
+        with errors_noted(lambda error: self._note(outputs, targets)):
+            losses = self.function(outputs.clone(), targets.clone())
         self._check(losses, outputs)
         return losses
+
+    def _note(self, outputs, targets):
+        """Say what a loss of the user's that failed is called with."""
+        return (
+            f"{self.estimator_name}: loss={name_of(self.loss)} raised this. It is called with raw outputs and targets, "
+            f"tensors of shape {tuple(outputs.shape)} and {tuple(targets.shape)}, and must return one loss a row."
+        )
 
     def _remedy(self):
         """Say how the user's loss comes to one value a row."""

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sklcnn.process import Entered
-from sklcnn.wording import shown
+from sklcnn.wording import name_of, shown
 
 BLOCK_FACTORY = "(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module"
 N_ROWS, N_CHANNELS, LENGTH = 2, 4, 3  # of what an activation is tried on
@@ -85,8 +85,7 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
     TypeError, ValueError
         If it makes no module, or one that does not map such maps to maps of `filters` channels.
     """
-    name = getattr(spec.block, "__name__", type(spec.block).__name__)
-    where = f"{spec.estimator_name}: block={name}"
+    where = f"{spec.estimator_name}: block={name_of(spec.block)}"
     if isinstance(spec.block, nn.Module):
         raise TypeError(f"{where}(...) is a module, but each block has its own: pass a factory {BLOCK_FACTORY}.")
     arguments = (channels, filters, kernel, len(size))

@@ -17,6 +17,7 @@ from sklcnn.training.resumable import ResumableNet
 from sklcnn.training.run import TrainingSpec
 from sklcnn.training.stages import check_number, parameter_groups
 from sklcnn.training.turns import take_turn_back
+from sklcnn.wording import errors_noted
 
 LOSSES = "train_loss", "val_loss"
 
@@ -215,7 +216,10 @@ class TrainingNet(ResumableNet):
         for callback in scoring:
             callback.target_extractor = self._as_given
         try:
-            super().notify(method_name, **data)
+            getattr(self, method_name)(self, **data)
+            for name, callback in self.callbacks_:
+                with errors_noted(lambda error, name=name: f"The callback {name!r} raised this in {method_name}."):
+                    getattr(callback, method_name)(self, **data)
         finally:
             self.callbacks_ = told
             for callback in scoring:  # which are saved with the estimator

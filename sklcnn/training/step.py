@@ -12,7 +12,7 @@ from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.training.evaluation import autocast
 from sklcnn.training.stages import Stages, clear_gradients
 from sklcnn.training.turns import take_turn_back
-from sklcnn.wording import short_cause, shortened
+from sklcnn.wording import errors_noted, short_cause, shortened
 
 # Where a row weighs more than HEAVY average ones, as at 99:1 with class_weight, gradients are clipped to a norm: a
 # batch with such a row moves the network many times as far as others do, and now and then its units die of it. A single
@@ -57,7 +57,8 @@ class Step:
         self._optimizer, self._criterion = net.optimizer_, net.criterion_
         # The user's own may compute the loss several times, as L-BFGS does.
         self._takes_closure = not isinstance(net.spec.optimizer, str)
-        self._name = f"{net.spec.estimator_name}: optimizer={type(self._optimizer).__name__}"
+        self._estimator = net.spec.estimator_name
+        self._name = f"{self._estimator}: optimizer={type(self._optimizer).__name__}"
         self._dtype, self._device = TORCH_FLOATS[net.spec.precision], net.torch_device_
         self._casts = net.spec.precision == "bfloat16"
 
@@ -101,11 +102,14 @@ class Step:
         """Compute the loss and its gradients, and those of the penalties; return the loss and the outputs."""
         stages = self._stages
         clear_gradients(self._optimizer.param_groups)
-        if self._casts:
-            with autocast("bfloat16", self._device):
-                output = stages.forward(inputs).to(self._dtype)
-        else:
-            output = stages.forward(inputs)
+        with errors_noted(
+            lambda error: f"{self._estimator}: the network raised this, on a batch {tuple(inputs.shape)}."
+        ):
+            if self._casts:
+                with autocast("bfloat16", self._device):
+                    output = stages.forward(inputs).to(self._dtype)
+            else:
+                output = stages.forward(inputs)
         loss = self._net.get_loss(output, targets, weights=weights, training=True)
         take_turn_back()
         stages.penalised(loss).backward()

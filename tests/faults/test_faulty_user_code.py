@@ -1,10 +1,13 @@
 """Laws of the user's code: what it writes into changes nothing else; what it gets wrong is told."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 from skorch.callbacks import Callback
 from torch import nn
+from torchvision.transforms import v2
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
 
@@ -127,6 +130,55 @@ FAULTS = {
     "callback raises": (
         {"callbacks": [type("Raises", (Callback,), {"on_epoch_end": trouble})]}, TroubleError, ""),
 }  # fmt: skip
+
+
+class RaisesInTraining(nn.Linear):
+    def forward(self, images):
+        return trouble() if self.training else super().forward(images.flatten(1))
+
+
+class RaisesOnLog(Callback):
+    def on_batch_end(self, net, **kwargs):
+        raise TroubleError
+
+
+def needs_names(*args, image=None):
+    """Be called as albumentations' transforms are."""
+    if args:
+        raise KeyError("You have to pass data to augmentations as named arguments, for example: aug(image=image)")
+    return {"image": image}
+
+
+def trouble_of_its_own_kind(cnn, X, y):
+    return b"\xff".decode()
+
+
+ONE_BATCH = r"raised this.* one argument, a tensor of floats of shape \(16, 1, 8, 8\) \(n, channels, \*spatial\)"
+LOSS = r"CNNClassifier: loss=trouble raised this.* shape \(16, 2\) and \(16, 2\)"
+NOTES = {
+    "augmentation": ({"augmentation": trouble}, TroubleError, "=trouble " + ONE_BATCH),
+    "augmentation in a tuple": ({"augmentation": ("shift", trouble)}, TroubleError, "augmentation=trouble raised this"),
+    "augmentation of two arguments": ({"augmentation": lambda images, targets: images}, TypeError, ONE_BATCH),
+    "augmentation by name": ({"augmentation": needs_names}, KeyError, "take the array of one image by name. Wrap them"),
+    "transform of single images": ({"augmentation": ("flip", v2.ToPILImage())}, ValueError, "=ToPILImage raised this"),
+    "loss": ({"loss": trouble}, TroubleError, LOSS),
+    "scorer": ({"early_stopping": True, "scoring": trouble}, TroubleError, "scoring=.*trouble .* validation rows"),
+    "scorer, another ValueError": (
+        {"early_stopping": True, "scoring": trouble_of_its_own_kind}, UnicodeDecodeError, "validation rows"),
+    "callback": ({"callbacks": [("log", RaisesOnLog())]}, TroubleError, "callback 'log' raised this in on_batch_end"),
+    "network": ({"backbone": RaisesInTraining(64, 3)}, TroubleError, r"the network raised this.*\(16, 1, 8, 8\)"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*early_stopping judges epochs by")
+@pytest.mark.parametrize("name", NOTES)
+def test_an_error_of_the_users_code_keeps_its_type_and_has_a_note_that_says_whose_it_is(name):
+    params, kind, note = NOTES[name]
+    with pytest.raises(kind) as caught:
+        CNNClassifier(**QUICK | params).fit(X, LABELS)
+    assert type(caught.value) is kind
+    assert len(caught.value.__notes__) == 1
+    assert re.search(note, caught.value.__notes__[0])
 
 
 @pytest.mark.parametrize("name", FAULTS)

@@ -1,6 +1,15 @@
 """The user's own callables on a batch, among them the transforms of torchvision and kornia."""
 
+from functools import partial
+
 import torch
+
+from sklcnn.wording import errors_noted, name_of
+
+ALBUMENTATIONS = (
+    "Transforms of albumentations take the array of one image by name. Wrap them: lambda images: torch.stack("
+    '[torch.from_numpy(transform(image=image.movedim(0, -1).numpy())["image"]).movedim(-1, 0) for image in images]).'
+)
 
 
 def is_function(augmentation):
@@ -36,8 +45,22 @@ def call_function(images, function, unit):
     batch = (images / unit).movedim(-1, 1)  # (n, c, *spatial)
     # A batch of one at a time where a call draws only once: each sample gets its own draw.
     pieces = batch.split(1) if _draws_once(function) else (batch,)
-    changed = [_check_result(function(piece), piece) for piece in pieces]
+    changed = []
+    for piece in pieces:
+        with errors_noted(partial(_note, function, piece.shape)):
+            result = function(piece)
+        changed.append(_check_result(result, piece))
     return (torch.cat(changed).to(images.dtype) * unit).movedim(1, -1).contiguous()
+
+
+def _note(function, shape, error):
+    """Say what a callable that failed is called with."""
+    note = (
+        f"augmentation={name_of(function)} raised this. It is called with one argument, a tensor of floats of shape "
+        f"{tuple(shape)} (n, channels, *spatial), in which integer pixels are 0 to 1, and must return another of that "
+        "shape."
+    )
+    return f"{note} {ALBUMENTATIONS}" if "named arguments" in str(error) else note
 
 
 def _draws_once(function):

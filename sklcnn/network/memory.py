@@ -12,6 +12,7 @@ from sklcnn.control_groups import control_groups, read_lines
 from sklcnn.network.plan import BlockPlan, NetworkSpec, plan_blocks
 
 INDEX_BYTES = 8
+KEEPING_OUTPUTS = ("relu", "tanh", "sigmoid")  # activations whose gradient is computed from what they return
 UNLIMITED = 2**60  # more is a control group's way to say that there is no limit
 # The files of a memory control group, by version: limit and usage; then the line of memory.stat for what can be freed.
 V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
@@ -66,8 +67,9 @@ def count_operations(spec: NetworkSpec, plans: list[BlockPlan], n_features: int,
 def sample_bytes(spec: NetworkSpec, sample_shape: tuple[int, ...], value_bytes: int) -> int:
     """Return the largest number of bytes that one sample has in memory at one time while a network trains.
 
-    The outputs of all layers are kept for the gradients, those of maximum pooling with the places of the maxima; each
-    layer's gradient is computed from the next one's. What the library needs besides is not counted.
+    What layers keep for the gradients: a convolution its inputs, normalisation and some activations theirs too, maximum
+    pooling the places of the maxima. Each layer's gradient is computed from the next one's, and a sum or a joint needs
+    its parts beside it. The library's own work space is not counted.
 
     Parameters
     ----------
@@ -79,16 +81,21 @@ def sample_bytes(spec: NetworkSpec, sample_shape: tuple[int, ...], value_bytes: 
     """
     plans, _ = plan_blocks(spec, sample_shape)
     kept = most = 2 * math.prod(sample_shape) * value_bytes  # as it comes, and standardised
+    copies = 1 + spec.batch_norm + (spec.activation not in KEEPING_OUTPUTS)
+    maximum_bytes = value_bytes + INDEX_BYTES
     before = 0
     for plan in plans:
         values = [conv.filters * math.prod(conv.convolved) for conv in plan.each_conv()]
         convolved, pooled = (plan.filters * math.prod(size) for size in (plan.convolved, plan.pooled))
+        kept += sum(conv.channels * math.prod(conv.size) * maximum_bytes for conv in plan.behind_maxima())
         for n_values in values or [convolved]:
-            kept += n_values * value_bytes * (2 if spec.batch_norm else 1)
+            kept += n_values * value_bytes * copies
             most = max(most, kept + (n_values + before) * value_bytes)
             before = n_values
+        if spec.block != "plain":  # the parts of a sum, normalised too
+            most = max(most, kept + (5 if spec.batch_norm else 3) * convolved * value_bytes)
         if plan.window is not None:
-            kept += pooled * (value_bytes + (INDEX_BYTES if spec.pooling == "max" else 0))
+            kept += pooled * (maximum_bytes if spec.pooling == "max" else value_bytes)
             most = max(most, kept + (convolved + pooled) * value_bytes)
             before = pooled
     return most

@@ -90,6 +90,10 @@ class BlockPlan:
         convs = [conv for plan in self.convs for conv in plan.each()]
         return convs if self.around is None else [*convs, self.around]
 
+    def behind_maxima(self) -> list[ConvPlan]:
+        """List the convolutions of inception modules that come after maximum pooling."""
+        return [plan.pooled for plan in self.convs if isinstance(plan, InceptionPlan) and plan.pooled is not None]
+
 
 def same_padding(size: Sequence[int], kernel: Sequence[int], stride: Sequence[int]) -> list[tuple[int, int]]:
     """Compute the zeros before and after each axis for ``ceil(size / stride)`` outputs: TensorFlow's "SAME"."""

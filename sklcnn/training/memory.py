@@ -15,11 +15,14 @@ MOMENTS = {"adam": 2, "adamw": 2, "sgd": 1, "rmsprop": 1}
 WEIGHT_BYTES = {"float64": 8}
 VALUE_BYTES = {"float64": 8, "bfloat16": 2}
 SINGLE = 4
+# What batches took in all as against what was counted: 1.1 to 1.3 times for signals, images and volumes, plain and
+# residual blocks and inception modules, with batch norm and without. It is the library's own work space.
+WORK_SPACE = 1.3
 
 
 @dataclass(frozen=True)
 class Need:
-    """Memory that a fit takes, as far as it is known beforehand: a lower bound.
+    """Memory that a fit takes, as far as it is known beforehand.
 
     Attributes
     ----------
@@ -50,7 +53,7 @@ def need_of(weights: dict[str, int], row_bytes: int, spec: TrainingSpec, n_rows:
     n_copies = 2 + moments + (1 + moments) * (1 if spec.patience is None else 2)
     network = sum(weights.values()) * WEIGHT_BYTES.get(spec.precision, SINGLE) * n_copies
     n_batch = min(spec.batch_size, n_rows)
-    return Need(weights, n_copies, network, n_batch, n_batch * row_bytes)
+    return Need(weights, n_copies, network, n_batch, round(n_batch * row_bytes * WORK_SPACE))
 
 
 def need_of_network(

@@ -135,7 +135,9 @@ def check_warnings(caught, estimator):
         text = str(warning.message)
         if issubclass(warning.category, DataConversionWarning):
             assert "column-vector" in text
-        elif re.search(r"sklearn[/\\]metrics[/\\]", warning.filename):  # the scorer's that the example names
+        elif re.search(
+            r"sklearn[/\\](metrics|externals)[/\\]", warning.filename
+        ):  # the scorer's that the example names
             assert estimator.scoring != "loss"
         else:
             assert warning.category is UserWarning, f"{warning.category.__name__}: {text} ({warning.filename})"

@@ -43,6 +43,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         Epochs trained.
     best_epoch_ : int
         The epoch, from 1, whose weights the network has.
+    temperature_ : float
+        With ``early_stopping`` and ``patience="auto"``, what the logits of that epoch were divided by, since the
+        validation rows showed them to be too sure of themselves (Guo et al. 2017); else 1.
     history_ : DataFrame
         One row per epoch: ``epoch, duration, learning_rate, train_loss, penalty, val_loss, train_score, val_score``.
         Losses are means over rows (without the penalty, which is that of the weights at the epoch's end); durations
@@ -85,6 +88,9 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
     )
 
     classes_ = FittedAttribute(lambda fitted: fitted.task.classes, "The labels, sorted.")
+    temperature_ = FittedAttribute(
+        lambda fitted: fitted.temperature, "What the logits of the kept epoch were divided by."
+    )
 
     def _learn_task(self, y):
         return learn_labels(y, self._name)

@@ -18,6 +18,7 @@ from sklcnn.scikit_callbacks import FitTask
 from sklcnn.training.run import FrozenStage, Hooks, Outcome, TrainingSpec
 from sklcnn.training.scores import RunningScore
 from sklcnn.training.seeding import draw_seed, seeded
+from sklcnn.training.temperature import divide_outputs
 
 
 def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | None]:
@@ -117,7 +118,15 @@ def _refit(cnn, previous, fitted, data, draft, spec: TrainingSpec, outcome: Outc
     if again.n_epochs < n_epochs:
         return fitted
     refitted.net.callbacks_ = fitted.net.callbacks_  # which go on in a warm start; the refit's have other files
-    return replace(refitted, history=fitted.history, best_epoch=fitted.best_epoch, split_seed=fitted.split_seed)
+    # All rows train, so that none can tell the temperature; that of the first run is nearer than none.
+    cooled = divide_outputs(refitted.network, outcome.temperature)
+    return replace(
+        refitted,
+        history=fitted.history,
+        best_epoch=fitted.best_epoch,
+        split_seed=fitted.split_seed,
+        temperature=fitted.temperature if cooled else 1.0,
+    )
 
 
 def _seeded(seed, previous):

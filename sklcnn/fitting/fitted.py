@@ -100,6 +100,8 @@ class Fitted:
         The epoch, from 1, whose weights the network has.
     split_seed : int or None
         By which rows were held out first: a fit that continues holds out the same, since it has trained on all others.
+    temperature : float
+        What the outputs of that epoch were divided by.
     """
 
     source: Any
@@ -113,6 +115,7 @@ class Fitted:
     history: list[dict] = field(default_factory=list)
     best_epoch: int = 0
     split_seed: int | None = None
+    temperature: float = 1.0
 
     @property
     def net(self) -> Any:
@@ -151,7 +154,8 @@ class Fitted:
         rows = [*self.history[: len(self.net.history) + behind], *new]
         names = dict.fromkeys([*HISTORY_COLUMNS, *recorded_names(rows)])
         history = [{name: row.get(name, np.nan) for name in names} for row in rows]
-        return replace(self, history=history, best_epoch=outcome.best_epoch + behind)
+        best_epoch = outcome.best_epoch + behind
+        return replace(self, history=history, best_epoch=best_epoch, temperature=outcome.temperature)
 
     def in_float32(self) -> Fitted:
         """Return the same, which computes in float32 where it was trained in bfloat16."""

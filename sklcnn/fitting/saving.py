@@ -113,6 +113,7 @@ def to_state(fitted: Fitted | FittedFeatures) -> dict[str, Any]:
         "history": to_plain(fitted.history),
         "best_epoch": fitted.best_epoch,
         "split_seed": fitted.split_seed,
+        "temperature": fitted.temperature,
         **_state_of_net(fitted.source),
     }
 
@@ -207,6 +208,7 @@ def _build(state, name):
         state["history"],
         state["best_epoch"],
         state.get("split_seed"),  # which older files do not have, nor "groups"
+        state.get("temperature", 1.0),
     )
 
 

@@ -86,6 +86,11 @@ class RowLoss(nn.Module):
         self.function = loss if self.is_own else task.losses[loss]
         self.arguments = {} if self.is_own else self.options
 
+    @property
+    def unsmoothed(self) -> Callable:
+        """The named loss of outputs and targets, without its options."""
+        return self.task.losses[self.loss]
+
     def average(self, outputs: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         """Return the mean over rows of weight times loss, a scalar."""
         if weights is None and not self.is_own:

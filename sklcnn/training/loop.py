@@ -27,6 +27,7 @@ from sklcnn.training.run import Fall, FrozenStage, Hooks, Outcome
 from sklcnn.training.stages import Stages, clear_gradients, set_rate
 from sklcnn.training.step import Step, has_heavy_rows
 from sklcnn.training.stopping import Judge
+from sklcnn.training.temperature import cool, may_be_too_sure
 
 DEVICE_SHARE = 3  # the rows may take a third of a GPU's free memory; the rest is for the network
 
@@ -214,15 +215,19 @@ class Run:
 
     def validate(self):
         """Return the weighted mean loss and the score of the validation rows."""
-        self.net.module_.eval()
         rows = self.stages.valid_rows
-        outputs = forward_store(
-            self.stages.valid_forward, rows.store, self.dtype, self.spec.precision, self.device, rows.rows,
-            tell=self.callbacks.tell_validation,
-        )  # fmt: skip
+        outputs = self.outputs_of_valid_rows(self.callbacks.tell_validation)
         self.death_check.note(outputs)
         score = np.nan if self.hooks.valid_score is None else self.hooks.valid_score(outputs)
         return weighted_loss(self.net.criterion_, outputs, rows, self.device), score
+
+    def outputs_of_valid_rows(self, tell=None):
+        """Compute the outputs of the validation rows."""
+        self.net.module_.eval()
+        rows = self.stages.valid_rows
+        return forward_store(
+            self.stages.valid_forward, rows.store, self.dtype, self.spec.precision, self.device, rows.rows, tell=tell
+        )
 
     # Early stopping.
 
@@ -312,6 +317,9 @@ class Run:
         if self.judge is not None and best.complete:
             self.return_to(best)
             self.outcome.best_epoch = best.epoch
+            if may_be_too_sure(self.net.criterion_, self.spec, self.net.history[best.epoch - 1]):
+                outputs, rows = self.outputs_of_valid_rows(), self.stages.valid_rows
+                self.outcome.temperature = cool(self.net, outputs, rows)
 
     def return_to(self, snapshot):
         """Restore an epoch's state, and freeze a backbone again that did not train in it."""
@@ -330,5 +338,5 @@ class Run:
         except KeyboardInterrupt as interrupt:
             self.outcome.interrupt = interrupt
         if self.net.epoch_loaded_ is not None:
-            self.outcome.best_epoch = self.net.epoch_loaded_
+            self.outcome.best_epoch, self.outcome.temperature = self.net.epoch_loaded_, 1.0
         return self.outcome

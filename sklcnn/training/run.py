@@ -112,6 +112,8 @@ class Outcome:
         Of the rate, where validation made it begin early.
     died : bool
         Whether all rows have the same output, though they differed when training began.
+    temperature : float
+        What the outputs of the epoch that was kept were divided by.
     """
 
     n_before: int = 0
@@ -122,3 +124,4 @@ class Outcome:
     rates: list[float] = field(default_factory=list)
     fall: Fall | None = None
     died: bool = False
+    temperature: float = 1.0

@@ -10,7 +10,7 @@ from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, Number, OneOf
 from sklcnn.data.plain import plain_values
 from sklcnn.declarations import parameter
-from sklcnn.network.losses import REGRESSION_LOSSES
+from sklcnn.network.losses import REGRESSION_LOSSES, ROBUST_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
 from sklcnn.tasks.learn import learn_values
 
@@ -18,7 +18,8 @@ from sklcnn.tasks.learn import learn_values
 class CNNRegressor(RegressorMixin, BaseCNN):
     """Convolutional network for predicting one or several values from signals, images and volumes.
 
-    Targets are standardised for training and given back in their own units.
+    Targets are standardised for training and given back in their own units: by mean and deviation, or by median and
+    quartiles where the loss is "absolute_error" or "quantile".
 
     {parameters}
 
@@ -72,7 +73,7 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         return task.make_loss(self.loss, self._name, **options)
 
     def _learn_task(self, y):
-        return learn_values(y, self._name)
+        return learn_values(y, self._name, robust=isinstance(self.loss, str) and self.loss in ROBUST_LOSSES)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the coefficient of determination R² of the predictions.

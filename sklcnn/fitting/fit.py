@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from sklcnn.fitting.fitted import Fitted, Scored
 from sklcnn.fitting.scorers import checked_score, find_scorer, is_scikit_learns, takes_weights
 from sklcnn.fitting.specs import training_spec
 from sklcnn.scikit_callbacks import FitTask
+from sklcnn.training.health import LEAST_LEARNT, LEAST_UPDATES, loss_of_constant
 from sklcnn.training.run import FrozenStage, Hooks, Outcome, TrainingSpec
 from sklcnn.training.scores import RunningScore
 from sklcnn.training.seeding import draw_seed, seeded
@@ -55,7 +57,7 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
     fitted = fitted.after(outcome)
     if cnn.early_stopping and given.X_val is None:
         fitted = replace(fitted, split_seed=split_seed)
-    _warn_of_death(cnn, outcome)
+    _warn_of_failure(cnn, fitted, data, outcome)
     if cnn.refit_full and cnn.early_stopping and outcome.interrupt is None and not outcome.stopped:
         try:
             fitted = _refit(cnn, previous, fitted, data, draft, spec, outcome, seed)
@@ -151,11 +153,29 @@ def _train(cnn, fitted: Fitted, data: FitData, hooks: Hooks, seed, *, all_rows=T
     )
 
 
-def _warn_of_death(cnn, outcome):
+def _warn_of_failure(cnn, fitted, data, outcome):
+    """Warn of a network that gives all rows the same output, or answers no better than one that does."""
+    name = type(cnn).__name__
     if outcome.died:
         warnings.warn(
-            f"{type(cnn).__name__}: the network has died: it gives all rows the same output. Lower learning_rate, "
-            "set batch_norm=True, or weaken l1, l2 or class_weight.",
+            f"{name}: the network has died: it gives all rows the same output. Lower learning_rate, set "
+            "batch_norm=True, or weaken l1, l2 or class_weight; and look whether a few values of X or y dwarf all "
+            "others.",
+            UserWarning,
+            stacklevel=4,
+        )
+        return
+    n_updates = outcome.n_epochs * math.ceil(len(data.train) / fitted.spec.batch_size)
+    if n_updates < LEAST_UPDATES:
+        return
+    loss = fitted.history[fitted.best_epoch - 1]["train_loss"]
+    constant = loss_of_constant(fitted.source.criterion_, data.train)
+    if constant is not None and loss >= (1 - LEAST_LEARNT) * constant > 0:
+        remedy = "Raise learning_rate: sgd wants 0.01 to 0.1. " if cnn.optimizer == "sgd" else ""
+        warnings.warn(
+            f"{name}: the network has learnt next to nothing: its training loss is {loss:.3g}, and {constant:.3g} for "
+            f"one answer to all rows. {remedy}Look whether a few values of X or y dwarf all others, and clip or scale "
+            "them; try another learning_rate, batch_norm=True, or weaker l1, l2 and dropout.",
             UserWarning,
             stacklevel=4,
         )

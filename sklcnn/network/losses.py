@@ -58,6 +58,7 @@ REGRESSION_LOSSES: dict[str, Callable] = {
     "huber": huber,
     "quantile": pinball,
 }
+ROBUST_LOSSES = ("absolute_error", "quantile")  # which a value far from the others moves no more than any other
 
 
 class RowLoss(nn.Module):

@@ -16,6 +16,8 @@ from sklcnn.training.scores import R2
 # Deviations of y that float32 holds with all of its seven digits; and the mean, in deviations, that leaves four digits.
 FLOAT32_RANGE = 1e-30, 1e30
 FLOAT32_DIGITS_TO_SPARE = 1000
+QUARTILES, TWENTIETHS = 1.349, 3.290  # of a normal distribution, from the first to the last in deviations
+LEAST_SPREAD = 1e-3  # by quartiles, of that by twentieths
 
 
 @dataclass(frozen=True)
@@ -124,8 +126,18 @@ class Values(Task):
         return values.reshape(len(rows)) if self.one_dimensional else values.reshape(len(rows), -1)
 
 
+@dataclass(frozen=True)
 class ValuesToStandardise:
-    """Values whose training rows, and so their mean and deviation, are not known yet."""
+    """Values whose training rows, and so their mean and deviation, are not known yet.
+
+    Attributes
+    ----------
+    robust : bool
+        Whether they are standardised by median and quartiles, for a loss that a few values far from the others do not
+        move: three outliers of a hundred values would else be all that the network learns.
+    """
+
+    robust: bool = False
 
     def strata(self, y: Any, estimator_name: str) -> None:
         """Return None: a hold-out of values is not stratified."""
@@ -152,7 +164,29 @@ class ValuesToStandardise:
         spread = np.abs(differences).max(axis=0)
         unit = 2.0 ** np.frexp(spread)[1]
         deviation = unit * np.sqrt(np.average((differences / unit) ** 2, axis=0, weights=weights))
+        if self.robust:
+            mean, deviation = _median_and_quartiles(columns, weights, mean, deviation)
         constant = deviation <= 1e-12 * np.abs(mean)
         # All equal but for rounding; or one row has nearly all of the weight.
         without = np.where(spread <= 1e-12 * np.abs(mean), np.maximum(unit, 1.0), unit)
         return Values(mean, np.where(constant, without, deviation), values.ndim == 1, column_names(y))
+
+
+def _median_and_quartiles(columns, weights, mean, deviation):
+    """Return the median of each column, and the deviation of the normal distribution that has its quartiles.
+
+    Where half of the values are nearly the same, that of nine tenths of the values counts; where these are the same,
+    mean and deviation stay.
+    """
+    order = columns.argsort(axis=0, kind="stable")
+    shares = np.cumsum(weights[order], axis=0)
+    ordered = np.take_along_axis(columns, order, axis=0)
+
+    def quantile(share):
+        places = (shares < share * shares[-1]).sum(axis=0).clip(max=len(columns) - 1)
+        return ordered[places, np.arange(columns.shape[1])]
+
+    center, spread = quantile(0.5), (quantile(0.75) - quantile(0.25)) / QUARTILES
+    wide = (quantile(0.95) - quantile(0.05)) / TWENTIETHS
+    spread = np.where(spread > LEAST_SPREAD * wide, spread, wide)
+    return np.where(spread > 0, center, mean), np.where(spread > 0, spread, deviation)

@@ -1,0 +1,137 @@
+"""Warnings of data and settings from which a network learns nothing, and targets with values far from the others."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import entropy
+
+from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.data.batches import Rows
+from sklcnn.tasks.learn import learn_labels, learn_values
+from sklcnn.training.health import loss_of_constant
+
+RANDOM = np.random.RandomState(0)
+LABELS = np.array(["a", "b", "c"])[np.arange(120) % 3]
+X = RANDOM.normal(size=(120, 24)).astype(np.float32)
+for number in range(3):
+    X[LABELS == "abc"[number], 6 * number : 6 * number + 6] += 2
+PARAMS = {"filters": (8,), "dense_units": (16,), "max_epochs": 30, "batch_size": 16, "random_state": 0}
+NOTHING = "the network has learnt next to nothing: its training loss is"
+
+
+def silent(net, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return net.fit(*args, **kwargs)
+
+
+def test_a_few_values_beyond_all_others_are_warned_of_by_what_is_learnt():
+    assert silent(CNNClassifier(**PARAMS), X, LABELS).score(X, LABELS) > 0.9
+    spiked = X.copy()
+    spiked[:6, 5] = 1e5
+    with pytest.warns(UserWarning, match=f"CNNClassifier: ({NOTHING}|the network has died).*a few values of X or y"):
+        CNNClassifier(**PARAMS).fit(spiked, LABELS)
+
+
+def test_a_rate_that_is_too_small_for_sgd_is_named():
+    params = PARAMS | {"filters": (8, 16, 16), "optimizer": "sgd", "learning_rate": 1e-5}
+    with pytest.warns(UserWarning, match=f"CNNClassifier: {NOTHING}.*Raise learning_rate: sgd wants 0.01 to 0.1"):
+        CNNClassifier(**params).fit(X, LABELS)
+
+
+@pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
+def test_after_a_few_updates_nothing_is_said(estimator):
+    y = LABELS if estimator is CNNClassifier else X[:, 0]
+    silent(estimator(**PARAMS | {"max_epochs": 3, "learning_rate": 1e-9}), X, y)
+    with pytest.warns(UserWarning, match=NOTHING):
+        estimator(**PARAMS | {"max_epochs": 20, "learning_rate": 1e-9}).fit(X, y)
+
+
+def test_noise_that_is_learnt_by_heart_is_learnt():
+    silent(CNNClassifier(**PARAMS | {"max_epochs": 60, "learning_rate": 0.01}), X[:, :12], RANDOM.permutation(LABELS))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_the_best_constant_of_classes_has_their_shares(smoothing):
+    task = learn_labels(np.repeat(["a", "b", "c"], [60, 30, 10]), "CNNClassifier")
+    weights = torch.cat([torch.ones(60), torch.full((40,), 2.0)])
+    rows = Rows(None, torch.arange(100), torch.tensor([0] * 60 + [1] * 30 + [2] * 10), weights)
+    loss = loss_of_constant(task.make_loss("cross_entropy", "", label_smoothing=smoothing), rows)
+    shares = np.array([60, 60, 20]) / 140 * (1 - smoothing) + smoothing / 3
+    assert loss == pytest.approx(entropy(shares))
+
+
+def test_the_best_constant_of_values_is_their_mean():
+    y = RANDOM.gamma(1, size=(50, 2))
+    task = learn_values(y, "CNNRegressor").trained_on(y, slice(None), np.ones(50), "CNNRegressor")
+    rows = Rows(None, torch.arange(50), task.encode(y, "CNNRegressor", torch.float64), None)
+    assert loss_of_constant(task.make_loss("squared_error", ""), rows) == pytest.approx(1)
+    assert loss_of_constant(task.make_loss("absolute_error", ""), rows) is None
+
+
+# A pattern that all rows share.
+
+PATTERN = 300 * np.sin(np.arange(24) / 2)
+
+
+@pytest.mark.parametrize("weights", [None, np.arange(120) % 2 + 1.0], ids=["unweighted", "weighted"])
+def test_rows_that_are_nearly_the_same_are_warned_of(weights):
+    params = PARAMS | {"max_epochs": 1}
+    with pytest.warns(UserWarning, match=r"CNNClassifier: all rows of X have nearly the same values in channel 0"):
+        CNNClassifier(**params).fit(X + PATTERN, LABELS, weights)
+    silent(CNNClassifier(**params), X + PATTERN / 30, LABELS, weights)
+    silent(CNNClassifier(**params, standardize=False), X + PATTERN, LABELS, weights)
+    silent(CNNClassifier(**params), X + 1e4, LABELS, weights)  # an offset is no pattern
+    silent(CNNClassifier(**params), np.tile(PATTERN, (120, 1)), LABELS, weights)  # nor are rows that are the same
+
+
+def test_the_channel_whose_rows_are_nearly_the_same_is_named():
+    pictures = np.stack([X.reshape(120, 6, 4), (X + PATTERN).reshape(120, 6, 4)], axis=1)
+    with pytest.warns(UserWarning, match=r"nearly the same values in channel 1: .* by about 1\.\d+, .* by 2\d\d"):
+        CNNClassifier(**PARAMS | {"max_epochs": 1}, data_format="channels_first").fit(pictures, LABELS)
+
+
+# Outliers of y.
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "quantile"])
+@pytest.mark.parametrize("outlier", [1e3, 1e6])
+def test_a_few_wrong_values_of_y_do_not_hide_the_others(loss, outlier):
+    y = X[:, :6].sum(1)
+    wrong = y.copy()
+    wrong[[5, 50, 100]] = outlier
+    params = PARAMS | {"max_epochs": 60, "learning_rate": 0.01}
+    net = CNNRegressor(**params, loss=loss).fit(X, wrong)
+    right = np.delete(np.arange(120), [5, 50, 100])
+    assert net.score(X[right], y[right]) > 0.8
+
+
+def test_weight_2_is_the_row_twice_in_median_and_quartiles():
+    y, weights = RANDOM.normal(size=(31, 2)), np.arange(31) % 3 + 1
+    draft = learn_values(y, "CNNRegressor", robust=True)
+    weighted = draft.trained_on(y, slice(None), weights.astype(float), "CNNRegressor")
+    repeated = draft.trained_on(np.repeat(y, weights, axis=0), slice(None), np.ones(weights.sum()), "CNNRegressor")
+    np.testing.assert_array_equal(weighted.mean, repeated.mean)
+    np.testing.assert_array_equal(weighted.deviation, repeated.deviation)
+
+
+def test_median_and_quartiles_are_numpys():
+    y = RANDOM.gamma(1, size=(101, 2))
+    task = learn_values(y, "CNNRegressor", robust=True).trained_on(y, slice(None), np.ones(101), "CNNRegressor")
+    low, middle, high = np.quantile(y, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")
+    np.testing.assert_array_equal(task.mean, middle)
+    np.testing.assert_allclose(task.deviation, (high - low) / 1.349)
+
+
+@pytest.mark.parametrize(("n_same", "spread"), [(80, "that of nine tenths"), (96, "the deviation")])
+def test_where_most_values_are_the_same_the_others_tell_the_unit(n_same, spread):
+    y = np.r_[np.zeros(n_same), 5 + np.arange(100 - n_same)]
+    robust, plain = (
+        learn_values(y, "CNNRegressor", robust=robust).trained_on(y, slice(None), np.ones(100), "CNNRegressor")
+        for robust in (True, False)
+    )
+    expected = plain.deviation if spread == "the deviation" else (5 + 14) / 3.29
+    np.testing.assert_allclose(robust.deviation, expected)
+    assert robust.mean == (plain.mean if spread == "the deviation" else 0)

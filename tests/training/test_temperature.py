@@ -53,6 +53,18 @@ def test_logits_that_are_right_or_too_small_stay(factor):
     assert find_temperature(factor * logits, rows_of(labels), cross_entropy) == pytest.approx(1.0, abs=0.05)
 
 
+def test_ten_thousand_rows_are_enough():
+    logits, labels = (np.repeat(np.asarray(part), 30, axis=0) for part in drawn(1000))
+    taken = []
+
+    def loss(outputs, targets):
+        taken.append(len(outputs))
+        return cross_entropy(outputs, targets)
+
+    assert find_temperature(torch.from_numpy(4 * logits), rows_of(labels), loss) == pytest.approx(4, rel=0.15)
+    assert max(taken) == 10_000
+
+
 def test_each_label_of_several_counts():
     logits = torch.from_numpy(RANDOM.normal(size=(4000, 3)) * 2)
     indicators = torch.from_numpy((RANDOM.rand(4000, 3) < torch.sigmoid(logits).numpy()).astype(float))

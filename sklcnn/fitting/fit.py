@@ -166,7 +166,7 @@ def _warn_of_failure(cnn, fitted, data, outcome):
         )
         return
     n_updates = outcome.n_epochs * math.ceil(len(data.train) / fitted.spec.batch_size)
-    if n_updates < LEAST_UPDATES:
+    if n_updates < LEAST_UPDATES and cnn.max_epochs != "auto":  # a short run may be meant to be one
         return
     loss = fitted.history[fitted.best_epoch - 1]["train_loss"]
     constant = loss_of_constant(fitted.source.criterion_, data.train)

@@ -13,6 +13,7 @@ from sklcnn.data.schema import DIMENSION_NAMES, InputSchema, InputSpec
 
 CHANNEL_COUNTS = (1, 3, 4)
 DECLARED_AXES = {"channels_first": 0, "channels_last": -1}  # by data_format
+LEAST_LENGTH = 32  # of signals that were meant, where a channel axis is declared and grey images are read
 NARROW_RATIO = 3  # between the sides of grey images that might be signals of several channels
 
 
@@ -168,6 +169,9 @@ def _warn_if_signals(array, shape, spec):
         return
     if spec.data_format != "auto":
         channels = shape[DECLARED_AXES[spec.data_format]]
+        length = math.prod(shape) // channels
+        if length < max(channels + 1, LEAST_LENGTH):
+            return
         warnings.warn(
             f"{spec.estimator}: samples of shape {tuple(shape)} were read as grey images, which have no channel axis: "
             f'data_format="{spec.data_format}" changed nothing. Set spatial_dims=1 if they are signals of {channels} '

@@ -16,7 +16,7 @@ from sklcnn.fitting.fitted import Fitted, Scored
 from sklcnn.fitting.scorers import checked_score, find_scorer, is_scikit_learns, takes_weights
 from sklcnn.fitting.specs import training_spec
 from sklcnn.scikit_callbacks import FitTask
-from sklcnn.training.health import LEAST_LEARNT, LEAST_UPDATES, loss_of_constant
+from sklcnn.training.health import LEAST_UPDATES, NEAR, loss_of_constant
 from sklcnn.training.run import FrozenStage, Hooks, Outcome, TrainingSpec
 from sklcnn.training.scores import RunningScore
 from sklcnn.training.seeding import draw_seed, seeded
@@ -170,7 +170,7 @@ def _warn_of_failure(cnn, fitted, data, outcome):
         return
     loss = fitted.history[fitted.best_epoch - 1]["train_loss"]
     constant = loss_of_constant(fitted.source.criterion_, data.train)
-    if constant is not None and loss >= (1 - LEAST_LEARNT) * constant > 0:
+    if constant is not None and constant > 0 and abs(loss / constant - 1) <= NEAR:
         remedy = "Raise learning_rate: sgd wants 0.01 to 0.1. " if cnn.optimizer == "sgd" else ""
         warnings.warn(
             f"{name}: the network has learnt next to nothing: its training loss is {loss:.3g}, and {constant:.3g} for "

@@ -13,7 +13,7 @@ from sklcnn.network.losses import RowLoss
 
 ROUNDING = 1e-6  # outputs that differ by less differ in their last bits only
 LEAST_UPDATES = 1000  # after which a network that learns at all is ahead of a constant; those of max_epochs="auto"
-LEAST_LEARNT = 0.02  # of the loss of the best constant
+NEAR = 0.02  # of the loss of the best constant; farther above it a network has hardly trained, or has diverged
 SHRUNK = 1e-3  # in runs over ten sets that learnt, also with strong l2, no epoch had less than a quarter
 
 

@@ -154,11 +154,11 @@ class Run:
         self.net.stop_training = False
         rows = self.stages.train_rows
         with self.net.loading("run"):
-            self.net.notify("on_train_begin", X=rows, y=rows.targets)
+            self.net.notify("on_train_begin", X=rows, y=self.stages.valid_rows)
         if len(self.net.history) > self.finished:
             check_length(len(self.net.history), self.last_epoch, self.resumes, self.spec.estimator_name)
             self.resume()
-        self.net.begin_schedules(self.first - 1, X=rows, y=rows.targets)
+        self.net.begin_schedules(self.first - 1, X=rows, y=self.stages.valid_rows)
         self.progress.begin(self.last_epoch - self.finished, self.n_updates, self.finished + 1)
 
     def run_epoch(self, epoch):
@@ -334,7 +334,7 @@ class Run:
         self.outcome.died = self.can_tell_death and self.death_check.died
         try:
             with self.net.loading("best"):
-                self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.train_rows.targets)
+                self.net.notify("on_train_end", X=self.stages.train_rows, y=self.stages.valid_rows)
         except KeyboardInterrupt as interrupt:
             self.outcome.interrupt = interrupt
         if self.net.epoch_loaded_ is not None:

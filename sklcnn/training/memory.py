@@ -22,7 +22,7 @@ WORK_SPACE = 1.3
 
 @dataclass(frozen=True)
 class Need:
-    """Memory that a fit takes, as far as it is known beforehand.
+    """Memory that a fit takes, as far as it is known beforehand: a lower bound.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ def need_of(weights: dict[str, int], row_bytes: int, spec: TrainingSpec, n_rows:
     n_copies = 2 + moments + (1 + moments) * (1 if spec.patience is None else 2)
     network = sum(weights.values()) * WEIGHT_BYTES.get(spec.precision, SINGLE) * n_copies
     n_batch = min(spec.batch_size, n_rows)
-    return Need(weights, n_copies, network, n_batch, round(n_batch * row_bytes * WORK_SPACE))
+    return Need(weights, n_copies, network, n_batch, n_batch * row_bytes)
 
 
 def need_of_network(
@@ -92,7 +92,8 @@ def check_fits(need: Need, spec: TrainingSpec) -> None:
         If it takes more; the message says what would take less.
     """
     free = free_memory() if spec.device == "cpu" else None
-    if free is None or need.network + need.batch <= free:
+    batch = need.batch * WORK_SPACE
+    if free is None or need.network + batch <= free:
         return
     largest = max(need.weights, key=lambda name: need.weights[name])
     raise MemoryError(
@@ -100,6 +101,6 @@ def check_fits(need: Need, spec: TrainingSpec) -> None:
         "are free): "
         f"{need.network / GB:,.1f} GB for {need.n_copies} copies of {sum(need.weights.values()):,} weights, most of "
         f"them in {largest} (gradients, the optimizer's state and what a fit goes back to are copies), and "
-        f"{need.batch / GB:,.1f} GB for a batch of {need.n_batch} row{'s' * (need.n_batch != 1)}. Lower batch_size, "
+        f"{batch / GB:,.1f} GB for a batch of {need.n_batch} row{'s' * (need.n_batch != 1)}. Lower batch_size, "
         "filters, kernel_size, dense_units or image_size, raise stride or pool_size, or set global_pooling."
     )

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
+@pytest.mark.slow
 def test_the_course_runs_and_its_pretrained_network_needs_the_fewest_pictures(monkeypatch):
     monkeypatch.setattr(plt, "show", lambda: plt.close("all"))
     course = runpy.run_path(str(EXAMPLES / "plot_course.py"))

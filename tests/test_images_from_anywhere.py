@@ -275,6 +275,7 @@ def test_a_column_transformer_chooses_the_column_of_paths(output, tmp_path):
     assert_array_equal(found, without_shape().fit(paths, LABELS).predict_proba(paths))
 
 
+@pytest.mark.slow
 def test_a_search_over_a_table_with_paths_gives_in_processes_what_it_gives_in_one(tmp_path):
     table = table_of(save(GREY, tmp_path))
     grid = {"cnn__image_size": [6, 8]}

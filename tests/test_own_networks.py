@@ -214,6 +214,11 @@ def test_it_is_looked_into(kind):
         assert shown.attributions.shape == (1, *cnn.sample_shape_[1:])
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [name if name in ("EEG", "colours") else pytest.param(name, marks=pytest.mark.slow) for name in KINDS],
+    indirect=True,
+)
 def test_it_is_exported(kind, tmp_path):
     X, _ = kind
     onnxruntime = pytest.importorskip("onnxruntime")

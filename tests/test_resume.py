@@ -194,6 +194,7 @@ def test_where_the_best_epoch_has_no_file_early_stopping_compares_with_the_last_
     assert make_with_one_file().fit(X, y).best_epoch_ == 8
 
 
+@pytest.mark.slow
 def test_a_fall_of_the_rate_that_was_brought_forward_goes_on_though_the_kept_epoch_has_no_file(tmp_path):
     random = np.random.RandomState(0)
     X, y = random.randn(60, 8), np.where(random.rand(60) > 0.5, "a", "b")  # noise, so that the end is brought forward

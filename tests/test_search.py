@@ -127,6 +127,7 @@ class LargeFiles:
         return sum(file.stat().st_size >= self.size for file in self.folder.rglob("*.pkl"))
 
 
+@pytest.mark.slow
 def test_a_large_X_is_written_once_for_all_tasks_of_all_workers(tmp_path):
     X, y = np.random.RandomState(0).randint(0, 256, (2000, 32, 32, 1), np.uint8), np.arange(2000) % 2
     scoring = LargeFiles(tmp_path, X.nbytes)

@@ -272,6 +272,7 @@ def test_the_backbone_trains_at_its_share_of_the_learning_rate(schedule, freeze_
     assert (len(np.unique([head for head, _ in rates])) > 1) == (schedule is not None)
 
 
+@pytest.mark.slow
 def test_on_plateaus_a_backbones_rate_stays_its_share_and_a_thaw_begins_anew():
     """A rate falls to a hundredth at most, so that a share of 0.005 would begin below where the head's ends."""
     rates = []
@@ -569,6 +570,7 @@ class CountPasses:
         return {"accuracy": estimator.score(X, y), "process": os.getpid(), "passes": N_PASSES.value}
 
 
+@pytest.mark.slow
 def test_processes_share_a_folder(tmp_path):
     # New processes: those that an earlier test left have passes of its own to count.
     get_reusable_executor().shutdown(wait=True)
@@ -896,7 +898,7 @@ def test_backbones_are_searched():
 # torchvision's networks, by name.
 
 
-@pytest.mark.parametrize("name", ["vgg16", "googlenet"])
+@pytest.mark.parametrize("name", [pytest.param("vgg16", marks=pytest.mark.slow), "googlenet"])
 def test_torchvisions_networks_are_built_with_random_weights_or_from_a_file(name, tmp_path):
     params = {"backbone": name, "image_size": SIDE, "max_epochs": 1}
     estimator = classifier(**params, backbone_weights=None, freeze_epochs=1).fit(PIXELS[:8], KINDS[:8])

@@ -115,7 +115,9 @@ TASKS = pytest.mark.parametrize(
     [
         pytest.param(lambda cnn, images, labels: cnn.fit(images, labels), id="fit"),
         pytest.param(
-            lambda cnn, images, labels: cnn.set_params(early_stopping=True).fit(images, labels), id="early stopping"
+            lambda cnn, images, labels: cnn.set_params(early_stopping=True).fit(images, labels),
+            id="early stopping",
+            marks=pytest.mark.slow,
         ),
         pytest.param(lambda cnn, images, labels: cnn.predict(images), id="predict"),
     ],

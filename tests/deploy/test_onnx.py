@@ -124,6 +124,7 @@ def test_a_file_gives_what_the_estimator_gives_for_any_number_of_rows(make, tmp_
             np.testing.assert_allclose(found["variable"].reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_file_says_what_it_takes_and_what_made_it(tmp_path):
     cnn, _ = FAST["signals"]()
     path = export_onnx(cnn, tmp_path / "model.onnx")
@@ -137,6 +138,7 @@ def test_a_file_says_what_it_takes_and_what_made_it(tmp_path):
     assert (json.loads(said["input_shape"]), said["input_dtype"]) == ([None, 20], "float32")
 
 
+@pytest.mark.slow
 def test_the_format_of_x_is_that_of_fit_or_what_is_asked_for(tmp_path):
     cnn, X = FAST["resized pixels"]()
     session = onnxruntime.InferenceSession(export_onnx(cnn, tmp_path / "model.onnx"))
@@ -347,6 +349,7 @@ def test_what_does_not_agree_is_not_written(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_pipeline", [False, True])
 def test_a_network_trained_in_bfloat16_computes_in_float32(in_pipeline, tmp_path):
     cnn = CNNClassifier(**QUICK | {"learning_rate": 0.05}, precision="bfloat16", input_shape=(4, 5), spatial_dims=2)

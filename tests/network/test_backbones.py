@@ -233,6 +233,7 @@ def test_every_torchvision_model_gives_pooled_features(name):
     assert not backbone.loaded
 
 
+LARGE = ("vit_b_32", "maxvit_t", "inception_v3", "convnext_tiny")
 # Before these layers stand the features that the original classifier is given.
 HEADS = {
     "convnext_tiny": "classifier.2",
@@ -252,7 +253,9 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in HEADS]
+)
 def test_features_are_what_the_original_head_is_given(name, tmp_path):
     import torchvision
 

@@ -259,7 +259,10 @@ def test_an_error_in_a_callback_leaves_the_estimator_as_it_was(estimator, y, hoo
     assert public(net) == attributes
 
 
-@pytest.mark.parametrize("optimizer", ["adam", "sgd", "rmsprop", torch.optim.LBFGS])
+@pytest.mark.parametrize(
+    "optimizer",
+    ["adam", *(pytest.param(optimizer, marks=pytest.mark.slow) for optimizer in ("sgd", "rmsprop", torch.optim.LBFGS))],
+)
 @pytest.mark.parametrize("hook", ["on_train_begin", *EPOCH_HOOKS, "on_train_end"])
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_after_an_error_a_fit_goes_on_as_if_there_had_been_none(hook, optimizer, early_stopping):

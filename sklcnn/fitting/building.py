@@ -16,10 +16,12 @@ from sklcnn.fitting.data import FitData
 from sklcnn.fitting.fitted import Fitted
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
 from sklcnn.fitting.saving import from_state, to_state
+from sklcnn.fitting.scaling import choose_scaling
 from sklcnn.fitting.specs import loads_weights, network_spec
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
 from sklcnn.network.own_modules import check_runs_in
+from sklcnn.network.standardize import FURTHER_PARTS
 from sklcnn.training.memory import check_fits, need_of_network, need_on_backbone
 from sklcnn.training.run import TrainingSpec
 from sklcnn.wording import name_of
@@ -83,17 +85,18 @@ def _build_blocks(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
     shape, n_outputs = data.schema.sample_shape, data.task.n_outputs
     network = network_spec(cnn, shape)
     check_fits(need_of_network(network, spec, shape, n_outputs, len(data.train)), spec)
-    statistics = _statistics(cnn, data)
-    recipe = NetworkRecipe(network, shape, n_outputs, bool(cnn.standardize))
-    return build_network(network, shape, n_outputs, statistics), recipe
+    scaling = _scaling(cnn, data)
+    takes_off = tuple(name for name in FURTHER_PARTS if getattr(scaling, name, None) is not None)
+    recipe = NetworkRecipe(network, shape, n_outputs, bool(cnn.standardize), takes_off=takes_off)
+    return build_network(network, shape, n_outputs, scaling), recipe
 
 
-def _statistics(cnn, data):
-    """Compute the mean and deviation of each channel of the training rows; None where nothing is standardised."""
+def _scaling(cnn, data):
+    """Compute what each channel of the training rows is standardised by; None where nothing is."""
     if not cnn.standardize:
         return None
-    mean, deviation = data.statistics
-    return mean, torch.where(deviation > 0, deviation, 1.0)  # a constant channel becomes 0
+    # Augmentations may move or turn what samples share, to where it does not belong.
+    return choose_scaling(data.statistics, data.schema.sample_shape, in_place=cnn.augmentation is None)
 
 
 def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
@@ -108,7 +111,7 @@ def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
         named = isinstance(cnn.backbone, str)
         backbone = load_backbone(
             cnn.backbone, cnn.backbone_weights, shape, scale=1 / data.schema.unit if named else 1, frozen=frozen,
-            statistics=None if named else _statistics(cnn, data),
+            scaling=None if named else _scaling(cnn, data),
         )  # fmt: skip
     network, n_outputs = network_spec(cnn, shape), data.task.n_outputs
     check_fits(need_on_backbone(network, spec, backbone, n_outputs, len(data.train)), spec)

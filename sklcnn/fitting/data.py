@@ -16,7 +16,7 @@ from sklcnn.data.reading import read_again, read_inputs
 from sklcnn.data.rows import EVERYWHERE, KeptRows, check_rows_first, keep_rows, replace_weightless_rows, weight_unit
 from sklcnn.data.schema import InputSchema
 from sklcnn.data.split import split_rows
-from sklcnn.data.stores import Store, channel_statistics
+from sklcnn.data.stores import Statistics, Store, channel_statistics
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.donors import find_donor
 from sklcnn.fitting.fitted import Columns, Fitted
@@ -72,8 +72,8 @@ class FitData:
     scored: Callable | None = None
 
     @cached_property
-    def statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean and deviation of each channel of the training rows, (c,), read once for all that need them."""
+    def statistics(self) -> Statistics:
+        """The statistics of each channel of the training rows, read once for all that need them."""
         spec = self.schema.spec
         return channel_statistics(self.train.store, self.train.rows, self.train.weights, spec.precision, spec.estimator)
 

@@ -190,7 +190,7 @@ def _augmentation(cnn, data, n_rows):
     schema = data.schema
     return build_augmentation(
         cnn.augmentation, spatial_dims=schema.spatial_dims, sample_shape=schema.sample_shape, unit=schema.unit,
-        deviation=lambda: data.statistics[1], batch_size=cnn.batch_size, n_rows=n_rows,
+        deviation=lambda: data.statistics.deviation, batch_size=cnn.batch_size, n_rows=n_rows,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from sklcnn.donors import find_donor
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
 from sklcnn.network.plan import NetworkSpec
+from sklcnn.network.standardize import FURTHER_PARTS, Scaling
 from sklcnn.process import Entered
 
 
@@ -33,6 +34,8 @@ class BackboneRecipe:
         Whether its weights were read, or learnt by another estimator.
     standardizes : bool
         Whether it is the user's own and standardises its inputs.
+    takes_off : tuple of str
+        The parts of a `Scaling` beside mean and deviation, then.
     """
 
     source: Any
@@ -41,6 +44,7 @@ class BackboneRecipe:
     scale: float
     loaded: bool
     standardizes: bool = False
+    takes_off: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, backbone: Any, given: Any, sample_shape: tuple[int, ...]) -> BackboneRecipe:
@@ -53,7 +57,8 @@ class BackboneRecipe:
         else:
             source = given
         standardizes = backbone.name is None and backbone.mean is not None
-        return cls(source, tuple(sample_shape), backbone.name, backbone.scale, backbone.loaded, standardizes)
+        takes_off = tuple(name for name in FURTHER_PARTS if getattr(backbone, name) is not None)
+        return cls(source, tuple(sample_shape), backbone.name, backbone.scale, backbone.loaded, standardizes, takes_off)
 
     def build(self) -> Any:
         """Make the backbone, not frozen, with weights that are to be replaced."""
@@ -63,10 +68,8 @@ class BackboneRecipe:
             network = self.source.build()
             names = [name for name, _ in network.named_children()]
             return adopt_network(network[: names.index("features") + 1], self.sample_shape)
-        statistics = None
-        if self.standardizes:
-            statistics = torch.zeros(self.sample_shape[0]), torch.ones(self.sample_shape[0])
-        made = load_backbone(self.source, None, self.sample_shape, scale=self.scale, statistics=statistics)
+        scaling = _scaling_of(self)
+        made = load_backbone(self.source, None, self.sample_shape, scale=self.scale, scaling=scaling)
         made.name, made.loaded = self.name, self.loaded
         return made
 
@@ -84,6 +87,8 @@ class NetworkRecipe:
     standardizes : bool
         Whether the first layer standardises.
     backbone : BackboneRecipe or None
+    takes_off : tuple of str
+        The parts of the first layer's `Scaling` beside mean and deviation.
     """
 
     spec: NetworkSpec
@@ -91,6 +96,7 @@ class NetworkRecipe:
     n_outputs: int
     standardizes: bool
     backbone: BackboneRecipe | None = None
+    takes_off: tuple[str, ...] = ()
 
     def build(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Network:
         """Make the network, with weights that are to be replaced.
@@ -111,9 +117,7 @@ class NetworkRecipe:
             with Entered(torch.random.fork_rng(devices=[])):
                 return build_on_backbone(self.spec, self.backbone.build(), self.n_outputs)
         with torch.device("meta"):  # where tensors have shapes but take no memory
-            n_channels = self.sample_shape[0]
-            statistics = (torch.zeros(n_channels), torch.ones(n_channels)) if self.standardizes else None
-            network = build_network(self.spec, self.sample_shape, self.n_outputs, statistics)
+            network = build_network(self.spec, self.sample_shape, self.n_outputs, _scaling_of(self))
         found = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         if shapes is not None and found != shapes:
             differing = next(name for name in {**found, **shapes} if found.get(name) != shapes.get(name))
@@ -122,6 +126,15 @@ class NetworkRecipe:
                 f"{found.get(differing)}"
             )
         return _allocate(network)
+
+
+def _scaling_of(recipe):
+    """Return a scaling whose values are to be replaced; None where nothing is standardised."""
+    if not recipe.standardizes:
+        return None
+    shapes = {name: recipe.sample_shape if name == "shared" else recipe.sample_shape[:1] for name in Scaling._fields}
+    names = ("mean", "deviation", *recipe.takes_off)
+    return Scaling(**{name: torch.ones(shapes[name]) for name in names})
 
 
 def _allocate(network):

@@ -15,29 +15,7 @@ from sklcnn.network.convolutions import CONVOLUTION_LAYERS
 from sklcnn.network.memory import count_operations, widest_block
 from sklcnn.network.network import Layers, Network
 from sklcnn.network.plan import BlockPlan, NetworkSpec, plan_blocks
-
-
-class Standardize(nn.Module):
-    """Subtract the training mean and divide by the training deviation, per channel.
-
-    Parameters
-    ----------
-    mean, deviation : tensors of shape (channels,)
-    spatial_dims : int
-    """
-
-    mean: torch.Tensor
-    deviation: torch.Tensor
-
-    def __init__(self, mean: torch.Tensor, deviation: torch.Tensor, spatial_dims: int):
-        super().__init__()
-        shape = (1, -1) + (1,) * spatial_dims
-        self.register_buffer("mean", mean.reshape(shape))
-        self.register_buffer("deviation", deviation.reshape(shape))
-
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Map raw samples (n, c, *spatial) to standardised ones."""
-        return (inputs - self.mean).div_(self.deviation)
+from sklcnn.network.standardize import Scaling, Standardize
 
 
 class Flatten(nn.Module):
@@ -106,7 +84,7 @@ def build_network(
     spec: NetworkSpec,
     sample_shape: tuple[int, ...],
     n_outputs: int,
-    statistics: tuple[torch.Tensor, torch.Tensor] | None,
+    scaling: Scaling | None,
 ) -> Network:
     """Build the network that a spec describes, its weights drawn from torch's global generator.
 
@@ -116,8 +94,8 @@ def build_network(
     sample_shape : tuple of int
         Channels first.
     n_outputs : int
-    statistics : (mean, deviation) or None
-        Of each channel; None leaves the inputs as they are.
+    scaling : Scaling or None
+        None leaves the inputs as they are.
 
     Returns
     -------
@@ -130,8 +108,8 @@ def build_network(
         If a "valid" kernel does not fit into what is left of a sample.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
-    if statistics is not None:
-        layers["standardize"] = Standardize(*statistics, spatial_dims=len(sample_shape) - 1)
+    if scaling is not None:
+        layers["standardize"] = Standardize(scaling, len(sample_shape) - 1)
     plans, n_features = plan_blocks(spec, sample_shape)  # once: of a factory's blocks each is tried
     layers |= conv_layers(spec, plans)
     layers |= head_layers(spec, n_features, n_outputs)

@@ -15,8 +15,9 @@ from sklcnn.data.stores import Store
 from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.network.backbones import backbone_batch_size
 from sklcnn.network.blocks import ConvBlock
-from sklcnn.network.cnn import Standardize, widest_layer
+from sklcnn.network.cnn import widest_layer
 from sklcnn.network.network import Network
+from sklcnn.network.standardize import Standardize
 from sklcnn.threads import SMALL_ROW, threads_for
 
 EVALUATION_BATCH = 1024  # rows a forward pass without gradients, at most

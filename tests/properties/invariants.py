@@ -69,7 +69,8 @@ def fingerprint(value):
         cells = [fingerprint(cell) for cell in value.to_numpy(dtype=object).ravel()]
         return repr(value.index), repr(getattr(value, "columns", None)), repr(getattr(value, "dtypes", "")), cells
     if isinstance(value, (pl.DataFrame, pl.Series, pa.Table)):
-        return repr(getattr(value, "schema", "")), repr(value.to_pandas().to_numpy().tolist())
+        cells = value.rows() if isinstance(value, pl.DataFrame) else value.to_pandas().to_numpy().tolist()
+        return repr(getattr(value, "schema", "")), repr(cells)
     if isinstance(value, Image.Image):
         return value.size, value.mode, value.tobytes()
     if hasattr(value, "array"):

@@ -72,28 +72,6 @@ def test_the_best_constant_of_values_is_their_mean():
     assert loss_of_constant(task.make_loss("absolute_error", ""), rows) is None
 
 
-# A pattern that all rows share.
-
-PATTERN = 300 * np.sin(np.arange(24) / 2)
-
-
-@pytest.mark.parametrize("weights", [None, np.arange(120) % 2 + 1.0], ids=["unweighted", "weighted"])
-def test_rows_that_are_nearly_the_same_are_warned_of(weights):
-    params = PARAMS | {"max_epochs": 1}
-    with pytest.warns(UserWarning, match=r"CNNClassifier: all rows of X have nearly the same values in channel 0"):
-        CNNClassifier(**params).fit(X + PATTERN, LABELS, weights)
-    silent(CNNClassifier(**params), X + PATTERN / 30, LABELS, weights)
-    silent(CNNClassifier(**params, standardize=False), X + PATTERN, LABELS, weights)
-    silent(CNNClassifier(**params), X + 1e4, LABELS, weights)  # an offset is no pattern
-    silent(CNNClassifier(**params), np.tile(PATTERN, (120, 1)), LABELS, weights)  # nor are rows that are the same
-
-
-def test_the_channel_whose_rows_are_nearly_the_same_is_named():
-    pictures = np.stack([X.reshape(120, 6, 4), (X + PATTERN).reshape(120, 6, 4)], axis=1)
-    with pytest.warns(UserWarning, match=r"nearly the same values in channel 1: .* by about 1\.\d+, .* by 2\d\d"):
-        CNNClassifier(**PARAMS | {"max_epochs": 1}, data_format="channels_first").fit(pictures, LABELS)
-
-
 # Outliers of y.
 
 

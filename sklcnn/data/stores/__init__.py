@@ -4,6 +4,6 @@ from sklcnn.data.stores.arrays import ArrayStore
 from sklcnn.data.stores.base import Store
 from sklcnn.data.stores.device import DeviceStore
 from sklcnn.data.stores.features import FeatureStore
-from sklcnn.data.stores.statistics import channel_statistics
+from sklcnn.data.stores.statistics import Statistics, channel_statistics
 
-__all__ = ["ArrayStore", "DeviceStore", "FeatureStore", "Store", "channel_statistics"]
+__all__ = ["ArrayStore", "DeviceStore", "FeatureStore", "Statistics", "Store", "channel_statistics"]

@@ -16,7 +16,7 @@ from sklcnn.process import Entered
 from sklcnn.wording import LINE, cut, short_cause
 
 
-def load_backbone(backbone, weights, sample_shape, *, scale=1, statistics=None, frozen=False):
+def load_backbone(backbone, weights, sample_shape, *, scale=1, scaling=None, frozen=False):
     """Make the backbone of one fit.
 
     Parameters
@@ -29,8 +29,8 @@ def load_backbone(backbone, weights, sample_shape, *, scale=1, statistics=None, 
         ``(channels, *spatial)`` of the samples that it will be given.
     scale : float, default=1
         What raw values are multiplied by: ``1 / 255`` for integers that a named backbone is given, else 1.
-    statistics : (mean, deviation) or None
-        Tensors of shape (channels,), by which the user's own backbones have their inputs standardised.
+    scaling : Scaling or None
+        By which the user's own backbones have their inputs standardised.
     frozen : bool, default=False
         Whether the backbone does not train, for now. If so, a named one shares its network with all others
         of the process until `Backbone.unfreeze`; otherwise it is a copy of its own, ready to train.
@@ -59,7 +59,7 @@ def load_backbone(backbone, weights, sample_shape, *, scale=1, statistics=None, 
             f"backbone_weights={str(weights)!r} applies to named backbones, but backbone is your own. "
             "Load the weights into your module, or return it with them from your factory."
         )
-    return _load_own(backbone, sample_shape, scale, statistics, frozen)
+    return _load_own(backbone, sample_shape, scale, scaling, frozen)
 
 
 def _load_named(name, weights, sample_shape, scale, frozen):
@@ -88,7 +88,7 @@ def _load_named(name, weights, sample_shape, scale, frozen):
     return made.freeze() if frozen else made.unfreeze()
 
 
-def _load_own(backbone, sample_shape, scale, statistics, frozen):
+def _load_own(backbone, sample_shape, scale, scaling, frozen):
     if isinstance(backbone, nn.Module):
         network, who = _copied(backbone), f"backbone={type(backbone).__name__}(...)"
     else:
@@ -111,8 +111,8 @@ def _load_own(backbone, sample_shape, scale, statistics, frozen):
     with _explained(who, sample_shape, remedy), Entered(torch.random.fork_rng(devices=[])):
         made.n_features = _count_in_either_layout(made, sample_shape)
     made._trainable = trainable_names(network)  # lazy layers have their parameters only now
-    if statistics is not None:
-        made.standardize_by(*statistics, spatial_dims=len(sample_shape) - 1)
+    if scaling is not None:
+        made.standardize_by(scaling, len(sample_shape) - 1)
     return made.freeze() if frozen else made.unfreeze()
 
 

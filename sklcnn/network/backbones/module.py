@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklcnn.network.backbones.fingerprints import digest_module, digest_state
 from sklcnn.network.network import layers_of
+from sklcnn.network.standardize import buffers_of, differences
 
 # Images that go through a backbone at once without gradients: as many as are fastest at 224 pixels; fewer of larger
 # pictures, of which so many would take gigabytes.
@@ -100,11 +101,13 @@ class Backbone(nn.Module):
         self._digests = shared.digests if shared else {}
         self.register_buffer("mean", _per_channel(mean))
         self.register_buffer("std", _per_channel(std))
+        self.register_buffer("shared", None)
+        self.register_buffer("kept", None)
 
-    def standardize_by(self, mean, deviation, spatial_dims):
+    def standardize_by(self, scaling, spatial_dims):
         """Standardise samples of so many axes beside that of channels before the user's own network sees them."""
-        shape = (1, -1) + (1,) * spatial_dims
-        self.mean, self.std = mean.reshape(shape), deviation.reshape(shape)
+        buffers = buffers_of(scaling, spatial_dims)
+        self.mean, self.std, self.shared, self.kept = buffers.values()
 
     def forward(self, samples):
         """Return the features ``(n, d)`` of raw samples ``(n, c, *spatial)``."""
@@ -113,7 +116,7 @@ class Backbone(nn.Module):
         if self.mean is not None:
             if self.shareable and samples.shape[1] == 1:
                 samples = samples.expand(-1, 3, -1, -1)  # grey: (n, 1, h, w) -> (n, 3, h, w)
-            samples = (samples - self.mean) / self.std
+            samples = differences(samples - self.mean, self.shared, self.kept) / self.std
         if self.shareable:
             samples = samples.contiguous(memory_format=torch.channels_last)
         elif not self.channels_last:
@@ -173,6 +176,8 @@ class Backbone(nn.Module):
         scaling = [self.scale]
         if self.mean is not None:  # not the network's, and so not shared
             scaling += [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
+            for part in (self.shared, self.kept):
+                scaling += [] if part is None else part.flatten().tolist()
             versions += scaling
         # Only a frozen backbone remembers: an optimiser may change weights without a new version number.
         known_versions, known = self._digests.get(self.scale, (None, None))

@@ -1,0 +1,44 @@
+"""What samples are standardised by, so that a network sees what they differ by."""
+
+from __future__ import annotations
+
+import torch
+
+from sklcnn.data.stores import Statistics
+from sklcnn.network.standardize import Scaling
+
+# Values are the sum of what all samples share at their position, of their level, and of a rest. Where the rest is less
+# than this part of the whole, networks see too little of it. On bumps under levels, with 0.94 without them, accuracy is
+# 0.81 at 1/10 and 0.54 at 1/30 of the levels, R2 0.70 and 0.06, and as good as a linear model's, 0.89 and 0.83, with
+# the levels lowered to the rest; spectra of coffee 0.95, and 1.00 without what they share; of meat (Tecator) R2 0.988
+# and 0.996. Where the level is the answer, which it may be, lowered ones cost a thousandth of R2.
+HIDDEN = 1 / 3
+ROUNDING = 1e-5  # of the whole; a smaller rest is what rounding has left
+
+
+def choose_scaling(statistics: Statistics, sample_shape: tuple[int, ...], in_place: bool = True) -> Scaling:
+    """Choose what samples are standardised by.
+
+    The mean and the deviation; but in channels whose differences between samples would be hidden, what all samples
+    share is taken off them, and their levels are lowered to the deviation of the rest.
+
+    Parameters
+    ----------
+    statistics : Statistics
+    sample_shape : tuple of int
+        Channels first.
+    in_place : bool
+        Whether what samples share is always at its place, where it can be taken off.
+    """
+    mean, deviation, shared, level, rest = statistics
+    hidden = (rest < HIDDEN * deviation) & (rest > ROUNDING * deviation)
+    kept = torch.where(hidden & (level > rest), rest / torch.where(hidden, level, 1.0), 1.0)
+    taken_off = torch.where(hidden, shared, 0.0) if in_place else torch.zeros_like(shared)
+    square = rest**2 + (kept * level) ** 2 + (shared - taken_off).square().mean(0)
+    lowered = torch.where(hidden, square.sqrt(), deviation)
+    return Scaling(
+        mean,
+        torch.where(lowered > 0, lowered, 1.0),  # a constant channel becomes 0
+        taken_off.T.reshape(sample_shape) if torch.any(taken_off != 0) else None,
+        kept if torch.any(kept < 1) else None,
+    )

@@ -17,9 +17,10 @@ from sklcnn.data.glance import Glance
 from sklcnn.data.schema import InputSchema, InputSpec
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.fitting.fitted import Columns, Fitted, FittedFeatures
-from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
+from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe, TrainedModule
 from sklcnn.fitting.saved_net import SavedNet, to_tensors
 from sklcnn.network.losses import RowLoss
+from sklcnn.network.own_state import pack_any, put_own_state, take_own_state, unpack
 from sklcnn.network.plan import NetworkSpec
 from sklcnn.process import Entered
 from sklcnn.tasks.classes import Classes
@@ -43,6 +44,7 @@ TYPES: dict[str, Any] = {
         NetworkRecipe,
         NetworkSpec,
         InputSchema,
+        TrainedModule,
         TrainingSpec,
         Values,
     )
@@ -96,10 +98,9 @@ def to_state(fitted: Fitted | FittedFeatures) -> dict[str, Any]:
     module = fitted.backbone if isinstance(fitted, FittedFeatures) else fitted.network
     state = {
         "format": FORMAT,
-        "recipe": to_plain(fitted.recipe),
-        "weights": {name: to_plain(tensor) for name, tensor in module.state_dict().items()},
         "schema": to_plain(fitted.schema),
         "columns": to_plain(fitted.columns),
+        **_state_of_module(module, fitted.recipe),
     }
     if isinstance(fitted, FittedFeatures):
         return state | {"precision": fitted.precision, "n_features": fitted.n_features}
@@ -116,6 +117,27 @@ def to_state(fitted: Fitted | FittedFeatures) -> dict[str, Any]:
         "temperature": fitted.temperature,
         **_state_of_net(fitted.source),
     }
+
+
+def _state_of_module(module, recipe):
+    """Describe a network, with its weights, and with what modules of the user's hold beside them, where it has any."""
+    values = module.state_dict()
+    extra = {name: pack_any(value) for name, value in values.items() if not isinstance(value, torch.Tensor)}
+    state = {
+        "recipe": to_plain(recipe.as_trained(module)),
+        "weights": {name: to_plain(value) for name, value in values.items() if name not in extra},
+    }
+    own = {}
+    if recipe.holds_own_code:
+        inside = "network" if isinstance(recipe, BackboneRecipe) else "backbone.network"
+        own = take_own_state(module, without=inside if recipe.holds_module else None)
+    return state | ({"extra": extra} if extra else {}) | ({"own": own} if own else {})
+
+
+def _fill(module, state):
+    """Put what was saved of a network into one that was made anew."""
+    extra = {name: unpack(value) for name, value in state.get("extra", {}).items()}
+    module.load_state_dict(to_tensors(state["weights"]) | extra)
 
 
 def _state_of_net(source):
@@ -186,13 +208,14 @@ def _build(state, name):
         spec = replace(spec, device="cpu")
     shapes = {name: tuple(np.shape(_values(weights))) for name, weights in state["weights"].items()}
     network = recipe.build(shapes).to(TORCH_FLOATS[spec.precision])
-    network.load_state_dict(to_tensors(state["weights"]))
+    _fill(network, state)
     if state["frozen"]:
         network.freeze()
     trained = set(state["trained"])
     for parameter_name, parameter in network.named_parameters():
         parameter.requires_grad_(parameter_name in trained)
     network = network.to(spec.device).eval()
+    put_own_state(network, state.get("own", {}), spec.device)
     criterion = RowLoss(state["loss"], task, state["loss_options"], name).to(spec.device)
     saved = (state[part] for part in ("optimizer", "epochs", "net_callbacks"))
     source = SavedNet(network, spec, criterion, *saved, groups=state.get("groups"))
@@ -216,7 +239,8 @@ def _build_features(state):
     recipe, precision = from_plain(state["recipe"]), state["precision"]
     with Entered(torch.random.fork_rng(devices=[])):
         backbone = recipe.build().to(TORCH_FLOATS[precision])
-    backbone.load_state_dict(to_tensors(state["weights"]))
+    _fill(backbone, state)
+    put_own_state(backbone, state.get("own", {}), "cpu")
     return FittedFeatures(
         backbone.freeze(), recipe, from_plain(state["schema"]), from_plain(state["columns"]), precision,
         state["n_features"],

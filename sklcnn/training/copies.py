@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sklcnn.network.network import Network, layers_of, trained_parameters
+from sklcnn.network.own_state import copy_network
 
 
 def state_tensors(module: nn.Module) -> list[torch.Tensor]:
@@ -98,11 +99,7 @@ def copy_to_train(network: Network, optimizer: torch.optim.Optimizer) -> tuple[N
     if network.is_frozen:
         backbone: Any = network.backbone
         memo[id(backbone)] = backbone.lent()
-    for layer in layers_of(network, shared=False):
-        for value in vars(layer).values():
-            if isinstance(value, torch.Tensor) and value.grad_fn is not None:  # weights that are computed anew
-                memo[id(value)] = value.detach()
-    trained = copy.deepcopy(network, memo)
+    trained: Any = copy_network(network, memo)
     # Not by its own `__getstate__`, which leaves out what a class of the user's, or LBFGS, adds.
     attributes = {name: value for name, value in vars(optimizer).items() if name != "step"}  # a scheduler's, of the old
     copied: Any = object.__new__(type(optimizer))

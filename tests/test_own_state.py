@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import skops.io
 import torch
+from skorch.callbacks import Callback
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -233,3 +234,35 @@ def test_skops_is_told_of_a_module_that_the_hyper_parameters_no_longer_hold(para
     cnn.set_params(**{parameter: CNNClassifier().get_params()[parameter]})
     with pytest.raises(TypeError, match=f"CNNClassifier: {parameter} is an nn.Module"):
         skops.io.dumps(cnn)
+
+
+class Counting(nn.Module):
+    """A network that scales by the number of batches that it has trained on."""
+
+    def __init__(self, sample_shape):
+        super().__init__()
+        self.linear, self.n_batches = nn.Linear(64, 8), 0
+
+    def forward(self, samples):
+        self.n_batches += self.training
+        return self.linear(samples.flatten(1)) * (1 + self.n_batches / 10)
+
+
+def test_early_stopping_keeps_what_a_module_held_in_the_best_epoch():
+    params = QUICK | {"max_epochs": 12, "batch_size": len(X)}
+    cnn = CNNClassifier(**params, backbone=Counting, early_stopping=True, patience=3, learning_rate=0.1).fit(X, Y)
+    assert cnn.best_epoch_ < cnn.n_iter_
+    assert cnn.module_.backbone.network.n_batches == cnn.best_epoch_
+
+
+def test_an_interrupt_goes_back_to_what_a_module_held_after_the_last_finished_epoch():
+    class Interrupting(Callback):
+        def on_batch_end(self, net, **kwargs):
+            if len(net.history) == 3:
+                raise KeyboardInterrupt
+
+    cnn = CNNClassifier(**QUICK | {"max_epochs": 5, "batch_size": 8}, backbone=Counting, callbacks=[Interrupting()])
+    with pytest.raises(KeyboardInterrupt):
+        cnn.fit(X, Y)
+    assert cnn.n_iter_ == 2
+    assert cnn.module_.backbone.network.n_batches == 2 * 3

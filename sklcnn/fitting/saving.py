@@ -17,6 +17,7 @@ from sklcnn.data.glance import Glance
 from sklcnn.data.schema import InputSchema, InputSpec
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.fitting.fitted import Columns, Fitted, FittedFeatures
+from sklcnn.fitting.labels import STRINGS, TIMES, labels_from_plain, labels_to_plain
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe, TrainedModule
 from sklcnn.fitting.saved_net import SavedNet, to_tensors
 from sklcnn.network.losses import RowLoss
@@ -30,7 +31,6 @@ from sklcnn.training.run import TrainingSpec
 from sklcnn.training.stages import names_in_groups
 from sklcnn.wording import LINE, cut
 
-STRINGS = "strings of variable width"
 FORMAT = 1  # of a state; larger ones are those of newer versions
 TYPES: dict[str, Any] = {
     cls.__name__: cls
@@ -60,8 +60,8 @@ def to_plain(value: Any) -> Any:
         if value.dtype == torch.bfloat16:  # which NumPy lacks
             return {"type": "bfloat16", "bits": value.view(torch.int16).numpy().copy()}
         return value.numpy().copy()
-    if isinstance(value, np.ndarray) and value.dtype.kind == "T" and value.dtype == np.dtypes.StringDType():
-        return {"type": STRINGS, "values": value.tolist()}  # which skops does not store
+    if isinstance(value, np.ndarray):
+        return labels_to_plain(value)
     if isinstance(value, dict):
         return {key: to_plain(entry) for key, entry in value.items()}
     if type(value) in (tuple, list):
@@ -74,8 +74,8 @@ def to_plain(value: Any) -> Any:
 def from_plain(value: Any) -> Any:
     """Turn dicts back into the package's records; arrays stay arrays."""
     if isinstance(value, dict):
-        if value.get("type") == STRINGS:
-            return np.array(value["values"], dtype=np.dtypes.StringDType())
+        if value.get("type") in (STRINGS, TIMES):
+            return labels_from_plain(value)
         entries = {key: from_plain(entry) for key, entry in value.items() if key != "type"}
         return TYPES[value["type"]](**entries) if value.get("type") in TYPES else value | entries
     if type(value) in (tuple, list):

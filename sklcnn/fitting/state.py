@@ -6,6 +6,7 @@ import copyreg
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from sklcnn import __version__
@@ -66,6 +67,8 @@ class PlainStateMixin:
                     f"store: its code would have to run to load it. Pass a function or class of a module of yours "
                     f"that makes it as {name}, or save the estimator by pickle or joblib."
                 )
+        for name, value in (("class_weight", reduced[2].get("class_weight")), ("y", fitted.get("task"))):
+            _check_labels_are_stored(value, name, type(self).__name__)
         if callbacks := fitted.get("net_callbacks"):
             from sklcnn.training.callbacks import check_skops_stores
 
@@ -80,3 +83,16 @@ def _modules_of(fitted):
     recipe = recipe.get("backbone") or recipe  # CNNFeatures has that of a backbone
     source = recipe.get("source")
     yield "backbone", source.get("module") if isinstance(source, dict) else source
+
+
+def _check_labels_are_stored(value, name, estimator_name):
+    """Refuse labels, and names of columns, that skops would write but not read."""
+    from sklcnn.fitting.labels import is_stored_by_skops
+
+    for label in (*value, *value.values()) if isinstance(value, dict) else ():
+        if not is_stored_by_skops(label):
+            kind = label.dtype if getattr(label, "dtype", np.dtype("O")).kind == "T" else "pandas.Timestamp"
+            raise TypeError(
+                f"{estimator_name}: {name} holds labels or names of type {kind}, which skops does not store. Save the "
+                "estimator by pickle or joblib, or let them be texts or NumPy's datetime64."
+            )

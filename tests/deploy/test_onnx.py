@@ -19,6 +19,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest, RandomForestClassifier, StackingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import NearestCentroid
@@ -317,6 +318,23 @@ def test_steps_behind_are_converted(name, tmp_path):
     first, *_ = run(export_onnx(pipeline, tmp_path / "model.onnx"), IMAGES).values()
     expected = pipeline.predict(IMAGES) if hasattr(pipeline, "predict") else pipeline.transform(IMAGES)
     np.testing.assert_allclose(first.reshape(expected.shape), expected, rtol=0, atol=1e-4)
+
+
+FROZEN = {
+    "alone": lambda cnn: FrozenEstimator(cnn),
+    "twice": lambda cnn: FrozenEstimator(FrozenEstimator(cnn)),
+    "a step": lambda cnn: make_pipeline(StandardScaler(), FrozenEstimator(cnn)).fit(SIGNALS, CLASSES),
+    "each step": lambda cnn: make_pipeline(FrozenEstimator(StandardScaler().fit(SIGNALS)), FrozenEstimator(cnn)),
+    "a pipeline": lambda cnn: FrozenEstimator(make_pipeline(StandardScaler(), cnn).fit(SIGNALS, CLASSES)),
+    "a search": lambda cnn: FrozenEstimator(GridSearchCV(cnn, {"l2": [0, 0.1]}, cv=2).fit(SIGNALS, CLASSES)),
+}
+
+
+@pytest.mark.parametrize("what", FROZEN)
+def test_what_is_frozen_is_exported(what, tmp_path):
+    frozen = FROZEN[what](CNNClassifier(**QUICK).fit(SIGNALS, CLASSES))
+    found = run(export_onnx(frozen, tmp_path / "model.onnx"), SIGNALS)
+    np.testing.assert_allclose(found["probabilities"], frozen.predict_proba(SIGNALS), rtol=0, atol=1e-4)
 
 
 def test_of_a_search_the_best_is_exported(tmp_path):

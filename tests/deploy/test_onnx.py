@@ -166,13 +166,19 @@ def slow_but(names, fast):
 AROUND = {
     "calibrated, three classes": lambda cnn: CalibratedClassifierCV(cnn, cv=2).fit(SIGNALS, CLASSES),
     "calibrated, two classes": lambda cnn: CalibratedClassifierCV(cnn, cv=2).fit(SIGNALS, CLASSES % 2),
+    "a calibrated pipeline, three classes": lambda cnn: CalibratedClassifierCV(
+        make_pipeline(StandardScaler(), cnn), cv=2
+    ).fit(SIGNALS, CLASSES),
+    "a calibrated pipeline, two classes": lambda cnn: CalibratedClassifierCV(
+        make_pipeline(MinMaxScaler(), make_pipeline(StandardScaler(), cnn)), cv=2
+    ).fit(SIGNALS, CLASSES % 2),
     "stacked, three classes": lambda cnn: StackingClassifier(
         [("cnn", cnn)], stack_method="decision_function", cv=2
     ).fit(SIGNALS, CLASSES),
 }
 
 
-@pytest.mark.parametrize("name", slow_but(AROUND, ("calibrated, two classes",)))
+@pytest.mark.parametrize("name", slow_but(AROUND, ("calibrated, two classes", "a calibrated pipeline, two classes")))
 def test_meta_estimators_that_use_decision_values_are_converted(name):
     """As soon as a network is fitted, which puts its class into skl2onnx's table; see the test below."""
     meta = AROUND[name](CNNClassifier(**QUICK | {"max_epochs": 20, "learning_rate": 0.01}))

@@ -8,6 +8,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import cloudpickle
@@ -368,6 +369,22 @@ def test_a_damaged_state_is_refused_in_words(damage):
     DAMAGES[damage](state["_fitted"])
     with pytest.raises(ValueError, match=r"CNNClassifier.*damaged or incomplete"):
         CNNClassifier().__setstate__(state)
+
+
+def test_a_file_that_is_cut_or_of_skops_changed_is_refused_by_its_reader():
+    estimator = CASES["images"]()
+    pickled, archive = pickle.dumps(estimator), skops.io.dumps(estimator)
+    for length in (0, 1, len(pickled) // 2, len(pickled) - 1):
+        with pytest.raises((pickle.UnpicklingError, EOFError)):
+            pickle.loads(pickled[:length])
+    for length in (0, len(archive) // 2, len(archive) - 1):
+        with pytest.raises(zipfile.BadZipFile):
+            skops.io.loads(archive[:length], trusted=TRUSTED_TYPES)
+    weights = estimator.module_.state_dict()["output.weight"].numpy().tobytes()
+    place = archive.index(weights) + 3
+    changed = archive[:place] + bytes([archive[place] ^ 64]) + archive[place + 1 :]
+    with pytest.raises(zipfile.BadZipFile, match="CRC"):
+        skops.io.loads(changed, trusted=TRUSTED_TYPES)
 
 
 @pytest.mark.slow

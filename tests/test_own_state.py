@@ -2,12 +2,13 @@
 
 import copy
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 import skops.io
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Checkpoint, LoadInitState
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -266,3 +267,18 @@ def test_an_interrupt_goes_back_to_what_a_module_held_after_the_last_finished_ep
         cnn.fit(X, Y)
     assert cnn.n_iter_ == 2
     assert cnn.module_.backbone.network.n_batches == 2 * 3
+
+
+@pytest.mark.parametrize("own", [{"block": TensorBlock}, {"backbone": Counting}, {"backbone": RandomFeatures}])
+def test_a_resumed_run_warns_of_what_its_checkpoint_lacks(own, tmp_path):
+    def run(max_epochs):
+        checkpoint = Checkpoint(dirname=tmp_path, monitor=None)
+        params = QUICK | {"max_epochs": max_epochs, "random_state": None, "lr_schedule": None}
+        return CNNClassifier(**params, **own, callbacks=[checkpoint, LoadInitState(checkpoint)]).fit(X, Y)
+
+    run(2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert run(3).n_iter_ == 3
+    told = [str(warning.message) for warning in caught if "outside its state dict" in str(warning.message)]
+    assert len(told) == (own != {"block": TensorBlock})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
@@ -153,6 +154,29 @@ def take_own_state(network: nn.Module, without: str | None = None) -> dict[str, 
     own = {p: m for p, m in own_modules(network).items() if without is None or not f"{p}.".startswith(f"{without}.")}
     state = {"buffers": buffers, "attributes": plain_attributes(own, network)}
     return {name: entry for name, entry in state.items() if entry}
+
+
+def digest_own_state(network: nn.Module) -> str | None:
+    """Digest what `take_own_state` finds; None where it finds nothing."""
+    state = take_own_state(network)
+    if not state:
+        return None
+    digest = blake2b(digest_size=16)
+    _feed(digest, state)
+    return digest.hexdigest()
+
+
+def _feed(digest, value):
+    if isinstance(value, np.ndarray):
+        digest.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+    elif isinstance(value, dict):
+        _feed(digest, list(value.items()))
+    elif isinstance(value, (list, tuple)):
+        digest.update(f"{type(value).__name__}{len(value)}".encode())
+        for entry in value:
+            _feed(digest, entry)
+    else:
+        digest.update(repr(value).encode())
 
 
 def put_own_state(network: nn.Module, state: Mapping[str, Mapping[str, Any]], device: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 from collections.abc import Iterator, Mapping
@@ -43,7 +44,9 @@ def pack(value: Any, shared: frozenset[int] = frozenset()) -> Any:
     if kind is torch.Tensor and value.layout is torch.strided and value.device.type != "meta":
         if value.untyped_storage().data_ptr() in shared and value.numel():
             raise _NotPlainError
-        bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().copy()
+        bits = (
+            value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().copy()
+        )
         dtype = str(value.dtype).removeprefix("torch.")
         return {"kind": "tensor", "dtype": dtype, "shape": list(value.shape), "bits": bits, "moves": not value.is_cpu}
     if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufcmMSU":
@@ -144,13 +147,13 @@ def take_own_state(network: nn.Module, without: str | None = None) -> dict[str, 
     state : dict
         ``buffers`` of all modules, ``attributes`` of the user's, by path and name; empty where there is nothing.
     """
-    buffers = {}
+    buffers: dict[str, dict[str, Any]] = {}
     for path, module in network.named_modules():
         if without is not None and f"{path}.".startswith(f"{without}."):
             continue
-        values = {name: module._buffers.get(name) for name in module._non_persistent_buffers_set}
-        if values:
-            buffers[path] = {name: pack(value) for name, value in values.items()}
+        for name in sorted(module._non_persistent_buffers_set):
+            with contextlib.suppress(_NotPlainError):  # a sparse one is as the constructor makes it
+                buffers.setdefault(path, {})[name] = pack(module._buffers.get(name))
     own = {p: m for p, m in own_modules(network).items() if without is None or not f"{p}.".startswith(f"{without}.")}
     state = {"buffers": buffers, "attributes": plain_attributes(own, network)}
     return {name: entry for name, entry in state.items() if entry}
@@ -211,14 +214,18 @@ def without_memory(network: nn.Module, trainable: frozenset[str]) -> nn.Module:
     copied : nn.Module
         On the CPU, its weights on "meta".
     """
-    weights = {id(value) for value in network.state_dict(keep_vars=True).values()}
+    state = network.state_dict(keep_vars=True)
+    weights = {id(value) for value in state.values()}
     memo: dict[int, Any] = {}
+
+    def stand_in(tensor):  # what a state dict leaves out, by a class of the user's, would not be filled again
+        return _empty_like(tensor, "meta") if id(tensor) in weights else tensor.detach().cpu().clone()
+
     for name, parameter in network.named_parameters(remove_duplicate=False):
-        memo[id(parameter)] = nn.Parameter(_empty_like(parameter, "meta"), name in trainable)
+        memo[id(parameter)] = nn.Parameter(stand_in(parameter), name in trainable)
     for tensor in _tensors_of(network):
-        if id(tensor) in memo:
-            continue
-        memo[id(tensor)] = _empty_like(tensor, "meta") if id(tensor) in weights else tensor.detach().cpu().clone()
+        if id(tensor) not in memo:
+            memo[id(tensor)] = stand_in(tensor)
     return copy.deepcopy(network, memo)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from sklearn.exceptions import NotFittedError
@@ -48,11 +47,12 @@ def lend_backbone(donor: Any, *, frozen: bool) -> Any:
     backbone : Backbone
     """
     from sklcnn.network.backbones import adopt_network
+    from sklcnn.network.own_state import copy_network
 
     network = donor.module_
     if network.has_backbone:
-        lent = copy.deepcopy(network.backbone)
+        lent: Any = copy_network(network.backbone)
     else:
         names = [name for name, _ in network.named_children()]
-        lent = adopt_network(copy.deepcopy(network[: names.index("features") + 1]), donor.sample_shape_)
+        lent = adopt_network(copy_network(network[: names.index("features") + 1]), donor.sample_shape_)
     return lent.freeze() if frozen else lent.unfreeze()

@@ -1,16 +1,20 @@
 """Laws of saving: what comes back predicts the same bits, holds no code, and says so where it cannot be read."""
 
 import copy
+import datetime
+import decimal
 import io
 import pickle
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import cloudpickle
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 import torch
@@ -132,6 +136,65 @@ def test_labels_of_variable_width_come_back_as_they_were(way):
     again = WAYS[way](cnn)
     assert again.classes_.dtype == again.predict(X).dtype == y.dtype
     assert (again.predict(X) == cnn.predict(X)).all()
+
+
+def objects(labels):
+    array = np.empty(len(labels), dtype=object)
+    array[:] = labels
+    return array
+
+
+DAYS = pd.DatetimeIndex(["2020-01-01T00:00:00.0", "2021-07-01T10:00:00.5", "2022-12-31T00:00:00.0"])
+LABELS = {
+    "times": lambda: objects(list(DAYS)),
+    "times in UTC": lambda: objects(list(DAYS.tz_localize("UTC"))),
+    "times of a zone": lambda: objects(list(DAYS.tz_localize("Europe/Paris"))),
+    "times in nanoseconds": lambda: objects(list(DAYS.as_unit("ns"))),
+    "differences of times": lambda: objects(list(pd.to_timedelta([1, 2, 3], unit="s"))),
+    "periods": lambda: objects(list(pd.period_range("2020", "2022", freq="Y"))),
+    "dates": lambda: objects([datetime.date(2020, month, 1) for month in (1, 2, 3)]),
+    "decimals": lambda: objects([decimal.Decimal(number) for number in (1, 2, 3)]),
+    "texts that may be None": lambda: np.array(["a", "b", "cc"], dtype=np.dtypes.StringDType(na_object=None)),
+    "texts that may be NaN": lambda: np.array(["a", "b", "cc"], dtype=np.dtypes.StringDType(na_object=np.nan)),
+    "texts alone": lambda: np.array(["a", "b", "cc"], dtype=np.dtypes.StringDType(coerce=False)),
+}
+
+
+@pytest.mark.parametrize("way", ["pickle", "skops"])
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_of_each_kind_come_back_as_they_were(kind, way):
+    if kind.startswith("texts") and not hasattr(np.dtypes, "StringDType"):
+        pytest.skip("NumPy has it from 2.0 on")
+    labels = LABELS[kind]()
+    cnn = CNNClassifier(**QUICK).fit(IMAGES, labels[CLASSES])
+    data = skops.io.dumps(cnn)
+    trusted = [*TRUSTED_TYPES, *(name for name in skops.io.get_untrusted_types(data=data) if "sklcnn" not in name)]
+    again = skops.io.loads(data, trusted=trusted) if way == "skops" else WAYS[way](cnn)
+    assert again.classes_.dtype == labels.dtype
+    for found, label in zip(again.classes_, labels, strict=True):
+        assert type(found) is type(label) and found == label
+        assert getattr(found, "unit", None) == getattr(label, "unit", None)
+        assert str(getattr(found, "tzinfo", None)) == str(getattr(label, "tzinfo", None))
+    assert (again.predict(IMAGES) == cnn.predict(IMAGES)).all()
+
+
+@pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
+def test_columns_of_y_that_are_times_come_back(estimator):
+    y = pd.DataFrame(RANDOM.randint(0, 2, (24, 3)), columns=DAYS.tz_localize("UTC"))
+    cnn = estimator(**QUICK).fit(IMAGES, y)
+    assert list(through_skops(cnn)._fitted.task.output_names) == list(y.columns)
+
+
+def test_skops_is_told_of_labels_that_it_does_not_read():
+    zone = datetime.timezone(datetime.timedelta(hours=1), "a zone of one's own")
+    labels = objects([pd.Timestamp(2020, 1, day, tz=zone) for day in (1, 2, 3)])
+    cnn = CNNClassifier(**QUICK).fit(IMAGES, labels[CLASSES])
+    assert (WAYS["pickle"](cnn).classes_ == labels).all()
+    with pytest.raises(TypeError, match=r"CNNClassifier: y holds labels or names .* which skops does not store"):
+        skops.io.dumps(cnn)
+    cnn = CNNClassifier(**QUICK, class_weight=dict.fromkeys(DAYS, 1.0))
+    with pytest.raises(TypeError, match=r"CNNClassifier: class_weight holds .* which skops does not store"):
+        skops.io.dumps(cnn)
 
 
 def plain_parts(value):
@@ -306,6 +369,22 @@ def test_a_damaged_state_is_refused_in_words(damage):
     DAMAGES[damage](state["_fitted"])
     with pytest.raises(ValueError, match=r"CNNClassifier.*damaged or incomplete"):
         CNNClassifier().__setstate__(state)
+
+
+def test_a_file_that_is_cut_or_of_skops_changed_is_refused_by_its_reader():
+    estimator = CASES["images"]()
+    pickled, archive = pickle.dumps(estimator), skops.io.dumps(estimator)
+    for length in (0, 1, len(pickled) // 2, len(pickled) - 1):
+        with pytest.raises((pickle.UnpicklingError, EOFError)):
+            pickle.loads(pickled[:length])
+    for length in (0, len(archive) // 2, len(archive) - 1):
+        with pytest.raises(zipfile.BadZipFile):
+            skops.io.loads(archive[:length], trusted=TRUSTED_TYPES)
+    weights = estimator.module_.state_dict()["output.weight"].numpy().tobytes()
+    place = archive.index(weights) + 3
+    changed = archive[:place] + bytes([archive[place] ^ 64]) + archive[place + 1 :]
+    with pytest.raises(zipfile.BadZipFile, match="CRC"):
+        skops.io.loads(changed, trusted=TRUSTED_TYPES)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import numpy as np
 from skl2onnx import update_registered_converter
 from skl2onnx._supported_operators import sklearn_operator_name_map
 from skl2onnx.common import data_types
+from sklearn.pipeline import Pipeline
 
 from sklcnn.deploy.convertible import OnnxConvertible
 from sklcnn.deploy.graph import OLDEST_OPSET, add_graph, graph_of
@@ -137,7 +138,7 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
     """
     model = operator.raw_operator
     source, input_dtype = source_of(model), _input_dtype(model, operator.inputs)
-    if container.has_options(model, "raw_scores") and container.get_options(model, {"raw_scores": False})["raw_scores"]:
+    if _asks_for_raw_scores(model, scope, container):
         source = source.with_raw_scores()
     opset = container.target_opset_any_domain("")
     if opset < OLDEST_OPSET:
@@ -155,6 +156,25 @@ def convert(scope: Any, operator: Any, container: Any) -> None:
         outputs[place], label_name = codes, outputs[place]
         _add_labels(labels, codes, label_name, scope, container)
     add_graph(graph, scope, container, _joined_inputs(operator, scope, container), outputs)
+
+
+def _asks_for_raw_scores(model, scope, container):
+    """Tell whether the decision function is asked for, of a classifier or of a Pipeline that it is the last step of.
+
+    skl2onnx's converter of Pipelines does not tell the last step, so that what calibrates a Pipeline would be given
+    probabilities.
+    """
+    if not container.has_options(model, "raw_scores"):
+        return False
+    outer = [operator.raw_operator for operator in scope.operators.values()]
+    asked = [model, *(part for part in outer if isinstance(part, Pipeline) and _last_step(part) is model)]
+    return any(container.get_options(part, {"raw_scores": False})["raw_scores"] for part in asked)
+
+
+def _last_step(estimator):
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[-1][1]
+    return estimator
 
 
 def _add_labels(labels, codes, label_name, scope, container):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from sklcnn import __version__
@@ -32,7 +33,7 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     ----------
     estimator : estimator
         Fitted: CNNClassifier, CNNRegressor, CNNFeatures, or a Pipeline with one among steps that skl2onnx converts;
-        of a search, the best estimator.
+        of a search, the best estimator; of a FrozenEstimator, what is in it.
     path : str or path-like
         Of the file. An old file is replaced once the new one is complete.
     input_dtype : dtype, default=None
@@ -68,7 +69,7 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     """
     require_onnx()
     path = _find_place(path)
-    estimator = getattr(estimator, "best_estimator_", estimator)
+    estimator = _bare(estimator)
     steps = [estimator]
     if hasattr(estimator, "steps"):
         estimator = Pipeline(list(_flatten(estimator)))
@@ -105,9 +106,20 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     return path
 
 
+def _bare(estimator: Any) -> Any:
+    """Return what is in a FrozenEstimator or a search, which computes what they do, and has a converter."""
+    while True:
+        inner = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
+        inner = getattr(inner, "best_estimator_", inner)
+        if inner is estimator:
+            return estimator
+        estimator = inner
+
+
 def _flatten(pipeline) -> Iterator[tuple[str, Any]]:
     """Yield the steps of a Pipeline and of Pipelines inside it, without "passthrough"."""
     for name, step in pipeline.steps:
+        step = _bare(step)
         if hasattr(step, "steps"):
             yield from ((f"{name}.{inner_name}", inner) for inner_name, inner in _flatten(step))
         elif hasattr(step, "fit"):

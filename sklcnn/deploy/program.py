@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import nn
 from sklcnn.data.schema import InputSchema
 from sklcnn.deploy.resizing import Resize
 from sklcnn.deploy.source import Source
+from sklcnn.network.own_state import copy_network
 
 
 class Reader(nn.Module):
@@ -87,7 +87,7 @@ class Program(nn.Module):
         super().__init__()
         self._source, self._wide = source, input_dtype == np.float64
         self.reader = Reader(source.schema, source.dtype, whole=input_dtype.kind in "ui")
-        self.network = copy.deepcopy(source.network).cpu().to(source.dtype).eval().requires_grad_(False)
+        self.network = copy_network(source.network).cpu().to(source.dtype).eval().requires_grad_(False)
 
     def forward(self, X: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Map X to the answers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,9 +12,33 @@ from torch import nn
 from sklcnn.donors import find_donor
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
+from sklcnn.network.own_state import LIBRARIES, with_memory, without_memory
 from sklcnn.network.plan import NetworkSpec
 from sklcnn.network.standardize import FURTHER_PARTS, Scaling
 from sklcnn.process import Entered
+
+
+@dataclass(frozen=True)
+class TrainedModule:
+    """A module of the user's as a fit has trained it, without its weights, and what is known of it.
+
+    Attributes
+    ----------
+    module : nn.Module
+        From `without_memory`: whatever the user does with the module that was passed, it stays as it is.
+    n_features : int
+    channels_last : bool
+        How batches are laid out for it.
+    """
+
+    module: nn.Module
+    n_features: int
+    channels_last: bool
+
+    @classmethod
+    def of(cls, backbone: Any) -> TrainedModule:
+        """Return that of a backbone."""
+        return cls(without_memory(backbone.network, backbone._trainable), backbone.n_features, backbone.channels_last)
 
 
 @dataclass(frozen=True)
@@ -23,8 +47,9 @@ class BackboneRecipe:
 
     Attributes
     ----------
-    source : str, nn.Module, callable or NetworkRecipe
-        A name, the user's own module or factory, or the recipe of a fitted estimator's network.
+    source : str, nn.Module, callable, TrainedModule or NetworkRecipe
+        A name, the user's own module or factory, or the recipe of a fitted estimator's network. What is saved of a
+        module is a TrainedModule.
     sample_shape : tuple of int
     name : str or None
         The name under which its features are cached, with the version of the library that made it.
@@ -62,16 +87,42 @@ class BackboneRecipe:
 
     def build(self) -> Any:
         """Make the backbone, not frozen, with weights that are to be replaced."""
-        from sklcnn.network.backbones import adopt_network, load_backbone
+        from sklcnn.network.backbones import adopt_network, adopt_trained, load_backbone
 
         if isinstance(self.source, NetworkRecipe):
             network = self.source.build()
             names = [name for name, _ in network.named_children()]
             return adopt_network(network[: names.index("features") + 1], self.sample_shape)
         scaling = _scaling_of(self)
+        if isinstance(self.source, TrainedModule):
+            trained, n_axes = self.source, len(self.sample_shape) - 1
+            made = adopt_trained(with_memory(trained.module), trained.n_features, self.scale, scaling, n_axes)
+            made.channels_last, made.loaded = trained.channels_last, self.loaded
+            return made
         made = load_backbone(self.source, None, self.sample_shape, scale=self.scale, scaling=scaling)
         made.name, made.loaded = self.name, self.loaded
         return made
+
+    @property
+    def holds_module(self) -> bool:
+        """Whether the backbone is a module that the user passed."""
+        return isinstance(self.source, (nn.Module, TrainedModule))
+
+    @property
+    def holds_own_code(self) -> bool:
+        """Whether there is code of the user's in it."""
+        if isinstance(self.source, NetworkRecipe):
+            return self.source.holds_own_code
+        return not isinstance(self.source, str)
+
+    def as_trained(self, backbone: Any) -> BackboneRecipe:
+        """Return a recipe that does not change with the user's module."""
+        if not self.holds_module:
+            return self
+        try:
+            return replace(self, source=TrainedModule.of(backbone))
+        except Exception:  # it cannot be copied any more, by what its `forward` has put into it
+            return self
 
 
 @dataclass(frozen=True)
@@ -98,6 +149,34 @@ class NetworkRecipe:
     backbone: BackboneRecipe | None = None
     takes_off: tuple[str, ...] = ()
 
+    @property
+    def holds_module(self) -> bool:
+        """Whether the backbone is a module that the user passed."""
+        return self.backbone is not None and self.backbone.holds_module
+
+    @property
+    def holds_own_code(self) -> bool:
+        """Whether there is code of the user's in it."""
+        if not isinstance(self.spec.activation, str):
+            return True
+        return not isinstance(self.spec.block, str) if self.backbone is None else self.backbone.holds_own_code
+
+    @property
+    def _makes_known_layers(self):
+        """Whether all layers are this package's or torch's, which tensors without memory do not disturb.
+
+        A module of the user's may compute values when it is made, which "meta" has none of.
+        """
+        activation = self.spec.activation
+        known = isinstance(activation, str) or activation.__module__.partition(".")[0] in LIBRARIES
+        return known and isinstance(self.spec.block, str)
+
+    def as_trained(self, network: Any) -> NetworkRecipe:
+        """Return a recipe that does not change with the user's module."""
+        if self.backbone is None or not self.backbone.holds_module:
+            return self
+        return replace(self, backbone=self.backbone.as_trained(network.backbone))
+
     def build(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Network:
         """Make the network, with weights that are to be replaced.
 
@@ -116,16 +195,18 @@ class NetworkRecipe:
 
             with Entered(torch.random.fork_rng(devices=[])):
                 return build_on_backbone(self.spec, self.backbone.build(), self.n_outputs)
-        with torch.device("meta"):  # where tensors have shapes but take no memory
+        # On "meta" tensors have shapes but take no memory.
+        place = torch.device("meta") if self._makes_known_layers else Entered(torch.random.fork_rng(devices=[]))
+        with place:
             network = build_network(self.spec, self.sample_shape, self.n_outputs, _scaling_of(self))
-        found = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        found = {name: tuple(value.shape) for name, value in network.state_dict().items() if hasattr(value, "shape")}
         if shapes is not None and found != shapes:
             differing = next(name for name in {**found, **shapes} if found.get(name) != shapes.get(name))
             raise ValueError(
                 f"the weights of {differing} have shape {shapes.get(differing)}, where the network has "
                 f"{found.get(differing)}"
             )
-        return _allocate(network)
+        return _allocate(network) if self._makes_known_layers else network
 
 
 def _scaling_of(recipe):

@@ -17,9 +17,11 @@ from sklcnn.data.glance import Glance
 from sklcnn.data.schema import InputSchema, InputSpec
 from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.fitting.fitted import Columns, Fitted, FittedFeatures
-from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
+from sklcnn.fitting.labels import STRINGS, TIMES, labels_from_plain, labels_to_plain
+from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe, TrainedModule
 from sklcnn.fitting.saved_net import SavedNet, to_tensors
 from sklcnn.network.losses import RowLoss
+from sklcnn.network.own_state import pack_any, put_own_state, take_own_state, unpack
 from sklcnn.network.plan import NetworkSpec
 from sklcnn.process import Entered
 from sklcnn.tasks.classes import Classes
@@ -29,7 +31,6 @@ from sklcnn.training.run import TrainingSpec
 from sklcnn.training.stages import names_in_groups
 from sklcnn.wording import LINE, cut
 
-STRINGS = "strings of variable width"
 FORMAT = 1  # of a state; larger ones are those of newer versions
 TYPES: dict[str, Any] = {
     cls.__name__: cls
@@ -43,6 +44,7 @@ TYPES: dict[str, Any] = {
         NetworkRecipe,
         NetworkSpec,
         InputSchema,
+        TrainedModule,
         TrainingSpec,
         Values,
     )
@@ -58,8 +60,8 @@ def to_plain(value: Any) -> Any:
         if value.dtype == torch.bfloat16:  # which NumPy lacks
             return {"type": "bfloat16", "bits": value.view(torch.int16).numpy().copy()}
         return value.numpy().copy()
-    if isinstance(value, np.ndarray) and value.dtype.kind == "T" and value.dtype == np.dtypes.StringDType():
-        return {"type": STRINGS, "values": value.tolist()}  # which skops does not store
+    if isinstance(value, np.ndarray):
+        return labels_to_plain(value)
     if isinstance(value, dict):
         return {key: to_plain(entry) for key, entry in value.items()}
     if type(value) in (tuple, list):
@@ -72,8 +74,8 @@ def to_plain(value: Any) -> Any:
 def from_plain(value: Any) -> Any:
     """Turn dicts back into the package's records; arrays stay arrays."""
     if isinstance(value, dict):
-        if value.get("type") == STRINGS:
-            return np.array(value["values"], dtype=np.dtypes.StringDType())
+        if value.get("type") in (STRINGS, TIMES):
+            return labels_from_plain(value)
         entries = {key: from_plain(entry) for key, entry in value.items() if key != "type"}
         return TYPES[value["type"]](**entries) if value.get("type") in TYPES else value | entries
     if type(value) in (tuple, list):
@@ -96,10 +98,9 @@ def to_state(fitted: Fitted | FittedFeatures) -> dict[str, Any]:
     module = fitted.backbone if isinstance(fitted, FittedFeatures) else fitted.network
     state = {
         "format": FORMAT,
-        "recipe": to_plain(fitted.recipe),
-        "weights": {name: to_plain(tensor) for name, tensor in module.state_dict().items()},
         "schema": to_plain(fitted.schema),
         "columns": to_plain(fitted.columns),
+        **_state_of_module(module, fitted.recipe),
     }
     if isinstance(fitted, FittedFeatures):
         return state | {"precision": fitted.precision, "n_features": fitted.n_features}
@@ -116,6 +117,27 @@ def to_state(fitted: Fitted | FittedFeatures) -> dict[str, Any]:
         "temperature": fitted.temperature,
         **_state_of_net(fitted.source),
     }
+
+
+def _state_of_module(module, recipe):
+    """Describe a network, with its weights, and with what modules of the user's hold beside them, where it has any."""
+    values = module.state_dict()
+    extra = {name: pack_any(value) for name, value in values.items() if not isinstance(value, torch.Tensor)}
+    state = {
+        "recipe": to_plain(recipe.as_trained(module)),
+        "weights": {name: to_plain(value) for name, value in values.items() if name not in extra},
+    }
+    own = {}
+    if recipe.holds_own_code:
+        inside = "network" if isinstance(recipe, BackboneRecipe) else "backbone.network"
+        own = take_own_state(module, without=inside if recipe.holds_module else None)
+    return state | ({"extra": extra} if extra else {}) | ({"own": own} if own else {})
+
+
+def _fill(module, state):
+    """Put what was saved of a network into one that was made anew."""
+    extra = {name: unpack(value) for name, value in state.get("extra", {}).items()}
+    module.load_state_dict(to_tensors(state["weights"]) | extra)
 
 
 def _state_of_net(source):
@@ -186,13 +208,14 @@ def _build(state, name):
         spec = replace(spec, device="cpu")
     shapes = {name: tuple(np.shape(_values(weights))) for name, weights in state["weights"].items()}
     network = recipe.build(shapes).to(TORCH_FLOATS[spec.precision])
-    network.load_state_dict(to_tensors(state["weights"]))
+    _fill(network, state)
     if state["frozen"]:
         network.freeze()
     trained = set(state["trained"])
     for parameter_name, parameter in network.named_parameters():
         parameter.requires_grad_(parameter_name in trained)
     network = network.to(spec.device).eval()
+    put_own_state(network, state.get("own", {}), spec.device)
     criterion = RowLoss(state["loss"], task, state["loss_options"], name).to(spec.device)
     saved = (state[part] for part in ("optimizer", "epochs", "net_callbacks"))
     source = SavedNet(network, spec, criterion, *saved, groups=state.get("groups"))
@@ -216,7 +239,8 @@ def _build_features(state):
     recipe, precision = from_plain(state["recipe"]), state["precision"]
     with Entered(torch.random.fork_rng(devices=[])):
         backbone = recipe.build().to(TORCH_FLOATS[precision])
-    backbone.load_state_dict(to_tensors(state["weights"]))
+    _fill(backbone, state)
+    put_own_state(backbone, state.get("own", {}), "cpu")
     return FittedFeatures(
         backbone.freeze(), recipe, from_plain(state["schema"]), from_plain(state["columns"]), precision,
         state["n_features"],

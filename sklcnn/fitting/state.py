@@ -6,6 +6,7 @@ import copyreg
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from sklcnn import __version__
@@ -56,16 +57,42 @@ class PlainStateMixin:
 
     def __reduce__(self) -> Any:
         """Return what `__reduce_ex__` does, to skops, which calls this one and cannot store modules."""
-        for name, value in self.get_params(deep=False).items():  # type: ignore[attr-defined]
+        reduced = self.__reduce_ex__(2)
+        fitted = reduced[2].get("_fitted") or {}
+        given = self.get_params(deep=False).items()  # type: ignore[attr-defined]
+        for name, value in (*given, *_modules_of(fitted)):
             if isinstance(value, nn.Module):
                 raise TypeError(
                     f"{type(self).__name__}: {name} is an nn.Module ({type(value).__name__}), which skops does not "
                     f"store: its code would have to run to load it. Pass a function or class of a module of yours "
                     f"that makes it as {name}, or save the estimator by pickle or joblib."
                 )
-        reduced = self.__reduce_ex__(2)
-        if callbacks := (reduced[2].get("_fitted") or {}).get("net_callbacks"):
+        for name, value in (("class_weight", reduced[2].get("class_weight")), ("y", fitted.get("task"))):
+            _check_labels_are_stored(value, name, type(self).__name__)
+        if callbacks := fitted.get("net_callbacks"):
             from sklcnn.training.callbacks import check_skops_stores
 
             check_skops_stores(callbacks, type(self).__name__)
         return reduced
+
+
+def _modules_of(fitted):
+    """Yield what was fitted with a module, which the hyper-parameters may no longer hold."""
+    yield "loss", fitted.get("loss")
+    recipe = fitted.get("recipe") or {}
+    recipe = recipe.get("backbone") or recipe  # CNNFeatures has that of a backbone
+    source = recipe.get("source")
+    yield "backbone", source.get("module") if isinstance(source, dict) else source
+
+
+def _check_labels_are_stored(value, name, estimator_name):
+    """Refuse labels, and names of columns, that skops would write but not read."""
+    from sklcnn.fitting.labels import is_stored_by_skops
+
+    for label in (*value, *value.values()) if isinstance(value, dict) else ():
+        if not is_stored_by_skops(label):
+            kind = label.dtype if getattr(label, "dtype", np.dtype("O")).kind == "T" else "pandas.Timestamp"
+            raise TypeError(
+                f"{estimator_name}: {name} holds labels or names of type {kind}, which skops does not store. Save the "
+                "estimator by pickle or joblib, or let them be texts or NumPy's datetime64."
+            )

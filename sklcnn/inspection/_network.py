@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import itertools
 import math
@@ -15,6 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from sklcnn.base import BaseCNN
 from sklcnn.network.blocks import Block
+from sklcnn.network.own_state import copy_network
 from sklcnn.training.evaluation import autocast
 from sklcnn.wording import shown
 
@@ -45,7 +45,7 @@ class OpenNetwork:
     def __init__(self, cnn: BaseCNN):
         module = cnn.module_
         tensors = itertools.chain(module.parameters(), module.buffers())
-        self.module = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()
+        self.module = copy_network(module, {id(tensor): tensor for tensor in tensors}).eval()
         self.dtype = cnn._dtype
         self._precision, self._device = cnn.net_.spec.precision, cnn.net_.torch_device_
         self.max_rows = min(max(VALUES // math.prod(cnn.sample_shape_), 1), MAX_ROWS)

@@ -19,6 +19,7 @@ from sklcnn.wording import LINE, cut, shown
 # The entry of an epoch's row for the digests of its files; with this prefix skorch does not take it for a score.
 DIGESTS = "event_files"
 PARTS = ("f_params", "f_optimizer", "f_criterion")
+OWN_STATE = "own state"  # among the digests, that of what own modules hold beside their weights
 ROWS = "rows"  # among the digests, that of the history itself
 ROW = {"epoch", "batches", "learning_rate", "train_loss", "val_loss", "val_score"}  # what a resumed run reads
 KNOWN_BY = ("epoch", "duration", "train_loss")  # of two epochs, they are never all the same
@@ -47,6 +48,18 @@ def warn_of_unsaved(file: str, error: BaseException, estimator_name: str) -> Non
     warnings.warn(
         f"{estimator_name}: the checkpoint file {shown(str(file))} could not be written ({cut(reason, LINE)}). "
         "Training continues; a run that is resumed later begins after the last epoch whose files were all written.",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+def warn_of_own_state(checkpoint: Any, estimator_name: str) -> None:
+    """Warn that modules of the user's held what a checkpoint does not save, and hold something else now."""
+    warnings.warn(
+        f"{estimator_name}: what a module of yours holds outside its state dict (attributes, buffers with "
+        f"persistent=False) is not in the checkpoint in {shown(str(checkpoint.dirname or os.curdir))}, and differs now "
+        "from what it was: the network is not the one that was saved. Register it as buffers, or return it from "
+        "get_extra_state, and begin anew.",
         UserWarning,
         stacklevel=2,
     )

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sklcnn.network.network import Network, layers_of, trained_parameters
+from sklcnn.network.own_state import copy_network, own_modules, plain_attributes, set_attributes
 
 
 def state_tensors(module: nn.Module) -> list[torch.Tensor]:
@@ -23,6 +24,8 @@ def state_tensors(module: nn.Module) -> list[torch.Tensor]:
 class Snapshot:
     """A copy of a network's weights and buffers, and of its optimiser's state where there is one.
 
+    What modules of the user's hold in plain attributes is a part of it.
+
     Parameters
     ----------
     module : nn.Module
@@ -36,6 +39,8 @@ class Snapshot:
         self._copies: list[torch.Tensor] = []
         self._groups: list[dict] = []
         self._others: dict | None = None
+        self._own: dict[str, nn.Module] | None = None  # the user's, which may train what are no tensors
+        self._attributes: dict[str, dict] = {}
         self.epoch = 0
         self.complete = False
 
@@ -56,6 +61,11 @@ class Snapshot:
         else:
             self._copies = [tensor.clone() for tensor in live]
         self._live = live
+        if self._own is None:
+            self._own = own_modules(self._module)
+        if self._own:
+            training = {path: module for path, module in self._own.items() if module.training}
+            self._attributes = plain_attributes(training, self._module)
         self._others = None if moments is not None else copy.deepcopy(self._optimizer.state_dict())
         if self._optimizer is not None:
             self._groups = [{k: v for k, v in g.items() if k != "params"} for g in self._optimizer.param_groups]
@@ -76,6 +86,8 @@ class Snapshot:
         """Put the copied state back."""
         if self._live:
             torch._foreach_copy_(self._live, self._copies)
+        if self._attributes:
+            set_attributes(self._module, self._attributes, next(self._module.parameters()).device)
         if self._optimizer is None:
             return
         if self._others is not None:
@@ -98,11 +110,7 @@ def copy_to_train(network: Network, optimizer: torch.optim.Optimizer) -> tuple[N
     if network.is_frozen:
         backbone: Any = network.backbone
         memo[id(backbone)] = backbone.lent()
-    for layer in layers_of(network, shared=False):
-        for value in vars(layer).values():
-            if isinstance(value, torch.Tensor) and value.grad_fn is not None:  # weights that are computed anew
-                memo[id(value)] = value.detach()
-    trained = copy.deepcopy(network, memo)
+    trained: Any = copy_network(network, memo)
     # Not by its own `__getstate__`, which leaves out what a class of the user's, or LBFGS, adds.
     attributes = {name: value for name, value in vars(optimizer).items() if name != "step"}  # a scheduler's, of the old
     copied: Any = object.__new__(type(optimizer))

@@ -11,8 +11,10 @@ from typing import Any
 from skorch import NeuralNet
 from skorch.history import History
 
+from sklcnn.network.own_state import digest_own_state
 from sklcnn.training.checkpoints import (
     DIGESTS,
+    OWN_STATE,
     ROWS,
     check_files,
     check_is_of_run,
@@ -22,6 +24,7 @@ from sklcnn.training.checkpoints import (
     digest_of_rows,
     files_of_epoch,
     read_history,
+    warn_of_own_state,
     warn_of_unsaved,
 )
 from sklcnn.training.run import TrainingSpec
@@ -53,6 +56,8 @@ class ResumableNet(NeuralNet):
     def _save_aside(self, name, file, use_safetensors):
         aside = f"{file}.part"
         if name == "f_history":
+            if own := digest_own_state(self.module_):
+                self._digests()[OWN_STATE] = own
             self._digests()[ROWS] = digest_of_rows(self.history)
         try:
             super().save_params(**{name: aside}, use_safetensors=use_safetensors)
@@ -107,6 +112,9 @@ class ResumableNet(NeuralNet):
             self.epoch_loaded_ = len(rows)
         self._enter_stage_of(len(rows))
         check_loadable(partial(super().load_params, **kwargs), files, name)
+        known = (rows[-1].get(DIGESTS) or {}).get(OWN_STATE)
+        if known is not None and known != digest_own_state(self.module_):
+            warn_of_own_state(checkpoint, name)
         self.history = History(rows if self._loading != "best" else self.history[: len(rows)])
         self.loaded_from_ = checkpoint
 

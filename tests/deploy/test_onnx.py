@@ -19,6 +19,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import PCA
 from sklearn.ensemble import IsolationForest, RandomForestClassifier, StackingClassifier, VotingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import NearestCentroid
@@ -167,13 +168,19 @@ def slow_but(names, fast):
 AROUND = {
     "calibrated, three classes": lambda cnn: CalibratedClassifierCV(cnn, cv=2).fit(SIGNALS, CLASSES),
     "calibrated, two classes": lambda cnn: CalibratedClassifierCV(cnn, cv=2).fit(SIGNALS, CLASSES % 2),
+    "a calibrated pipeline, three classes": lambda cnn: CalibratedClassifierCV(
+        make_pipeline(StandardScaler(), cnn), cv=2
+    ).fit(SIGNALS, CLASSES),
+    "a calibrated pipeline, two classes": lambda cnn: CalibratedClassifierCV(
+        make_pipeline(MinMaxScaler(), make_pipeline(StandardScaler(), cnn)), cv=2
+    ).fit(SIGNALS, CLASSES % 2),
     "stacked, three classes": lambda cnn: StackingClassifier(
         [("cnn", cnn)], stack_method="decision_function", cv=2
     ).fit(SIGNALS, CLASSES),
 }
 
 
-@pytest.mark.parametrize("name", slow_but(AROUND, ("calibrated, two classes",)))
+@pytest.mark.parametrize("name", slow_but(AROUND, ("calibrated, two classes", "a calibrated pipeline, two classes")))
 def test_meta_estimators_that_use_decision_values_are_converted(name):
     """As soon as a network is fitted, which puts its class into skl2onnx's table; see the test below."""
     meta = AROUND[name](CNNClassifier(**QUICK | {"max_epochs": 20, "learning_rate": 0.01}))
@@ -319,6 +326,23 @@ def test_steps_behind_are_converted(name, tmp_path):
     first, *_ = run(export_onnx(pipeline, tmp_path / "model.onnx"), IMAGES).values()
     expected = pipeline.predict(IMAGES) if hasattr(pipeline, "predict") else pipeline.transform(IMAGES)
     np.testing.assert_allclose(first.reshape(expected.shape), expected, rtol=0, atol=1e-4)
+
+
+FROZEN = {
+    "alone": lambda cnn: FrozenEstimator(cnn),
+    "twice": lambda cnn: FrozenEstimator(FrozenEstimator(cnn)),
+    "a step": lambda cnn: make_pipeline(StandardScaler(), FrozenEstimator(cnn)).fit(SIGNALS, CLASSES),
+    "each step": lambda cnn: make_pipeline(FrozenEstimator(StandardScaler().fit(SIGNALS)), FrozenEstimator(cnn)),
+    "a pipeline": lambda cnn: FrozenEstimator(make_pipeline(StandardScaler(), cnn).fit(SIGNALS, CLASSES)),
+    "a search": lambda cnn: FrozenEstimator(GridSearchCV(cnn, {"l2": [0, 0.1]}, cv=2).fit(SIGNALS, CLASSES)),
+}
+
+
+@pytest.mark.parametrize("what", FROZEN)
+def test_what_is_frozen_is_exported(what, tmp_path):
+    frozen = FROZEN[what](CNNClassifier(**QUICK).fit(SIGNALS, CLASSES))
+    found = run(export_onnx(frozen, tmp_path / "model.onnx"), SIGNALS)
+    np.testing.assert_allclose(found["probabilities"], frozen.predict_proba(SIGNALS), rtol=0, atol=1e-4)
 
 
 def test_of_a_search_the_best_is_exported(tmp_path):

@@ -159,6 +159,29 @@ def adopt_network(network, sample_shape):
     return made
 
 
+def adopt_trained(network, n_features, scale, scaling, n_axes):
+    """Make a backbone of a copy of the user's own network that a fit has trained. It is not run to count its features.
+
+    Parameters
+    ----------
+    network : nn.Module
+    n_features : int
+    scale : float
+    scaling : Scaling or None
+    n_axes : int
+        Spatial axes of a sample.
+
+    Returns
+    -------
+    backbone : Backbone
+    """
+    made = Backbone(network, name=None, scale=scale, trainable=trainable_names(network))
+    made.n_features = n_features
+    if scaling is not None:
+        made.standardize_by(scaling, n_axes)
+    return made.unfreeze()
+
+
 def _check_weights(weights):
     if weights is None or isinstance(weights, str | os.PathLike):
         return

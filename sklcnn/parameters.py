@@ -217,8 +217,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     pool_size: int | tuple = parameter(
         2,
         SIZE,
-        """Side and step of the pooling windows, given like `kernel_size`; 1: no pooling. An axis shorter than its
-        window is not pooled.""",
+        "Side and step of pooling windows, given like `kernel_size`; 1: none. Axes shorter than it are not pooled.",
     )
     global_pooling: str | None = parameter(
         None,
@@ -290,7 +289,8 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
     standardize: bool = parameter(
         True,
         Switch(),
-        "Subtract the training mean and divide by the training deviation, per channel, inside the network.",
+        """Subtract the training mean and divide by the training deviation, per channel, inside the network. What would
+        hide the differences between samples, by a factor of 3 and more, is taken off: what all share, and levels.""",
     )
     optimizer: Any = parameter(
         "adam",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
-import warnings
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +10,11 @@ import torch
 
 from sklcnn.fitting.building import build, continued
 from sklcnn.fitting.data import FitData, Given, divide, read_rows, undivided
+from sklcnn.fitting.diagnosis import warn_of_another_unit, warn_of_failure
 from sklcnn.fitting.fitted import Fitted, Scored
 from sklcnn.fitting.scorers import checked_score, find_scorer, is_scikit_learns, takes_weights
 from sklcnn.fitting.specs import training_spec
 from sklcnn.scikit_callbacks import FitTask
-from sklcnn.training.health import LEAST_UPDATES, NEAR, loss_of_constant
 from sklcnn.training.run import FrozenStage, Hooks, Outcome, TrainingSpec
 from sklcnn.training.scores import RunningScore
 from sklcnn.training.seeding import draw_seed, seeded
@@ -48,6 +46,7 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
     split_seed = seed if previous is None or previous.split_seed is None else previous.split_seed
     data = divide(cnn, given, kept, schema, columns, draft, split_seed)
     spec = training_spec(cnn, len(data.train))
+    warn_of_another_unit(cnn, previous, data)
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
         hooks = _hooks(cnn, fitted, data)
@@ -57,7 +56,7 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
     fitted = fitted.after(outcome)
     if cnn.early_stopping and given.X_val is None:
         fitted = replace(fitted, split_seed=split_seed)
-    _warn_of_failure(cnn, fitted, data, outcome)
+    warn_of_failure(cnn, fitted, data, outcome)
     if cnn.refit_full and cnn.early_stopping and outcome.interrupt is None and not outcome.stopped:
         try:
             fitted = _refit(cnn, previous, fitted, data, draft, spec, outcome, seed)
@@ -91,6 +90,7 @@ def partial_fit(cnn: Any, given: Given, draft: Any = None) -> tuple[Fitted, Keyb
     # An average over the updates of one call would be of little, with the statistics of its rows alone.
     spec = training_spec(cnn, len(data.train))
     spec = replace(spec, schedule=None, patience=None, max_epochs=1, weight_averaging=None)
+    warn_of_another_unit(cnn, previous, data)
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
         outcome = _train(cnn, fitted, data, _hooks(cnn, fitted, data), seed, all_rows=False, resumes=False)
@@ -151,34 +151,6 @@ def _train(cnn, fitted: Fitted, data: FitData, hooks: Hooks, seed, *, all_rows=T
     return train_net(
         net, data.train, data.valid, hooks=hooks, augment=augment, generator=generator, frozen=frozen, **run
     )
-
-
-def _warn_of_failure(cnn, fitted, data, outcome):
-    """Warn of a network that gives all rows the same output, or answers no better than one that does."""
-    name = type(cnn).__name__
-    if outcome.died:
-        warnings.warn(
-            f"{name}: the network has died: it gives all rows the same output. Lower learning_rate, set "
-            "batch_norm=True, or weaken l1, l2 or class_weight; and look whether a few values of X or y dwarf all "
-            "others.",
-            UserWarning,
-            stacklevel=4,
-        )
-        return
-    n_updates = outcome.n_epochs * math.ceil(len(data.train) / fitted.spec.batch_size)
-    if n_updates < LEAST_UPDATES and cnn.max_epochs != "auto":  # a short run may be meant to be one
-        return
-    loss = fitted.history[fitted.best_epoch - 1]["train_loss"]
-    constant = loss_of_constant(fitted.source.criterion_, data.train)
-    if constant is not None and constant > 0 and abs(loss / constant - 1) <= NEAR:
-        remedy = "Raise learning_rate: sgd wants 0.01 to 0.1. " if cnn.optimizer == "sgd" else ""
-        warnings.warn(
-            f"{name}: the network has learnt next to nothing: its training loss is {loss:.3g}, and {constant:.3g} for "
-            f"one answer to all rows. {remedy}Look whether a few values of X or y dwarf all others, and clip or scale "
-            "them; try another learning_rate, batch_norm=True, or weaker l1, l2 and dropout.",
-            UserWarning,
-            stacklevel=4,
-        )
 
 
 def _augmentation(cnn, data, n_rows):

@@ -176,8 +176,27 @@ class ValuesToStandardise:
 def _median_and_quartiles(columns, weights, mean, deviation):
     """Replace mean and deviation, where a few values make them, by the median and a deviation from the quartiles.
 
-    It is that of the normal distribution with these quartiles. Where half of the values are nearly the same, that of
-    nine tenths of them counts; where these are the same, mean and deviation stay.
+    Where nine tenths of the values are the same, mean and deviation stay.
+    """
+    median, spread = spread_of_most(columns, weights)
+    hidden = (spread > 0) & (deviation > HIDING * spread)
+    return np.where(hidden, median, mean), np.where(hidden, spread, deviation)
+
+
+def spread_of_most(columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the median of each column, and a deviation that values far from the others do not move.
+
+    It is that of the normal distribution with the column's quartiles; or with its first and last twentieth, where half
+    of the values are nearly the same.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n, k)
+    weights : ndarray of shape (n,)
+
+    Returns
+    -------
+    median, spread : ndarrays of shape (k,)
     """
     order = columns.argsort(axis=0, kind="stable")
     shares = np.cumsum(weights[order], axis=0)
@@ -189,6 +208,4 @@ def _median_and_quartiles(columns, weights, mean, deviation):
 
     spread = (quantile(0.75) - quantile(0.25)) / QUARTILES
     wide = (quantile(0.95) - quantile(0.05)) / TWENTIETHS
-    spread = np.where(spread > LEAST_SPREAD * wide, spread, wide)
-    hidden = (spread > 0) & (deviation > HIDING * spread)
-    return np.where(hidden, quantile(0.5), mean), np.where(hidden, spread, deviation)
+    return quantile(0.5), np.where(spread > LEAST_SPREAD * wide, spread, wide)

@@ -126,3 +126,70 @@ def test_where_most_values_are_the_same_the_others_tell_the_unit(n_same, spread)
     expected = plain.deviation if spread == "the deviation" else (5 + 14) / 3.29
     np.testing.assert_allclose(robust.deviation, expected)
     assert robust.mean == (plain.mean if spread == "the deviation" else 0)
+
+
+# Causes that numbers tell.
+
+LONG = {"filters": (8,), "dense_units": (16,), "random_state": 0}
+
+
+def warnings_of(net, *args):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        net.fit(*args)
+    return [str(warning.message) for warning in caught]
+
+
+@pytest.mark.parametrize("bad", [-9999.0, 1e6])
+def test_values_that_stand_for_missing_ones_are_named(bad):
+    spoilt = X.copy()
+    spoilt[[3, 40], [5, 9]] = bad
+    found = " ".join(warnings_of(CNNClassifier(**LONG), spoilt, LABELS))
+    assert "has learnt" in found or "has died" in found
+    if "has died" not in found:  # which is named first
+        assert f"row 3 of X, position 5, holds {bad:.6g}, where 99.5% of the values are from -" in found
+
+
+def test_a_wrong_value_of_y_is_named():
+    y = X[:, :6].sum(1) + 10
+    wrong = y.copy()
+    wrong[7] *= 10
+    (found,) = warnings_of(CNNRegressor(**LONG), X, wrong)
+    assert f"CNNRegressor: a few values of y, such as {wrong[7]:.6g}, are far from the others" in found
+    assert warnings_of(CNNRegressor(**LONG, loss="absolute_error"), X, wrong) == []
+    (found,) = warnings_of(CNNRegressor(**LONG), X, np.column_stack([y, wrong]))
+    assert "a few values of column 1 of y" in found
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.exp(RANDOM.normal(0, 0.8, 120)),
+        RANDOM.exponential(size=120),
+        RANDOM.poisson(0.5, 120),
+        np.r_[np.zeros(115), np.ones(5)],
+        X[:, 0],
+    ],
+    ids=["log-normal", "exponential", "counts", "rare ones", "normal"],
+)
+def test_of_targets_with_a_tail_nothing_is_said(y):
+    assert not [found for found in warnings_of(CNNRegressor(**LONG), X, y) if "a few values of y, such as" in found]
+
+
+def test_large_numbers_as_they_come_are_warned_of():
+    (found,) = warnings_of(CNNClassifier(**LONG, standardize=False), 1e5 * X, LABELS)
+    assert "CNNClassifier: X holds values up to" in found or "has learnt" in found or "has died" in found
+    assert warnings_of(CNNClassifier(**LONG, standardize=False), 10 * X, LABELS) == []
+
+
+@pytest.mark.parametrize("going_on", ["partial_fit", "fit"])
+def test_going_on_in_another_unit_is_warned_of(going_on):
+    y = X[:, :6].sum(1)
+    net = CNNRegressor(**LONG | {"max_epochs": 1}, warm_start=True).partial_fit(X[:60], y[:60])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        getattr(net, going_on)(X[60:], 3 * y[60:])
+    with pytest.warns(UserWarning, match=r"CNNRegressor: X is standardised as in the first call"):
+        getattr(net, going_on)(1000 * X[60:], y[60:])
+    with pytest.warns(UserWarning, match=r"CNNRegressor: y is standardised as in the first call"):
+        getattr(net, going_on)(X[60:], 1000 * y[60:])

@@ -1,0 +1,165 @@
+"""Warnings of runs that have failed, and of data that make them fail: causes that numbers tell, and remedies."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklcnn.fitting.data import FitData
+from sklcnn.fitting.fitted import Fitted
+from sklcnn.tasks.values import HIDING, spread_of_most
+from sklcnn.training.health import LEAST_UPDATES, NEAR, loss_of_constant
+from sklcnn.training.run import Outcome
+
+POOR = 1 / 3  # of the loss of the best constant: networks that memorise rows by chance come some way below it
+MOST_VALUES = 2**22  # of X that are looked at
+FEW, DWARFED = 0.005, 1 / 10  # so few values, without which the deviation is less than this part of itself
+# The squares of so many rows' distances from the median make most of all. Of one value of 120 that is ten times too
+# large it is 0.8, and R2 on others falls from 0.94 to -0.5 and less; of log-normal values with a sigma of 1 it is 0.5.
+FARTHEST, MOST = 0.01, 2 / 3
+# As they come, pixels up to 255 train as well as standardised ones; up to 65,535 half as well, by chance.
+LARGE = 1000.0
+ANOTHER_UNIT = 10.0  # deviations of the first call, for the root mean square of a later call's rows
+MOST_ROWS = 64  # of a later call that are looked at
+
+
+def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -> None:
+    """Warn of a network that has learnt little, and of data that are known to make one so.
+
+    Of a short run nothing is said: it may be meant to be one.
+
+    Parameters
+    ----------
+    cnn : BaseCNN
+    fitted : Fitted
+    data : FitData
+    outcome : Outcome
+    """
+    name = type(cnn).__name__
+    if outcome.died:
+        _warn(
+            f"{name}: the network has died: it gives all rows the same output. Lower learning_rate, set "
+            "batch_norm=True, or weaken l1, l2 or class_weight; and look whether a few values of X or y dwarf all "
+            "others."
+        )
+        return
+    n_updates = outcome.n_epochs * math.ceil(len(data.train) / fitted.spec.batch_size)
+    if n_updates < LEAST_UPDATES and cnn.max_epochs != "auto":
+        return
+    criterion = fitted.source.criterion_
+    loss = fitted.history[fitted.best_epoch - 1]["train_loss"]
+    constant = loss_of_constant(criterion, data.train)
+    is_poor = constant is not None and constant > 0 and loss > POOR * constant
+    cause = _cause_in_inputs(cnn, data) if is_poor else None
+    if is_poor and (cause or abs(loss / constant - 1) <= NEAR):
+        how_little = "next to nothing" if abs(loss / constant - 1) <= NEAR else "little"
+        _warn(
+            f"{name}: the network has learnt {how_little}: its training loss is {loss:.3g}, and {constant:.3g} for "
+            f"one answer to all rows. {cause or _usual_causes(cnn)}"
+        )
+    elif not cnn.standardize and cnn.backbone is None and (peak := _peak(data)) > LARGE:
+        _warn(
+            f"{name}: X holds values up to {peak:.3g}, and with standardize=False the network gets them as they come. "
+            "It is made for numbers of about one, and may have learnt the training rows by heart. Set "
+            "standardize=True, or divide X."
+        )
+    if criterion.loss in ("squared_error", "huber"):
+        _warn_of_targets(name, data)
+
+
+def _peak(data):
+    return 0.0 if data.schema.glance is None else data.schema.glance.peak
+
+
+def _usual_causes(cnn):
+    remedy = "Raise learning_rate: sgd wants 0.01 to 0.1. " if cnn.optimizer == "sgd" else ""
+    return (
+        f"{remedy}Look whether a few values of X or y dwarf all others, and clip or scale them; try another "
+        "learning_rate, batch_norm=True, or weaker l1, l2 and dropout."
+    )
+
+
+def _cause_in_inputs(cnn, data):
+    """Say which few values of X make nearly all of its deviation, by which it is standardised; None without such."""
+    if not cnn.standardize or isinstance(cnn.backbone, str):
+        return None
+    store, rows = data.train.store, data.train.rows
+    n_rows = min(len(rows), max(1, MOST_VALUES // math.prod(store.sample_shape)))
+    rows = rows[torch.linspace(0, len(rows) - 1, n_rows, dtype=torch.float64).round().long()]
+    samples = store.batch(rows, torch.float64).cpu().flatten(2).numpy()
+    for channel in range(samples.shape[1]):
+        values = samples[:, channel]
+        away = np.abs(values - np.median(values))
+        most = values[away <= np.quantile(away, 1 - FEW)]
+        if 0 < most.std() < DWARFED * values.std():
+            row, position = np.unravel_index(away.argmax(), away.shape)
+            place = f"row {int(rows[row])} of X, position {position}"
+            return (
+                f"Look whether a few values of X or y dwarf all others: {place}, holds {values[row, position]:.6g}, where "
+                f"{1 - FEW:.1%} of the values are from {most.min():.3g} to {most.max():.3g}, of whose differences the "
+                "network sees little. Clip X, replace what stands for a missing value, or take the logarithm."
+            )
+    return None
+
+
+def _warn_of_targets(name, data):
+    """Warn where a few values of y make most of its deviation: the network learns them, and little of the others."""
+    targets = data.train.targets.cpu().numpy().astype(np.float64)
+    weights = np.ones(len(targets)) if data.train.weights is None else data.train.weights.cpu().numpy()
+    median, spread = spread_of_most(targets, weights)
+    squares = weights[:, None] * np.square(targets - median)
+    farthest = np.sort(squares, axis=0)[-math.ceil(FARTHEST * len(squares)) :].sum(axis=0)
+    most = (targets.std(axis=0) > HIDING * spread) | (farthest > MOST * squares.sum(axis=0))
+    hidden = np.flatnonzero((spread > 0) & most)
+    if len(hidden):
+        column, task = int(hidden[0]), data.task
+        far = int(squares[:, column].argmax())
+        value = targets[far, column] * task.deviation[column] + task.mean[column]
+        which = "y" if task.one_dimensional else f"column {task.output_names[column]} of y"
+        deviation = task.deviation[column]
+        _warn(
+            f"{name}: a few values of {which}, such as {value:.6g}, are far from the others: they make most of its "
+            f"deviation, {deviation:.3g}, where the quartiles tell {deviation * spread[column]:.3g}, and of the loss. "
+            'Look whether they are right; loss="absolute_error" heeds them no more than others, and '
+            "TransformedTargetRegressor takes the logarithm of positive ones."
+        )
+
+
+def warn_of_another_unit(cnn: Any, previous: Fitted | None, data: FitData) -> None:
+    """Warn where a call that continues has rows far outside of what the first call's were standardised to.
+
+    Parameters
+    ----------
+    cnn : BaseCNN
+    previous : Fitted or None
+        None: this is the first call.
+    data : FitData
+    """
+    if previous is None:
+        return
+    name, train = type(cnn).__name__, data.train
+    standardize: Any = getattr(previous.network, "standardize", None)
+    if standardize is not None:
+        batch = train.store.batch(train.rows[:MOST_ROWS], torch.float32)
+        with torch.no_grad():
+            _warn_of_size(name, "X", standardize(batch.to(standardize.mean)))
+    if data.task.kind == "values":
+        _warn_of_size(name, "y", train.targets)
+
+
+def _warn_of_size(name, what, values):
+    size = float(values.double().square().mean().sqrt())
+    if size > ANOTHER_UNIT:
+        _warn(
+            f"{name}: {what} is standardised as in the first call, and its values here are about {size:.3g} deviations "
+            "of those from their mean: the network may never learn them. Begin with rows that are a fair sample, and "
+            "give all of them in one unit."
+        )
+
+
+def _warn(message):
+    warnings.warn(message, UserWarning, stacklevel=5)

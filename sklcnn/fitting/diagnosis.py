@@ -99,9 +99,10 @@ def _cause_in_inputs(cnn, data):
             row, position = np.unravel_index(away.argmax(), away.shape)
             place = f"row {int(rows[row])} of X, position {position}"
             return (
-                f"Look whether a few values of X or y dwarf all others: {place}, holds {values[row, position]:.6g}, where "
-                f"{1 - FEW:.1%} of the values are from {most.min():.3g} to {most.max():.3g}, of whose differences the "
-                "network sees little. Clip X, replace what stands for a missing value, or take the logarithm."
+                f"Look whether a few values of X or y dwarf all others: {place}, holds "
+                f"{values[row, position]:.6g}, where {1 - FEW:.1%} of the values are from {most.min():.3g} to "
+                f"{most.max():.3g}, of whose differences the network sees little. Clip X, replace what stands for a "
+                "missing value, or take the logarithm."
             )
     return None
 

@@ -82,6 +82,12 @@ def test_class_weights_too_large_to_add_up_are_refused(refuses):
         cnn.fit(SIGNALS, LABELS)
 
 
+def test_balanced_class_weights_of_weights_far_apart_are_refused_without_a_warning(refuses):
+    cnn = CNNClassifier(**QUICK, class_weight="balanced")
+    with refuses(cnn, "class_weight must not be negative or infinite; got \"?'?balanced"):
+        cnn.fit(SIGNALS, LABELS, np.where(LABELS == 0, 1e-300, 1e30))
+
+
 # Fractions are numbers
 
 FRACTIONS = {

@@ -285,9 +285,10 @@ def class_weights(
     """
     try:
         # Codes for labels: scikit-learn would look for the number 1 where a label is the text "1".
-        weights = compute_class_weight(
-            _by_code(class_weight, classes), classes=np.arange(len(classes)), y=codes, sample_weight=sample_weight
-        )
+        with np.errstate(over="ignore", divide="ignore"):  # what is infinite is refused below
+            weights = compute_class_weight(
+                _by_code(class_weight, classes), classes=np.arange(len(classes)), y=codes, sample_weight=sample_weight
+            )
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{estimator_name}: class_weight={shown(class_weight)} does not fit the classes "

@@ -129,6 +129,11 @@ LAYOUTS = {
 # Containers
 
 
+def narrow(array):
+    """Return numbers of a type that Arrow has."""
+    return array.astype(np.float64) if array.dtype == np.longdouble else array
+
+
 def native(array):
     """Return an array in the machine's byte order, which other libraries ask for."""
     return array.astype(array.dtype.newbyteorder("="))
@@ -173,7 +178,7 @@ FORMS = {
     "nullable DataFrame": lambda array: frame(array).convert_dtypes(),
     "DataFrame of mixed types": lambda array: frame(array).astype({"c0": "float32"}),
     "shuffled DataFrame": lambda array: frame(native(array)).sample(frac=1, random_state=0).sort_index(),
-    "Arrow DataFrame": lambda array: frame(native(array)).convert_dtypes(dtype_backend="pyarrow"),
+    "Arrow DataFrame": lambda array: frame(narrow(native(array))).convert_dtypes(dtype_backend="pyarrow"),
     "polars": lambda array: pl.DataFrame(native(array).reshape(len(array), -1)),
     "Arrow table": lambda array: pa.Table.from_pandas(frame(array.real.astype(float))),
     "Series of samples": series_of_samples,

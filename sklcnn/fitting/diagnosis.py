@@ -131,7 +131,9 @@ def _warn_of_targets(name, data):
 
 
 def warn_of_another_unit(cnn: Any, previous: Fitted | None, data: FitData) -> None:
-    """Warn where a call that continues has rows far outside of what the first call's were standardised to.
+    """Warn where a further chunk's rows lie far outside of what the first chunk's were standardised to.
+
+    At the constant rate of chunks a network hardly reaches them.
 
     Parameters
     ----------

@@ -46,7 +46,6 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
     split_seed = seed if previous is None or previous.split_seed is None else previous.split_seed
     data = divide(cnn, given, kept, schema, columns, draft, split_seed)
     spec = training_spec(cnn, len(data.train))
-    warn_of_another_unit(cnn, previous, data)
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
         hooks = _hooks(cnn, fitted, data)

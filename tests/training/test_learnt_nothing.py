@@ -182,14 +182,13 @@ def test_large_numbers_as_they_come_are_warned_of():
     assert warnings_of(CNNClassifier(**LONG, standardize=False), 10 * X, LABELS) == []
 
 
-@pytest.mark.parametrize("going_on", ["partial_fit", "fit"])
-def test_going_on_in_another_unit_is_warned_of(going_on):
+def test_chunks_in_another_unit_are_warned_of():
     y = X[:, :6].sum(1)
-    net = CNNRegressor(**LONG | {"max_epochs": 1}, warm_start=True).partial_fit(X[:60], y[:60])
+    net = CNNRegressor(**LONG).partial_fit(X[:60], y[:60])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        getattr(net, going_on)(X[60:], 3 * y[60:])
+        net.partial_fit(X[60:], 3 * y[60:])
     with pytest.warns(UserWarning, match=r"CNNRegressor: X is standardised as in the first call"):
-        getattr(net, going_on)(1000 * X[60:], y[60:])
+        net.partial_fit(1000 * X[60:], y[60:])
     with pytest.warns(UserWarning, match=r"CNNRegressor: y is standardised as in the first call"):
-        getattr(net, going_on)(X[60:], 1000 * y[60:])
+        net.partial_fit(X[60:], 1000 * y[60:])

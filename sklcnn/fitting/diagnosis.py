@@ -142,7 +142,7 @@ def warn_of_another_unit(cnn: Any, previous: Fitted | None, data: FitData) -> No
         None: this is the first call.
     data : FitData
     """
-    if previous is None:
+    if previous is None or cnn.warm_start:  # which may be meant to leave the first rows behind
         return
     name, train = type(cnn).__name__, data.train
     standardize: Any = getattr(previous.network, "standardize", None)

@@ -33,7 +33,7 @@ class Standardize(nn.Module):
     """Subtract the training mean and divide by the training deviation, per channel.
 
     Where the differences between samples would be lost beside what all samples share, or beside their levels, that is
-    taken off first: see `sklcnn.data.stores.channel_statistics`.
+    taken off first: see `sklcnn.fitting.scaling`.
 
     Parameters
     ----------

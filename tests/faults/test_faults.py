@@ -67,9 +67,10 @@ def interrupts():
 
 def interrupt_after(seconds, call):
     """Call a function that is interrupted after some time, if it has not ended; return whether it was."""
-    done, sent, n_before = threading.Event(), threading.Event(), len(RECEIVED)
+    begun, done, sent, n_before = threading.Event(), threading.Event(), threading.Event(), len(RECEIVED)
 
     def send():
+        begun.wait()  # else a signal might be here before what catches it
         if not done.wait(seconds):
             sent.set()
             os.kill(os.getpid(), signal.SIGINT)
@@ -77,6 +78,7 @@ def interrupt_after(seconds, call):
     thread = threading.Thread(target=send)
     thread.start()
     try:
+        begun.set()
         call()
         done.set()
         thread.join()

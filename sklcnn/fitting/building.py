@@ -21,7 +21,7 @@ from sklcnn.fitting.specs import loads_weights, network_spec
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
 from sklcnn.network.own_modules import check_runs_in
-from sklcnn.network.standardize import FURTHER_PARTS
+from sklcnn.network.standardize import parts_taken_off
 from sklcnn.training.memory import check_fits, need_of_network, need_on_backbone
 from sklcnn.training.run import TrainingSpec
 from sklcnn.wording import name_of
@@ -86,7 +86,7 @@ def _build_blocks(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
     network = network_spec(cnn, shape)
     check_fits(need_of_network(network, spec, shape, n_outputs, len(data.train)), spec)
     scaling = _scaling(cnn, data)
-    takes_off = tuple(name for name in FURTHER_PARTS if getattr(scaling, name, None) is not None)
+    takes_off = () if scaling is None else parts_taken_off(scaling)
     recipe = NetworkRecipe(network, shape, n_outputs, bool(cnn.standardize), takes_off=takes_off)
     return build_network(network, shape, n_outputs, scaling), recipe
 

@@ -14,7 +14,7 @@ from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
 from sklcnn.network.own_state import LIBRARIES, with_memory, without_memory
 from sklcnn.network.plan import NetworkSpec
-from sklcnn.network.standardize import FURTHER_PARTS, Scaling
+from sklcnn.network.standardize import Scaling, parts_taken_off
 from sklcnn.process import Entered
 
 
@@ -82,8 +82,10 @@ class BackboneRecipe:
         else:
             source = given
         standardizes = backbone.name is None and backbone.mean is not None
-        takes_off = tuple(name for name in FURTHER_PARTS if getattr(backbone, name) is not None)
-        return cls(source, tuple(sample_shape), backbone.name, backbone.scale, backbone.loaded, standardizes, takes_off)
+        return cls(
+            source, tuple(sample_shape), backbone.name, backbone.scale, backbone.loaded, standardizes,
+            parts_taken_off(backbone),
+        )  # fmt: skip
 
     def build(self) -> Any:
         """Make the backbone, not frozen, with weights that are to be replaced."""

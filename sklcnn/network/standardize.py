@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -26,7 +26,9 @@ class Scaling(NamedTuple):
     kept: torch.Tensor | None = None
 
 
-FURTHER_PARTS = ("shared", "kept")
+def parts_taken_off(holder: Any) -> tuple[str, ...]:
+    """Name the parts beside mean and deviation that a scaling, or a layer that holds them, has."""
+    return tuple(name for name in ("shared", "kept") if getattr(holder, name) is not None)
 
 
 class Standardize(nn.Module):

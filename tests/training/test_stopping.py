@@ -41,6 +41,16 @@ def test_where_an_epoch_is_a_few_updates_epochs_are_averaged():
     assert kept(noise, n_updates=10)[-2:] == [7, 8]
 
 
+@pytest.mark.parametrize("rows", ["training", "validation"])
+@pytest.mark.parametrize("first, usual, jump", [(10.0, 1.0, 5.0), (0.0, -9.0, 25.0)])
+def test_a_jump_is_not_kept_though_the_average_with_large_first_losses_is_the_least(rows, first, usual, jump):
+    falls = [first] * 10 + [usual] * 32
+    jumps = [*falls[:40], jump, usual]
+    valid, train = (jumps, falls) if rows == "validation" else (falls, jumps)
+    judge = Judge("auto", n_updates=1, of_loss=True)
+    assert [judge.keeps(*losses) for losses in zip(valid, np.zeros(42), train, strict=True)][-3:] == [True, False, True]
+
+
 def test_a_loss_that_is_not_a_number_is_never_kept():
     assert kept([1, np.nan, 0.9], scores=[0, np.nan, 0]) == [1, 3]
 

@@ -196,5 +196,6 @@ def test_processes_started_after_import_and_after_a_fit_fit_and_predict(method, 
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.slow
 def test_a_forked_child_goes_on_with_its_parents_estimator(tmp_path):
     run(tmp_path, IN_A_FORKED_CHILD)

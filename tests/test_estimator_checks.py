@@ -15,7 +15,7 @@ DROPOUT = "dropout draws other units, and batch norm counts rows, not weights"
 HOLD_OUT = "which rows are held out depends on how many there are"
 
 # With precision="float64" nothing is excused; its checks are slow ones but those of weights, which need it. So are
-# those of the defaults that are run with early stopping again, on X as a memory map or no array.
+# those that are run again on X as a memory map or as no array: other tests train the same bits from every form of X.
 FLOAT64 = "float64"
 CONFIGURATIONS = [
     pytest.param({"precision": FLOAT64}, None, id=FLOAT64),
@@ -45,7 +45,7 @@ def checks(estimator_class, configurations):
             if excuse and check.func.__name__ == WEIGHT_CHECK:
                 # Not strict: on another machine the same sums may round alike.
                 marks.append(pytest.mark.xfail(reason=excuse, raises=(AssertionError, UserWarning), strict=False))
-            again = configuration.id == "defaults" and ("memmap" in name_of(check) or "not_an_array" in name_of(check))
+            again = "memmap" in name_of(check) or "not_an_array" in name_of(check)
             if again or (configuration.id == FLOAT64 and "sample_weight" not in check.func.__name__):
                 marks.append(pytest.mark.slow)
             identity = f"{configuration.id}-{name_of(check)}"

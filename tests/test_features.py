@@ -471,6 +471,7 @@ def test_without_a_cache_every_picture_runs_each_time():
     assert [passes_of(lambda: features.transform(PIXELS)) for _ in range(2)] == [12, 12]
 
 
+@pytest.mark.slow
 def test_another_process_takes_the_weights_from_a_pickle_and_the_features_from_a_folder(tmp_path, expected):
     features = CNNFeatures(**SMALL, feature_cache=tmp_path / "cache").fit(PIXELS)
     (tmp_path / "features.pickle").write_bytes(pickle.dumps((features, PIXELS)))

@@ -153,8 +153,12 @@ def test_the_same_pixels_are_resized_alike_in_every_form(form, pixels, tmp_path)
     assert_array_equal(cnn.fit(X, LABELS).predict_proba(X), expected)
 
 
+def slow(*forms):
+    return [pytest.param(form, marks=pytest.mark.slow) for form in forms]
+
+
 @pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
-@pytest.mark.parametrize("form", ["array", "channels first", "uint8 columns", "paths in a column", "PIL images"])
+@pytest.mark.parametrize("form", ["array", "paths in a column", *slow("channels first", "uint8 columns", "PIL images")])
 def test_a_network_predicts_from_every_form_whatever_the_form_it_was_fitted_on(form, tmp_path):
     cnn = make_cnn().fit(FORMS[form](GREY, tmp_path), LABELS)
     expected = cnn.predict_proba(FORMS[form](GREY, tmp_path))
@@ -163,7 +167,7 @@ def test_a_network_predicts_from_every_form_whatever_the_form_it_was_fitted_on(f
 
 
 @pytest.mark.filterwarnings("ignore:X .* feature names:UserWarning")
-@pytest.mark.parametrize("form", ["array", "channels first", "int64 columns", "paths in a column", "bytes"])
+@pytest.mark.parametrize("form", ["channels first", "bytes", *slow("array", "int64 columns", "paths in a column")])
 def test_validation_rows_may_have_any_form_whatever_that_of_the_training_rows(form, tmp_path):
     validation, folder = draw_pixels((8, 8), seed=1), tmp_path / "validation"
     folder.mkdir()

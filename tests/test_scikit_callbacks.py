@@ -211,7 +211,7 @@ def test_scikit_learns_progress_bar_shows_the_fit(table, capfd):
 # In searches
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("in_pipeline", [False, True], ids=["alone", "in a pipeline"])
 def test_a_monitor_logs_each_epoch_of_each_fit_of_a_search(n_jobs, in_pipeline, table):
     X, y = table
@@ -270,6 +270,7 @@ print(cnn.fit(X, y).predict_proba(X[:1])[0, 0])
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_missed_on_an_older_scikit_learn():
     from sklearn.datasets import load_digits
 

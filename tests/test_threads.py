@@ -203,6 +203,6 @@ large.fit(X, y)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="only some systems fork")
-@pytest.mark.parametrize("when", ["after import", "after a fit"])
+@pytest.mark.parametrize("when", [pytest.param("after import", marks=pytest.mark.slow), "after a fit"])
 def test_a_forked_child_fits_and_the_parent_goes_on(when):
     subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, when], check=True, timeout=300)

@@ -883,6 +883,7 @@ def test_fine_tuning_fits_the_training_rows_better_than_a_random_backbone_kept_f
     np.testing.assert_allclose(losses[1][:2], losses[0][:2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_backbones_are_searched():
     backbones = [None, LITE0, small_network(), lambda sample_shape: small_network()]
     search = GridSearchCV(

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 SCRIPT = """
 import copy, warnings
 import cloudpickle, numpy as np, torch
@@ -77,6 +79,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_an_estimator_with_code_of_a_script_comes_back_from_worker_processes(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)

@@ -130,6 +130,7 @@ def test_what_is_no_http_does_no_harm(served):
     assert request(address, "GET", "/health")[0] == 200
 
 
+@pytest.mark.slow
 def test_a_model_of_no_pictures_is_not_served(tmp_path, capfd):
     signals = CNNClassifier(filters=2, max_epochs=1).fit(np.random.RandomState(0).rand(24, 20), np.arange(24) % 3)
     path = export_onnx(signals, tmp_path / "signals.onnx")
@@ -138,6 +139,7 @@ def test_a_model_of_no_pictures_is_not_served(tmp_path, capfd):
     assert "no classifier of pictures" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_example_prints_what_is_served_and_what_it_costs(capsys):
     deploy.main(max_epochs=1, n_timed=4)
     printed = capsys.readouterr().out

@@ -115,7 +115,7 @@ print(json.dumps(found))
 """
 
 
-@pytest.mark.parametrize("instructions", [None, "AVX2"])
+@pytest.mark.parametrize("instructions", [None, pytest.param("AVX2", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_outputs_and_gradients_depend_on_nothing_but_the_inputs(dtype, instructions):
     environment = dict(os.environ) | ({"ONEDNN_MAX_CPU_ISA": instructions} if instructions else {})

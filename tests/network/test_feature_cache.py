@@ -545,6 +545,7 @@ def work_on_folds(folder, gate):
     print(N_PASSES.value)
 
 
+@pytest.mark.slow
 def test_processes_with_one_folder_share_the_work(tmp_path, run_worker):
     folder, gate = tmp_path / "features", tmp_path / "gate"
     gate.mkdir()

@@ -113,7 +113,7 @@ print(json.dumps([need.network + need.batch, peak]))
 @pytest.mark.parametrize(
     ("shape", "params"),
     [
-        ((10_000,), {"batch_norm": True}),
+        pytest.param((10_000,), {"batch_norm": True}, marks=pytest.mark.slow),
         pytest.param((64, 64, 3), {"early_stopping": True}, marks=pytest.mark.slow),
         pytest.param(
             (12, 12, 12),

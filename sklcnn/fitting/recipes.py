@@ -208,7 +208,7 @@ class NetworkRecipe:
                 f"the weights of {differing} have shape {shapes.get(differing)}, where the network has "
                 f"{found.get(differing)}"
             )
-        return _allocate(network) if self._makes_known_layers else network
+        return with_memory(network) if self._makes_known_layers else network
 
 
 def _scaling_of(recipe):
@@ -218,20 +218,3 @@ def _scaling_of(recipe):
     shapes = {name: recipe.sample_shape if name == "shared" else recipe.sample_shape[:1] for name in Scaling._fields}
     names = ("mean", "deviation", *recipe.takes_off)
     return Scaling(**{name: torch.ones(shapes[name]) for name in names})
-
-
-def _allocate(network):
-    """Give tensors without memory (on "meta") memory on the CPU, laid out as they say; what is shared stays shared.
-
-    `to_empty` does the same by a decomposition that imports SymPy: a tenth of a second of each process's first load.
-    """
-    allocated = {}
-    for module in network.modules():
-        for named in (module.named_parameters, module.named_buffers):
-            for name, tensor in list(named(recurse=False, remove_duplicate=False)):
-                if tensor not in allocated:
-                    empty = torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device="cpu")
-                    is_weight = isinstance(tensor, nn.Parameter)
-                    allocated[tensor] = nn.Parameter(empty, tensor.requires_grad) if is_weight else empty
-                setattr(module, name, allocated[tensor])
-    return network

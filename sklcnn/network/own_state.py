@@ -148,13 +148,17 @@ def take_own_state(network: nn.Module, without: str | None = None) -> dict[str, 
         ``buffers`` of all modules, ``attributes`` of the user's, by path and name; empty where there is nothing.
     """
     buffers: dict[str, dict[str, Any]] = {}
+
+    def left_out(path):
+        return without is not None and f"{path}.".startswith(f"{without}.")
+
     for path, module in network.named_modules():
-        if without is not None and f"{path}.".startswith(f"{without}."):
+        if left_out(path):
             continue
         for name in sorted(module._non_persistent_buffers_set):
             with contextlib.suppress(_NotPlainError):  # a sparse one is as the constructor makes it
                 buffers.setdefault(path, {})[name] = pack(module._buffers.get(name))
-    own = {p: m for p, m in own_modules(network).items() if without is None or not f"{p}.".startswith(f"{without}.")}
+    own = {path: module for path, module in own_modules(network).items() if not left_out(path)}
     state = {"buffers": buffers, "attributes": plain_attributes(own, network)}
     return {name: entry for name, entry in state.items() if entry}
 
@@ -230,7 +234,11 @@ def without_memory(network: nn.Module, trainable: frozenset[str]) -> nn.Module:
 
 
 def with_memory(network: nn.Module) -> nn.Module:
-    """Copy what `without_memory` returned, with memory for its weights."""
+    """Copy a network whose weights have no memory (on "meta"), with memory on the CPU, laid out as they say.
+
+    What is shared stays shared. `to_empty` does the same by a decomposition that imports SymPy: a tenth of a second of
+    each process's first load.
+    """
     memo: dict[int, Any] = {}
     for tensor in _tensors_of(network):
         if tensor.device.type == "meta":

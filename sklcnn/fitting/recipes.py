@@ -217,4 +217,4 @@ def _scaling_of(recipe):
         return None
     shapes = {name: recipe.sample_shape if name == "shared" else recipe.sample_shape[:1] for name in Scaling._fields}
     names = ("mean", "deviation", *recipe.takes_off)
-    return Scaling(**{name: torch.ones(shapes[name]) for name in names})
+    return Scaling(**{name: torch.empty(shapes[name]) for name in names})  # `ones` on "meta" may import SymPy

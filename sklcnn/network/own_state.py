@@ -7,7 +7,7 @@ import copy
 import pickle
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch import nn
 
 from sklcnn.network.network import layers_of
 
+Module = TypeVar("Module", bound=nn.Module)
 LIBRARIES = {"torch", "torchvision", "timm", "sklcnn"}  # whose modules are as their constructors make them
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 OF_EACH_MODULE = frozenset(vars(nn.Module()))  # hooks, weights, what is inside
@@ -233,7 +234,7 @@ def without_memory(network: nn.Module, trainable: frozenset[str]) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-def with_memory(network: nn.Module) -> nn.Module:
+def with_memory(network: Module) -> Module:
     """Copy a network whose weights have no memory (on "meta"), with memory on the CPU, laid out as they say.
 
     What is shared stays shared. `to_empty` does the same by a decomposition that imports SymPy: a tenth of a second of
@@ -247,7 +248,7 @@ def with_memory(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network, memo)
 
 
-def copy_network(network: nn.Module, memo: dict[int, Any] | None = None) -> nn.Module:
+def copy_network(network: Module, memo: dict[int, Any] | None = None) -> Module:
     """Copy a network whose attributes may hold what was computed of its weights, which torch does not copy."""
     memo = {} if memo is None else memo
     for tensor in _tensors_of(network):

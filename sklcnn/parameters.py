@@ -351,11 +351,11 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         "auto",
         OneOf(Whole(1), Choice(("auto",))),
         """Epochs without improvement after which training stops; the first of the best is kept. "auto": an epoch is
-        good if its validation loss is within a quarter of the best, or its score is the best so far, both averaged over
-        about 40 updates; the latest good epoch is kept, its logits divided by the `temperature_` at which validation
-        loss is least. The schedule runs to its end, unless 100 updates (and 3 epochs) bring no good epoch while the
-        training loss still falls: then the rate begins its final fall at once. With another `scoring` the first of the
-        best epochs is kept as it was, and the fall begins after 300 updates (and 10 epochs) without a better one.""",
+        good if its validation loss is within 5 % of the best (1 % for values), or its score the best so far, averaged
+        over about 40 updates; the latest good epoch is kept, its logits divided by the `temperature_` at which
+        validation loss is least. The schedule runs to its end, unless 100 updates (and 3 epochs) bring no good epoch
+        while the training loss still falls: the rate then begins its final fall. With another `scoring` the first of
+        the best epochs is kept as it was, and the fall begins after 300 updates (and 10 epochs) without a gain.""",
     )
     scoring: Any = parameter(
         "loss",

@@ -128,7 +128,8 @@ class Run:
 
     def make_judge(self):
         """Build what decides which epoch early stopping keeps; None without early stopping."""
-        return None if self.spec.patience is None else Judge(self.spec.patience, self.n_updates, self.watches_loss)
+        of_what = self.n_updates, self.watches_loss, self.net.criterion_.task.has_probabilities
+        return None if self.spec.patience is None else Judge(self.spec.patience, *of_what)
 
     def train(self) -> Outcome:
         """Train from start to end."""

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from sklcnn import CNNClassifier, CNNRegressor
-from sklcnn.training.stopping import TOLERANCE, Judge
+from sklcnn.training.stopping import TOLERANCE_OF_CLASSES, TOLERANCE_OF_VALUES, Judge
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(60, 8)
@@ -24,11 +24,16 @@ def kept(losses, scores=None, patience="auto", n_updates=100, of_loss=True):
 
 
 def test_the_latest_epoch_within_the_tolerance_is_kept():
-    assert kept([4, 2, 2.4, 2.6, 2.4, 3]) == [1, 2, 3, 5]
+    assert kept([4, 2, 2.08, 2.2, 2.08, 3]) == [1, 2, 3, 5]
+
+
+def test_of_values_the_tolerance_is_smaller():
+    judge = Judge("auto", 100, of_loss=True, of_classes=False)
+    assert [judge.keeps(loss) for loss in (4, 2, 2.01, 2.08)] == [True, True, True, False]
 
 
 def test_the_tolerance_of_negative_losses_is_a_share_of_their_size():
-    assert kept([-1, -2, -1.6, -1.4]) == [1, 2, 3]
+    assert kept([-1, -2, -1.92, -1.8]) == [1, 2, 3]
 
 
 def test_an_epoch_whose_score_is_the_best_so_far_is_kept_whatever_its_loss():
@@ -36,13 +41,18 @@ def test_an_epoch_whose_score_is_the_best_so_far_is_kept_whatever_its_loss():
 
 
 def test_where_an_epoch_is_a_few_updates_epochs_are_averaged():
-    noise = [1, 0.2, 1, 0.2, 1, 0.2, 1, 0.2]  # of a loss that does not change
+    noise = [1, 0.9, 1, 0.9, 1, 0.9, 1, 0.9]  # of a loss that does not change
     assert kept(noise, n_updates=100) == [1, 2, 4, 6, 8]
     assert kept(noise, n_updates=10)[-2:] == [7, 8]
 
 
+def test_an_epoch_whose_own_loss_has_risen_is_not_kept_though_the_average_has_not():
+    assert kept([4, 3, 2, 1, 1, 1, 1, 1.09], n_updates=10)[-1] == 8
+    assert kept([4, 3, 2, 1, 1, 1, 1, 1.15], n_updates=10)[-1] == 7  # the average is 1.04
+
+
 @pytest.mark.parametrize("rows", ["training", "validation"])
-@pytest.mark.parametrize("first, usual, jump", [(10.0, 1.0, 5.0), (0.0, -9.0, 25.0)])
+@pytest.mark.parametrize("first, usual, jump", [(10.0, 1.0, 5.0), (100.0, -9.0, 25.0)])
 def test_a_jump_is_not_kept_though_the_average_with_large_first_losses_is_the_least(rows, first, usual, jump):
     falls = [first] * 10 + [usual] * 32
     jumps = [*falls[:40], jump, usual]
@@ -85,11 +95,12 @@ def test_the_kept_epoch_is_within_the_tolerance_or_has_the_best_score(estimator)
     net = estimator(**QUICK, max_epochs=30, batch_size=1, learning_rate=0.02, validation_fraction=0.4).fit(X, y)
     history = net.history_
     row = history.iloc[net.best_epoch_ - 1]
-    assert (
-        row["val_loss"] <= (1 + TOLERANCE) * history["val_loss"].min() or row["val_score"] == history["val_score"].max()
-    )
+    most = (1 + (TOLERANCE_OF_CLASSES if estimator is CNNClassifier else TOLERANCE_OF_VALUES)) * history[
+        "val_loss"
+    ].min()
+    assert row["val_loss"] <= most or row["val_score"] == history["val_score"].max()
     later = history.iloc[net.best_epoch_ :]
-    assert (later["val_loss"] > (1 + TOLERANCE) * history["val_loss"].min()).all()
+    assert (later["val_loss"] > most).all()
 
 
 def test_where_nothing_is_gained_the_end_is_brought_forward_and_the_rate_falls_to_nothing():

@@ -18,8 +18,9 @@ from sklcnn.tasks.learn import learn_values
 class CNNRegressor(RegressorMixin, BaseCNN):
     """Convolutional network for predicting one or several values from signals, images and volumes.
 
-    Targets are standardised for training and given back in their own units. Where a few values far from the others make
-    most of the deviation, median and quartiles take its place if the loss is "absolute_error" or "quantile".
+    Targets are standardised for training and given back in their own units, by mean and deviation. Where rare values
+    make most of the deviation, the median and the mean distance from it take its place if the loss is "absolute_error"
+    or "quantile"; a few values far from all others do not count in them.
 
     {parameters}
 

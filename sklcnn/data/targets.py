@@ -297,3 +297,22 @@ def class_weights(
     if np.any(weights < 0) or not np.all(np.isfinite(weights)):
         raise ValueError(f"{estimator_name}: class_weight must not be negative or infinite; got {shown(class_weight)}.")
     return weights
+
+
+def weighted_quantile(columns: np.ndarray, weights: np.ndarray, share: float) -> np.ndarray:
+    """Return the least value of each column up to which the rows have that share of the weight.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (n, k)
+    weights : ndarray of shape (n,)
+    share : float
+
+    Returns
+    -------
+    quantile : ndarray of shape (k,)
+    """
+    order = columns.argsort(axis=0, kind="stable")
+    shares = np.cumsum(weights[order], axis=0)
+    places = (shares < share * shares[-1]).sum(axis=0)
+    return np.take_along_axis(columns, np.take_along_axis(order, places[None], axis=0), axis=0)[0]

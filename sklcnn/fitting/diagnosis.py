@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklcnn.data.targets import weighted_quantile
 from sklcnn.fitting.data import FitData
 from sklcnn.fitting.fitted import Fitted
-from sklcnn.tasks.values import HIDING, spread_of_most
+from sklcnn.network.losses import ROBUST_LOSSES
+from sklcnn.tasks.values import FEW_FAR, values_far_from_the_others
 from sklcnn.training.health import LEAST_UPDATES, NEAR, loss_of_constant
 from sklcnn.training.run import Outcome
 
 POOR = 1 / 3  # of the loss of the best constant: networks that memorise rows by chance come some way below it
 MOST_VALUES = 2**22  # of X that are looked at
 FEW, DWARFED = 0.005, 1 / 10  # so few values, without which the deviation is less than this part of itself
-# The squares of so many rows' distances from the median make most of all. Of one value of 120 that is ten times too
-# large it is 0.8, and R2 on others falls from 0.94 to -0.5 and less; of log-normal values with a sigma of 1 it is 0.5.
-FARTHEST, MOST = 0.01, 2 / 3
+MOST = 2 / 3  # of all squares; one value of 120 that is ten times too large makes 0.8, and R2 falls from 0.94 to -0.5
 # As they come, pixels up to 255 train as well as standardised ones; up to 65,535 half as well, by chance.
 LARGE = 1000.0
 ANOTHER_UNIT = 10.0  # deviations of the first call, for the root mean square of a later call's rows
+TINY = np.finfo(float).tiny  # for columns that are all equal
 MOST_ROWS = 64  # of a later call that are looked at
 
 
@@ -53,13 +54,15 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
     criterion = fitted.source.criterion_
     loss = fitted.history[fitted.best_epoch - 1]["train_loss"]
     constant = loss_of_constant(criterion, data.train)
-    is_poor = constant is not None and constant > 0 and loss > POOR * constant
+    ratio = loss / constant if constant else 0.0
+    is_poor = ratio > POOR
     cause = _cause_in_inputs(cnn, data) if is_poor else None
-    if is_poor and (cause or abs(loss / constant - 1) <= NEAR):
-        how_little = "next to nothing" if abs(loss / constant - 1) <= NEAR else "little"
+    is_near = ratio >= 1 - NEAR  # or above it, where it has diverged or never come down
+    if is_poor and (cause or is_near):
+        how_little = "next to nothing" if is_near else "little"
         _warn(
             f"{name}: the network has learnt {how_little}: its training loss is {loss:.3g}, and {constant:.3g} for "
-            f"one answer to all rows. {cause or _usual_causes(cnn)}"
+            f"one answer to all rows. {cause or _usual_causes(cnn, criterion.loss)}"
         )
     elif not cnn.standardize and cnn.backbone is None and (peak := _peak(data)) > LARGE:
         _warn(
@@ -75,8 +78,10 @@ def _peak(data):
     return 0.0 if data.schema.glance is None else data.schema.glance.peak
 
 
-def _usual_causes(cnn):
+def _usual_causes(cnn, loss):
     remedy = "Raise learning_rate: sgd wants 0.01 to 0.1. " if cnn.optimizer == "sgd" else ""
+    if isinstance(loss, str) and loss in ROBUST_LOSSES:  # a network at zero is right, then
+        remedy += f'Where most of y is one value, loss="{loss}" asks for that: "squared_error" may do. '
     return (
         f"{remedy}Look whether a few values of X or y dwarf all others, and clip or scale them; try another "
         "learning_rate, batch_norm=True, or weaker l1, l2 and dropout."
@@ -109,24 +114,27 @@ def _cause_in_inputs(cnn, data):
 
 def _warn_of_targets(name, data):
     """Warn where a few values of y make most of its deviation: the network learns them, and little of the others."""
-    targets = data.train.targets.cpu().numpy().astype(np.float64)
-    weights = np.ones(len(targets)) if data.train.weights is None else data.train.weights.cpu().numpy()
-    median, spread = spread_of_most(targets, weights)
-    squares = weights[:, None] * np.square(targets - median)
-    farthest = np.sort(squares, axis=0)[-math.ceil(FARTHEST * len(squares)) :].sum(axis=0)
-    most = (targets.std(axis=0) > HIDING * spread) | (farthest > MOST * squares.sum(axis=0))
-    hidden = np.flatnonzero((spread > 0) & most)
-    if len(hidden):
-        column, task = int(hidden[0]), data.task
-        far = int(squares[:, column].argmax())
-        value = targets[far, column] * task.deviation[column] + task.mean[column]
+    train, task = data.train, data.task
+    # As given: beside a mean, and in float32, small values would be equal, and others far from them.
+    values = task.given(data.kept.y, np.searchsorted(data.kept.rows, train.rows.cpu().numpy()), name)
+    values = values.reshape(len(values), -1)
+    weights = np.ones(len(values)) if train.weights is None else train.weights.cpu().numpy().astype(np.float64)
+    far = values_far_from_the_others(values, weights)
+    if weights @ far.any(axis=1) > FEW_FAR * weights.sum():  # each of many columns has a few, so they are many
+        return
+    away = np.abs(values - weighted_quantile(values, weights, 0.5))
+    squares = weights[:, None] * np.square(away / np.maximum(away.max(axis=0), TINY))
+    hiding = np.flatnonzero((squares * far).sum(axis=0) > MOST * squares.sum(axis=0))
+    if len(hiding):
+        column = int(hiding[0])
+        others = values[~far[:, column], column]
         which = "y" if task.one_dimensional else f"column {task.output_names[column]} of y"
-        deviation = task.deviation[column]
         _warn(
-            f"{name}: a few values of {which}, such as {value:.6g}, are far from the others: they make most of its "
-            f"deviation, {deviation:.3g}, where the quartiles tell {deviation * spread[column]:.3g}, and of the loss. "
-            'Look whether they are right; loss="absolute_error" heeds them no more than others, and '
-            "TransformedTargetRegressor takes the logarithm of positive ones."
+            f"{name}: a few values of {which}, such as {values[away[:, column].argmax(), column]:.6g}, are far from "
+            f"the others: they make most of its deviation, {task.deviation[column]:.3g}, where the others have "
+            f"{others.std():.3g}, and of the loss. Look whether they are right; "
+            'loss="absolute_error" heeds them no more than others, and TransformedTargetRegressor takes the logarithm '
+            "of positive ones."
         )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from sklcnn.data.targets import check_values, column_names
+from sklcnn.data.targets import check_values, column_names, weighted_quantile
 from sklcnn.network.losses import REGRESSION_LOSSES
 from sklcnn.tasks.task import Task
 from sklcnn.training.scores import R2
@@ -16,9 +17,11 @@ from sklcnn.training.scores import R2
 # Deviations of y that float32 holds with all of its seven digits; and the mean, in deviations, that leaves four digits.
 FLOAT32_RANGE = 1e-30, 1e30
 FLOAT32_DIGITS_TO_SPARE = 1000
-QUARTILES, TWENTIETHS = 1.349, 3.290  # of a normal distribution, from the first to the last in deviations
-LEAST_SPREAD = 1e-3  # by quartiles, of that by twentieths
-HIDING = 3  # deviations by quartiles; of log-normal values up to a sigma of 1.2 the deviation has fewer
+NORMAL = math.sqrt(math.pi / 2)  # the deviation of normal values by their mean distance from the median
+HIDING = 2  # such deviations; of log-normal values with a sigma of 1 the deviation has 1.6
+FEW_FAR = 0.075  # of the rows; more are data. A twentieth may be wrong, and by chance some more of those that train
+LEAST_DIFFERING = 0.15  # of the rows; where fewer are not at the median, all of these are rare, and none far
+LEAST_GAP = 3  # times; of values near each other, such as 1 and 2 among zeros, none is far
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Values(Task):
     Attributes
     ----------
     mean, deviation : ndarray of shape (k,)
+        Or, for a robust loss, the median and the mean distance from it, in deviations of normal values.
     one_dimensional : bool
         Whether y, and so the predictions, have shape (n,).
     names : ndarray of shape (k,) or None
@@ -134,8 +138,9 @@ class ValuesToStandardise:
     Attributes
     ----------
     robust : bool
-        Whether they are standardised by median and quartiles, for a loss that a few values far from the others do not
-        move: three outliers of a hundred values would else be all that the network learns.
+        Whether the median takes the place of the mean, and the mean distance from it that of the deviation, where rare
+        values make these: for a loss that such values do not move. Three outliers of a hundred values would else be
+        all that the network learns.
     """
 
     robust: bool = False
@@ -144,7 +149,7 @@ class ValuesToStandardise:
         """Return None: a hold-out of values is not stratified."""
 
     def trained_on(self, y: Any, rows: Any, weights: np.ndarray, estimator_name: str) -> Values:
-        """Find the weighted mean and deviation of the training rows.
+        """Find the weighted mean and deviation of the training rows, or what takes their place.
 
         Parameters
         ----------
@@ -166,28 +171,33 @@ class ValuesToStandardise:
         unit = 2.0 ** np.frexp(spread)[1]
         deviation = unit * np.sqrt(np.average((differences / unit) ** 2, axis=0, weights=weights))
         if self.robust:
-            mean, deviation = _median_and_quartiles(columns, weights, mean, deviation)
+            mean, deviation = _median_and_distance(columns, weights, mean, deviation)
         constant = deviation <= 1e-12 * np.abs(mean)
         # All equal but for rounding; or one row has nearly all of the weight.
         without = np.where(spread <= 1e-12 * np.abs(mean), np.maximum(unit, 1.0), unit)
         return Values(mean, np.where(constant, without, deviation), values.ndim == 1, column_names(y))
 
 
-def _median_and_quartiles(columns, weights, mean, deviation):
-    """Replace mean and deviation, where a few values make them, by the median and a deviation from the quartiles.
+def _median_and_distance(columns, weights, mean, deviation):
+    """Replace mean and deviation, where rare values make them, by the median and the mean distance from it.
 
-    Where nine tenths of the values are the same, mean and deviation stay.
+    In that distance a few values far from the others do not count. It is in deviations of normal values.
     """
-    median, spread = spread_of_most(columns, weights)
-    hidden = (spread > 0) & (deviation > HIDING * spread)
-    return np.where(hidden, median, mean), np.where(hidden, spread, deviation)
+    median = weighted_quantile(columns, weights, 0.5)
+    far = values_far_from_the_others(columns, weights)
+    away = np.where(far, 0.0, np.abs(columns - median))
+    unit = 2.0 ** np.frexp(away.max(axis=0))[1]
+    distance = NORMAL * unit * np.average(away / unit, axis=0, weights=np.where(far, 0.0, weights[:, None]))
+    hidden = (distance > 0) & (deviation > HIDING * distance)
+    return np.where(hidden, median, mean), np.where(hidden, distance, deviation)
 
 
-def spread_of_most(columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the median of each column, and a deviation that values far from the others do not move.
+def values_far_from_the_others(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Find the few values of each column that a gap parts from all others, as if they were wrong.
 
-    It is that of the normal distribution with the column's quartiles; or with its first and last twentieth, where half
-    of the values are nearly the same.
+    There is a gap in distances from the median where one is more times the last before it than that is a middle one.
+    Where values only grow rarer (in a tail, or in a pixel that a peak comes near to in few of many pictures) there is
+    none.
 
     Parameters
     ----------
@@ -196,16 +206,20 @@ def spread_of_most(columns: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray
 
     Returns
     -------
-    median, spread : ndarrays of shape (k,)
+    far : bool ndarray of shape (n, k)
     """
-    order = columns.argsort(axis=0, kind="stable")
-    shares = np.cumsum(weights[order], axis=0)
-    ordered = np.take_along_axis(columns, order, axis=0)
-
-    def quantile(share):
-        places = (shares < share * shares[-1]).sum(axis=0).clip(max=len(columns) - 1)
-        return ordered[places, np.arange(columns.shape[1])]
-
-    spread = (quantile(0.75) - quantile(0.25)) / QUARTILES
-    wide = (quantile(0.95) - quantile(0.05)) / TWENTIETHS
-    return quantile(0.5), np.where(spread > LEAST_SPREAD * wide, spread, wide)
+    away = np.abs(columns - weighted_quantile(columns, weights, 0.5))
+    order = away.argsort(axis=0, kind="stable")
+    ordered, ordered_weights = np.take_along_axis(away, order, axis=0), weights[order]
+    # Those that are the median tell nothing of how far the others may be: most of y may be zeros.
+    differing = np.where(ordered > 0, ordered_weights, 0)
+    n_differing = differing.sum(axis=0)
+    places = (np.cumsum(differing, axis=0) < n_differing / 2).sum(axis=0)
+    middle = ordered[places.clip(max=len(columns) - 1), np.arange(columns.shape[1])]
+    beyond = np.cumsum(ordered_weights[:0:-1], axis=0)[::-1]  # (n - 1, k): the weight of those that are farther
+    is_few = (beyond <= FEW_FAR * weights.sum()) & (n_differing >= LEAST_DIFFERING * weights.sum())
+    near, next_one = ordered[:-1], ordered[1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        is_gap = is_few & (near > 0) & (next_one / near > np.maximum(near / middle, LEAST_GAP))
+    last = np.take_along_axis(ordered, is_gap.argmax(axis=0)[None], axis=0)
+    return is_gap.any(axis=0) & (away > last)

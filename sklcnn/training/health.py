@@ -9,11 +9,12 @@ import torch
 from scipy.special import entr
 
 from sklcnn.data.batches import Rows
-from sklcnn.network.losses import RowLoss
+from sklcnn.data.targets import weighted_quantile
+from sklcnn.network.losses import ROBUST_LOSSES, RowLoss
 
 ROUNDING = 1e-6  # outputs that differ by less differ in their last bits only
 LEAST_UPDATES = 1000  # after which a network that learns at all is ahead of a constant; those of max_epochs="auto"
-NEAR = 0.02  # of the loss of the best constant; farther above it a network has hardly trained, or has diverged
+NEAR = 0.02  # of the loss of the best constant
 SHRUNK = 1e-3  # in runs over ten sets that learnt, also with strong l2, no epoch had less than a quarter
 
 
@@ -99,13 +100,16 @@ def loss_of_constant(criterion: RowLoss, rows: Rows) -> float | None:
     Returns
     -------
     loss : float or None
-        None where the loss is the user's own, or one whose best constant is no mean.
+        None where the loss is the user's own, or one whose best constant is neither a mean nor a quantile.
     """
-    if criterion.is_own or criterion.loss not in ("cross_entropy", "squared_error"):
+    if criterion.is_own or criterion.loss not in ("cross_entropy", "squared_error", *ROBUST_LOSSES):
         return None
     task, targets = criterion.task, rows.targets.cpu().numpy()
     weights = np.ones(len(targets)) if rows.weights is None else rows.weights.cpu().numpy().astype(np.float64)
     weights /= weights.sum()
+    if criterion.loss in ROBUST_LOSSES:
+        best = weighted_quantile(targets, weights, criterion.options.get("quantile", 0.5))
+        return float(weights @ criterion(torch.from_numpy(best), torch.from_numpy(targets)).numpy())
     if task.kind == "classes":  # codes
         mean = np.bincount(targets, weights, minlength=task.n_outputs)
     else:

@@ -69,7 +69,27 @@ def test_the_best_constant_of_values_is_their_mean():
     task = learn_values(y, "CNNRegressor").trained_on(y, slice(None), np.ones(50), "CNNRegressor")
     rows = Rows(None, torch.arange(50), task.encode(y, "CNNRegressor", torch.float64), None)
     assert loss_of_constant(task.make_loss("squared_error", ""), rows) == pytest.approx(1)
-    assert loss_of_constant(task.make_loss("absolute_error", ""), rows) is None
+    assert loss_of_constant(task.make_loss("huber", ""), rows) is None
+
+
+@pytest.mark.parametrize(("loss", "options"), [("absolute_error", {}), ("quantile", {"quantile": 0.2})])
+def test_the_best_constant_of_a_robust_loss_is_a_weighted_quantile(loss, options):
+    y, weights = RANDOM.gamma(1, size=(50, 2)), np.arange(50) % 3 + 1.0
+    task = learn_values(y, "CNNRegressor", robust=True).trained_on(y, slice(None), weights, "CNNRegressor")
+    targets = task.encode(y, "CNNRegressor", torch.float64)
+    criterion = task.make_loss(loss, "", **options)
+    found = loss_of_constant(criterion, Rows(None, torch.arange(50), targets, torch.tensor(weights)))
+    best = [
+        min(np.average(criterion(one, column[:, None]).numpy(), weights=weights) for one in column)
+        for column in targets.T
+    ]
+    assert found == pytest.approx(np.mean(best))
+
+
+def test_a_network_that_is_worse_than_a_constant_is_warned_of():
+    """Its outputs stay near the median of y, and the quantile is far from it."""
+    with pytest.warns(UserWarning, match=f'CNNRegressor: {NOTHING}.*Where most of y is one value, loss="quantile"'):
+        CNNRegressor(**PARAMS, loss="quantile", quantile=0.02, learning_rate=1e-9).fit(X, X[:, 0])
 
 
 # Outliers of y.
@@ -92,21 +112,51 @@ def standardised(y, weights=None, *, robust=True):
     return draft.trained_on(y, slice(None), np.ones(len(y)) if weights is None else weights, "CNNRegressor")
 
 
-def test_weight_2_is_the_row_twice_in_median_and_quartiles():
+def test_weight_2_is_the_row_twice_in_median_and_distance():
     y, weights = RANDOM.normal(size=(31, 2)), np.arange(31) % 3 + 1
     y[3] = 1e4
     weighted = standardised(y, weights.astype(float))
     repeated = standardised(np.repeat(y, weights, axis=0))
     np.testing.assert_array_equal(weighted.mean, repeated.mean)
-    np.testing.assert_array_equal(weighted.deviation, repeated.deviation)
+    np.testing.assert_allclose(weighted.deviation, repeated.deviation, rtol=1e-12)
 
 
-def test_median_and_quartiles_are_numpys():
-    y = RANDOM.gamma(1, size=(101, 2))
-    y[7:9] = 1e6
-    low, middle, high = np.quantile(y, [0.25, 0.5, 0.75], axis=0, method="inverted_cdf")
-    np.testing.assert_array_equal(standardised(y).mean, middle)
-    np.testing.assert_allclose(standardised(y).deviation, (high - low) / 1.349)
+def mean_distance(y):
+    """Return the unit of values none of which is far, and whose median is that of y."""
+    return np.sqrt(np.pi / 2) * np.abs(y - np.median(y, axis=0)).mean(axis=0)
+
+
+@pytest.mark.parametrize("n_wrong", [1, 5])
+@pytest.mark.parametrize("factor", [100, 1e6, 1e299])
+def test_a_few_values_far_from_the_others_do_not_count_in_the_unit(n_wrong, factor):
+    y = RANDOM.uniform(1, 3, size=(101, 2))
+    right = mean_distance(np.delete(y, slice(7, 7 + n_wrong), axis=0))
+    y[7 : 7 + n_wrong] *= factor
+    robust = standardised(y)
+    np.testing.assert_allclose(robust.deviation, right, rtol=0.05)
+    np.testing.assert_array_equal(robust.mean, np.quantile(y, 0.5, axis=0, method="inverted_cdf"))
+
+
+def peaks(n, size=16, width=4):
+    """Return noisy pictures (n, size, size) of a peak, and maps (n, size**2 / 4) of where it is."""
+    random, grid = np.random.default_rng(0), np.arange(size)
+    down, right = random.uniform(1, size - 1, (2, n, 1, 1))
+    pictures = np.exp(-((grid[:, None] - down) ** 2 + (grid - right) ** 2) / width)
+    return pictures + 0.3 * random.normal(size=pictures.shape), pictures[:, 1::2, 1::2].reshape(n, -1)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.exp(2 * RANDOM.normal(size=201)),
+        np.where(np.arange(201) % 20, 0, RANDOM.gamma(2, size=201)),
+        np.r_[np.zeros(180), 100 + RANDOM.normal(size=21)],
+        peaks(301)[1][:, [0, 3, 7]],
+    ],
+    ids=["log-normal", "mostly zeros", "two groups", "pixels of peaks"],
+)
+def test_values_that_are_many_or_grow_rarer_count_in_the_unit(y):
+    np.testing.assert_allclose(standardised(y).deviation, mean_distance(y))
 
 
 @pytest.mark.parametrize(
@@ -118,14 +168,20 @@ def test_without_values_far_from_the_others_mean_and_deviation_stay(draw):
     assert (robust.mean, robust.deviation) == (plain.mean, plain.deviation)
 
 
-@pytest.mark.parametrize(("n_same", "spread"), [(80, "that of nine tenths"), (96, "the deviation")])
-def test_where_most_values_are_the_same_the_others_tell_the_unit(n_same, spread):
+@pytest.mark.parametrize(("n_same", "counts"), [(80, False), (96, True)])
+def test_where_nearly_all_values_are_the_same_none_of_the_others_is_far(n_same, counts):
     y = np.r_[np.zeros(n_same), 5 + np.arange(100 - n_same)]
     y[-1] = 1e4
-    robust, plain = standardised(y), standardised(y, robust=False)
-    expected = plain.deviation if spread == "the deviation" else (5 + 14) / 3.29
-    np.testing.assert_allclose(robust.deviation, expected)
-    assert robust.mean == (plain.mean if spread == "the deviation" else 0)
+    np.testing.assert_allclose(standardised(y).deviation, mean_distance(y if counts else y[:-1]))
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "quantile"])
+def test_maps_of_peaks_are_learnt_no_worse_than_medians(loss):
+    pictures, maps = peaks(600)
+    net = CNNRegressor(spatial_dims=2, filters=(8, 16), loss=loss, random_state=0)
+    net.fit(pictures[:100], maps[:100])
+    errors = np.abs(net.predict(pictures[100:]) - maps[100:]).mean()
+    assert errors < 1.1 * np.abs(maps[100:] - np.median(maps[:100], axis=0)).mean()
 
 
 # Causes that numbers tell.
@@ -161,19 +217,32 @@ def test_a_wrong_value_of_y_is_named():
     assert "a few values of column 1 of y" in found
 
 
+def test_a_wrong_value_of_y_is_named_by_the_row_that_trains():
+    y, weights = X[:, :6].sum(1) + 10, np.arange(120) % 4
+    y[7] = -9999
+    found = warnings_of(CNNRegressor(**LONG, early_stopping=True), X, y, weights)
+    assert any("a few values of y, such as -9999, are far" in one for one in found)
+
+
 @pytest.mark.parametrize(
     "y",
     [
         np.exp(RANDOM.normal(0, 0.8, 120)),
+        np.exp(RANDOM.normal(0, 2, 120)),
+        np.where(np.arange(120) % 10, 0, RANDOM.gamma(1, size=120)),
         RANDOM.exponential(size=120),
         RANDOM.poisson(0.5, 120),
         np.r_[np.zeros(115), np.ones(5)],
         X[:, 0],
     ],
-    ids=["log-normal", "exponential", "counts", "rare ones", "normal"],
+    ids=["log-normal", "long tail", "mostly zeros", "exponential", "counts", "rare ones", "normal"],
 )
 def test_of_targets_with_a_tail_nothing_is_said(y):
     assert not [found for found in warnings_of(CNNRegressor(**LONG), X, y) if "a few values of y, such as" in found]
+
+
+def test_of_maps_of_peaks_nothing_is_said():
+    silent(CNNRegressor(spatial_dims=2, filters=(8,), random_state=0), *peaks(120))
 
 
 def test_large_numbers_as_they_come_are_warned_of():

@@ -52,12 +52,16 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
     if n_updates < LEAST_UPDATES and cnn.max_epochs != "auto":
         return
     criterion = fitted.source.criterion_
-    loss = fitted.history[fitted.best_epoch - 1]["train_loss"]
+    losses = [row["train_loss"] for row in fitted.history]
+    # Where early stopping keeps an epoch that has hardly trained, what was learnt later may hold for no other rows.
+    loss = losses[-1] if fitted.spec.patience is None else min(losses)
     constant = loss_of_constant(criterion, data.train)
     ratio = loss / constant if constant else 0.0
     is_poor = ratio > POOR
     cause = _cause_in_inputs(cnn, data) if is_poor else None
-    is_near = ratio >= 1 - NEAR  # or above it, where it has diverged or never come down
+    # Above it, it has diverged or never come down; or it is seen through dropout, or in rows that are altered.
+    is_seen_as_it_is = not (cnn.dropout or cnn.conv_dropout or cnn.augmentation)
+    is_near = abs(ratio - 1) <= NEAR or (ratio > 1 and is_seen_as_it_is)
     if is_poor and (cause or is_near):
         how_little = "next to nothing" if is_near else "little"
         _warn(

@@ -99,11 +99,11 @@ def read_rows(cnn: Any, given: Given, previous: Fitted | None) -> tuple[KeptRows
 def _read(cnn, X, rows, previous) -> tuple[Store, InputSchema]:
     if previous is not None:
         previous.columns.check(X, previous.schema, type(cnn).__name__)
-        return read_again(X, previous.schema, cnn.n_jobs, rows), previous.schema
+        return read_again(X, previous.schema, cnn.n_jobs, rows, training=True), previous.schema
     donor = find_donor(cnn.backbone)
     if donor is not None:
-        return read_again(X, donor._fitted.schema, cnn.n_jobs, rows), donor._fitted.schema
-    return read_inputs(X, input_spec(cnn), rows)
+        return read_again(X, donor._fitted.schema, cnn.n_jobs, rows, training=True), donor._fitted.schema
+    return read_inputs(X, input_spec(cnn), rows, training=True)
 
 
 def divide(

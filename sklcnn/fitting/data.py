@@ -231,7 +231,9 @@ def _given_validation_rows(cnn, given, task, schema, columns, class_weights):
         return None, None
     name = type(cnn).__name__
     if given.y_val is None:
-        raise ValueError(f"{name}: X_val needs y_val, which is None.")
+        is_pair = isinstance(given.X_val, tuple) and len(given.X_val) == 2
+        remedy = "X_val is a pair: pass X_val=X_valid, y_val=y_valid." if is_pair else "Pass the targets of its rows."
+        raise ValueError(f"{name}: X_val needs y_val, which is None. {remedy}")
     if cnn.refit_full:
         raise ValueError(
             f"{name}: refit_full trains on the rows that early_stopping held out, but X_val is given and "

@@ -14,7 +14,7 @@ from sklcnn.deploy.convertible import OnnxConvertible
 from sklcnn.donors import find_donor
 from sklcnn.fitting.data import Given
 from sklcnn.fitting.fit import fit, partial_fit
-from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime, memory_errors_explained
+from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime, arguments_explained, memory_errors_explained
 from sklcnn.fitting.state import PlainStateMixin
 from sklcnn.network.losses import RowLoss
 from sklcnn.parameters import CNNParameters
@@ -75,6 +75,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
 
     @with_callbacks
     @leaves_process_as_found
+    @arguments_explained
     def fit(
         self,
         X: Any,
@@ -137,6 +138,7 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
         return self
 
     @OneEpochAtATime
+    @arguments_explained
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> BaseCNN:
         """Train for one epoch on some rows, at a constant learning rate, continuing with the network of earlier calls.
 

@@ -15,7 +15,7 @@ from sklcnn.data.plain import plain_values
 from sklcnn.data.targets import are_foreign_labels, check_labels, comparable, is_indicator
 from sklcnn.declarations import parameter
 from sklcnn.fitting.data import Given
-from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime
+from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime, arguments_explained
 from sklcnn.network.losses import CLASSIFICATION_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
 from sklcnn.tasks.learn import check_classes, learn_labels
@@ -112,6 +112,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         return task.make_loss(self.loss, self._name, **smoothing)
 
     @OneEpochAtATime
+    @arguments_explained
     def partial_fit(self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None) -> CNNClassifier:
         """Train for one epoch on some rows, at a constant learning rate, continuing with the network of earlier calls.
 

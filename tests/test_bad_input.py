@@ -226,6 +226,15 @@ BAD_LABELS = {
     "NaN among labels": (np.array([np.nan, *LABELS[1:]], dtype=object), "labels in y cannot be sorted.*float"),
     "labels of mixed types": (np.array(["a", 1] * 6, dtype=object), "labels in y cannot be sorted.*int.*str"),
     "no indicators": (np.array([[0, 2], [1, 0]] * 6), "y must be an indicator matrix of zeros and ones"),
+    **{
+        f"two columns of {kind}": (np.array([["a", "b"]] * 12, kind), "y must be an .*MultiLabelBinarizer")
+        for kind in (
+            "U",
+            "object",
+        )
+    },
+    "two columns of dates": (np.array([["2020-01-01"] * 2] * 12, "M8[D]"), "y must be an indicator matrix of zeros"),
+    "a missing indicator": (np.array([[0, None], [1, 0]] * 6), "y must be an indicator matrix of zeros and ones"),
     "continuous indicators": (RNG.rand(12, 3), "y must be an indicator matrix of zeros and ones"),
     "indicators with NaN": (np.array([[0, np.nan], [1, 0]] * 6), "NaN"),
     "three axes": (np.zeros((12, 2, 2), dtype=int), "dim 3"),

@@ -378,3 +378,27 @@ def test_an_eegnet_is_searched_in_a_pipeline_on_trials_of_microvolts(kind):
     assert search.best_score_ > 0.9
     assert search.best_estimator_[-1].sample_shape_ == (6, 64)
     assert weights is None or hash_of(backbone.state_dict()) == weights
+
+
+class OfType(nn.Module):
+    """A network whose features are in a type of floats of their own."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.conv, self.dtype = nn.Conv2d(3, 4, 3), dtype
+
+    def forward(self, images):
+        if self.dtype == "autocast":
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return self.conv(images)
+        return self.conv(images).to(getattr(torch, self.dtype))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("freeze_epochs", [0, None])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64", "autocast"])
+def test_features_of_another_type_of_floats_are_taken(dtype, freeze_epochs, precision):
+    X = KINDS["colours"][0]
+    params = QUICK | {"precision": precision, "dense_units": (4,), "freeze_epochs": freeze_epochs}
+    cnn = CNNClassifier(backbone=OfType(dtype), **params).fit(X, Y)
+    assert np.isfinite(cnn.predict_proba(X)).all()

@@ -107,3 +107,32 @@ def test_a_known_name_is_no_slip():
     assert did_you_mean("Adam", ["adam", "adamw"]) == " Did you mean 'adam'?"
     assert did_you_mean("adm", ["adam", "adamw"]) == " Did you mean 'adam'?"
     assert did_you_mean("vgg", ["vgg11", "vgg16", "resnet18"]) == " Did you mean 'vgg16' or 'vgg11'?"
+
+
+ARGUMENTS = {
+    "validation_data": ((X, Y[CNNClassifier]), "Pass X_val=X_valid, y_val=y_valid"),
+    "epochs": (3, r"Set max_epochs in CNNClassifier\("),
+    "batch_size": (8, r"Set batch_size in CNNClassifier\("),
+    "verbose": (0, r"Set verbose in CNNClassifier\("),
+    "callbacks": ([], r"Set callbacks in CNNClassifier\("),
+    "sample_weigth": (None, "Did you mean 'sample_weight'"),
+}
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.parametrize("argument", ARGUMENTS)
+def test_an_argument_of_another_librarys_fit_is_refused_with_what_it_is_here(argument, method):
+    value, meant = ARGUMENTS[argument]
+    words = rf"^CNNClassifier\.{method}\(\) got an unexpected keyword argument '{argument}'\. ?{meant}"
+    with pytest.raises(TypeError, match=words):
+        getattr(CNNClassifier(), method)(X, Y[CNNClassifier], **{argument: value})
+
+
+def test_a_missing_y_is_named_with_the_estimator():
+    with pytest.raises(TypeError, match=r"^CNNRegressor\.fit\(\) missing a required argument: 'y'"):
+        CNNRegressor().fit(X)
+
+
+def test_validation_rows_in_a_pair_are_refused_with_the_remedy():
+    with pytest.raises(ValueError, match=r"CNNClassifier: X_val needs y_val.* is a pair: pass X_val=X_valid, y_val="):
+        CNNClassifier().fit(X, Y[CNNClassifier], X_val=(X, Y[CNNClassifier]))

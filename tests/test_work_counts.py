@@ -19,6 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sklcnn import CNNClassifier
+from sklcnn.data.reading import read_inputs
+from sklcnn.fitting.specs import input_spec
 from sklcnn.training.net import TrainingNet
 
 N_PASSES = Counted("sklcnn.features")
@@ -151,6 +153,66 @@ def test_peak_memory_grows_by_a_part_of_X(task, large):
     cnn = CNNClassifier(**COARSE).fit(images[:64], labels[:64])
     half, whole = (added(n_rows) for n_rows in (len(images) // 2, len(images)))
     assert whole - half < images.nbytes / 4  # a copy of X would add half of it
+
+
+# How images are stored, and how those that are stored are seen.
+LAYOUTS = {
+    "every second row": (lambda images: np.repeat(images, 2, axis=0), lambda stored: stored[::2]),
+    "reversed": (lambda images: images[::-1].copy(), lambda stored: stored[::-1]),
+    "some channels": (lambda images: np.concatenate([images, images], -1), lambda stored: stored[..., :3]),
+    "a crop": (lambda images: np.pad(images, [(0, 0), (2, 2), (2, 2), (0, 0)]), lambda stored: stored[:, 2:-2, 2:-2]),
+    "mirrored": (lambda images: images[:, :, ::-1].copy(), lambda stored: stored[:, :, ::-1]),
+    "channels moved": (lambda images: np.moveaxis(images, -1, 1).copy(), lambda stored: np.moveaxis(stored, 1, -1)),
+    "Fortran order": (np.asfortranarray, lambda stored: stored),
+    "big-endian": (lambda images: images.astype(images.dtype.newbyteorder(">")), lambda stored: stored),
+}
+GATHERED = np.random.default_rng(0).integers(0, 200, (2000, 12, 12, 3)).astype(np.float32)
+
+
+def gathered(images, rows):
+    """Return a batch, and the bytes that were allocated for it, by NumPy and by torch at once."""
+    store, _ = read_inputs(images, input_spec(CNNClassifier()))
+    for _ in range(2):  # with the first one torch imports modules
+        with numpy_peak() as peak, LargestTensor() as largest:
+            batch = store.batch(rows, torch.float32)
+    return batch, peak[0] + largest.n_bytes
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float16", "float32", "bool"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_batch_is_read_without_a_copy_of_X_in_every_layout(layout, dtype, tmp_path):
+    images, rows = GATHERED.astype(dtype), torch.arange(1990, 0, -71)
+    expected = torch.from_numpy(images[rows.numpy()].astype(np.float32)).movedim(-1, 1)
+    stored, seen = LAYOUTS[layout]
+    np.save(tmp_path / "images.npy", stored(images))
+    for same in (seen(stored(images)), seen(np.load(tmp_path / "images.npy", mmap_mode="r"))):
+        batch, n_bytes = gathered(same, rows)
+        assert torch.equal(batch, expected)
+        assert batch.is_contiguous(memory_format=torch.channels_last)
+        assert n_bytes < 4 * expected.nbytes < same.nbytes  # in its own format, in order, and as floats
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_batch_of_numbers_that_are_not_aligned_is_read_without_a_copy_of_X(dtype):
+    images, rows = GATHERED.astype(dtype), torch.arange(1990, 0, -71)
+    same = np.frombuffer(b"0" + images.tobytes(), dtype, offset=1).reshape(images.shape)
+    batch, n_bytes = gathered(same, rows)
+    assert torch.equal(batch, gathered(images, rows)[0])
+    assert n_bytes < 4 * batch.nbytes < same.nbytes
+
+
+@pytest.mark.parametrize("layout", ["a crop", "mirrored", "channels moved", "Fortran order"])
+@TASKS
+def test_no_array_of_the_size_of_X_is_made_where_its_rows_are_in_no_order(task, layout, monkeypatch):
+    monkeypatch.setattr("sklcnn.data.reading.numbers.TOGETHER", 2**20)  # of rows that lie apart, so much is copied
+    images = np.random.default_rng(0).integers(0, 256, (20_000, 32, 32, 3), np.uint8)
+    stored, seen = LAYOUTS[layout]
+    images, labels = seen(stored(images)), np.arange(len(images)) % 3
+    cnn = CNNClassifier(**COARSE).fit(images[:64], labels[:64])
+    with numpy_peak() as peak, LargestTensor() as largest:
+        task(cnn, images, labels)
+    assert peak[0] < images.nbytes / 4
+    assert largest.n_bytes < images.nbytes / 4
 
 
 # Passes through a network.

@@ -117,14 +117,24 @@ def check_indicators(y: Any, estimator_name: str) -> np.ndarray:
     """
     y = plain_values(y, estimator_name, "y")
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
-    if y.ndim == 2:
-        check_array(y, estimator=estimator_name, input_name="y")
-    if y.ndim != 2 or not np.isin(y, (0, 1)).all():
+    # Of numbers, scikit-learn says what is wrong with them; texts, dates and other objects it knows no remedy for.
+    if y.ndim == 2 and y.dtype.kind in "biufc":
+        with errors_named(estimator_name, "y"):
+            check_array(y, estimator=estimator_name, input_name="y")
+    if y.ndim != 2 or not _are_indicators(y):
         raise ValueError(
             f"{estimator_name}: y must be an indicator matrix of zeros and ones here, one column a label; got shape "
-            f"{y.shape} and dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on."
+            f"{y.shape} and dtype {y.dtype}. For one class a row pass y of shape (n_samples,) from the first fit on; "
+            "for several labels a row sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
         )
     return y.astype(np.float32)
+
+
+def _are_indicators(y):
+    """Whether all values are 0 or 1; of objects, which may not become numbers, too."""
+    if y.dtype.kind == "O":
+        return all(isinstance(value, (Real, np.bool_)) and value in (0, 1) for value in y.flat)
+    return y.dtype.kind in "biuf" and bool(np.isin(y, (0, 1)).all())
 
 
 def column_names(y: Any) -> np.ndarray | None:

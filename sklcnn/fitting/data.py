@@ -99,11 +99,11 @@ def read_rows(cnn: Any, given: Given, previous: Fitted | None) -> tuple[KeptRows
 def _read(cnn, X, rows, previous) -> tuple[Store, InputSchema]:
     if previous is not None:
         previous.columns.check(X, previous.schema, type(cnn).__name__)
-        return read_again(X, previous.schema, cnn.n_jobs, rows), previous.schema
+        return read_again(X, previous.schema, cnn.n_jobs, rows, training=True), previous.schema
     donor = find_donor(cnn.backbone)
     if donor is not None:
-        return read_again(X, donor._fitted.schema, cnn.n_jobs, rows), donor._fitted.schema
-    return read_inputs(X, input_spec(cnn), rows)
+        return read_again(X, donor._fitted.schema, cnn.n_jobs, rows, training=True), donor._fitted.schema
+    return read_inputs(X, input_spec(cnn), rows, training=True)
 
 
 def divide(
@@ -231,7 +231,9 @@ def _given_validation_rows(cnn, given, task, schema, columns, class_weights):
         return None, None
     name = type(cnn).__name__
     if given.y_val is None:
-        raise ValueError(f"{name}: X_val needs y_val, which is None.")
+        is_pair = isinstance(given.X_val, tuple) and len(given.X_val) == 2
+        remedy = "X_val is a pair: pass X_val=X_valid, y_val=y_valid." if is_pair else "Pass the targets of its rows."
+        raise ValueError(f"{name}: X_val needs y_val, which is None. {remedy}")
     if cnn.refit_full:
         raise ValueError(
             f"{name}: refit_full trains on the rows that early_stopping held out, but X_val is given and "

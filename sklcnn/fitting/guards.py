@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
 import types
 from collections.abc import Callable, Iterator
@@ -10,6 +11,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+
+from sklcnn.suggestions import did_you_mean
 
 
 class memory_errors_explained:  # noqa: N801 (called like a function)
@@ -42,6 +45,50 @@ def validation_rows_named() -> Iterator[None]:
     except (TypeError, ValueError) as error:
         error.args = (f"Validation rows (X_val, y_val): {error}", *error.args[1:])
         raise
+
+
+# What other libraries' `fit` takes and this one does not, and what to do here.
+_VALIDATION = "Pass X_val=X_valid, y_val=y_valid"
+_ELSEWHERE = {
+    "validation_data": _VALIDATION,
+    "eval_set": _VALIDATION,
+    "validation_set": _VALIDATION,
+    "validation_split": "Set early_stopping=True and validation_fraction",
+    "epochs": "Set max_epochs",
+    "n_epochs": "Set max_epochs",
+    "nb_epoch": "Set max_epochs",
+    "sample_weights": "Pass sample_weight",
+    "weights": "Pass sample_weight",
+    "shuffle": "Leave it out: rows are shuffled in each epoch",
+}
+
+
+def arguments_explained(method: Callable) -> Callable:
+    """Decorate a method so that wrong arguments are a TypeError that names the estimator's own class and a remedy."""
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def call(self, *args, **kwargs):
+        try:
+            signature.bind(self, *args, **kwargs)
+        except TypeError as error:
+            name = type(self).__name__
+            unknown = next((one for one in kwargs if one not in signature.parameters), None)
+            remedy = "" if unknown is None else _remedy_for(unknown, self, signature.parameters)
+            raise TypeError(f"{name}.{method.__name__}() {error}.{remedy}") from None
+        return method(self, *args, **kwargs)
+
+    return call
+
+
+def _remedy_for(unknown, estimator, parameters):
+    """Say what an argument that a method does not know is here: another one, or a hyper-parameter."""
+    known = estimator.get_params(deep=False)
+    remedy = _ELSEWHERE.get(unknown, f"Set {unknown}" if unknown in known else None)
+    if remedy is None:
+        return did_you_mean(unknown, [*list(parameters)[1:], *known])
+    place = f" in {type(estimator).__name__}(...)" if remedy.startswith("Set") else ""
+    return f" {remedy}{place}."
 
 
 class NotOfferedError(AttributeError, ValueError):

@@ -15,7 +15,7 @@ from torch import nn
 
 from sklcnn.network.convolutions import make_convolution
 from sklcnn.network.network import Layers
-from sklcnn.network.own_modules import make_own_activation, own_copy, with_weights
+from sklcnn.network.own_modules import as_floats, make_own_activation, own_copy, with_weights
 from sklcnn.network.plan import BlockPlan, ConvPlan, InceptionPlan, NetworkSpec, kernel_of_factory
 from sklcnn.network.rows import RowMaxPool1d, RowNorm1d, join_channels
 
@@ -204,6 +204,13 @@ class OwnBlock(Block):
     def convolving(self) -> list[nn.Module]:
         """List the layers before pooling."""
         return [self.body]
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Run the user's module, whose output is checked, and the layers after it."""
+        maps = as_floats(self.body(values), values, "block", "the maps")
+        for step in self.steps()[1:]:
+            maps = step(maps)
+        return maps
 
 
 def make_unit(plan: ConvPlan, spec: NetworkSpec, *, activate: bool, normalise: bool = True) -> ConvUnit:

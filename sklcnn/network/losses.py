@@ -134,6 +134,11 @@ class RowLoss(nn.Module):
                 f"{self.estimator_name}: loss must return one loss a row, a tensor of shape ({len(outputs)},) "
                 f"here; got {shape}. {self._remedy()}"
             )
+        if losses.is_complex():
+            raise TypeError(
+                f"{self.estimator_name}: loss must return floats, but they are {str(losses.dtype)[6:]}. Return their "
+                "magnitude, or real part."
+            )
         if outputs.requires_grad and not losses.requires_grad:
             raise ValueError(
                 f"{self.estimator_name}: loss must be computed by torch from the outputs it is given, so that it can "

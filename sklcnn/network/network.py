@@ -91,10 +91,13 @@ class Network(nn.Sequential):
             self._backbone.unfreeze()
 
     def flat(self) -> Network:
-        """Return the same layers as one sequence, without the blocks around them: less Python a batch."""
+        """Return the same layers as one sequence, without the blocks around them: less Python a batch.
+
+        A block that does more than run its layers stays whole.
+        """
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for name, layer in self.named_children():
-            if isinstance(layer, Layers):
+            if isinstance(layer, Layers) and type(layer).forward is Layers.forward:
                 layers |= {f"{name}_{number}": step for number, step in enumerate(layer.steps(), start=1)}
             else:
                 layers[name] = layer

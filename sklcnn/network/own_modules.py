@@ -83,7 +83,7 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
     Raises
     ------
     TypeError, ValueError
-        If it makes no module, or one that does not map such maps to maps of `filters` channels.
+        If it makes no module, or one that does not map such maps to maps of `filters` channels, which are floats.
     """
     where = f"{spec.estimator_name}: block={name_of(spec.block)}"
     if isinstance(spec.block, nn.Module):
@@ -105,13 +105,45 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
             raise ValueError(
                 f"{where} makes a module that does not take maps of shape {(channels, *size)}: {shown(str(error))}."
             ) from error
-    shape = tuple(getattr(maps, "shape", ()))
+    maps = as_floats(maps, zeros, where, "the maps")
+    shape = tuple(maps.shape)
     if len(shape) != 2 + len(size) or shape[1] != filters:
         raise ValueError(
             f"{where} must make a module that maps (n, {channels}, *spatial) to (n, {filters}, *spatial); of maps of "
             f"shape {(channels, *size)} it made {shape[1:]}."
         )
     return shape[2:], sum(parameter.numel() for parameter in module.parameters())
+
+
+def as_floats(made: Any, given: torch.Tensor, where: str, what: str) -> torch.Tensor:
+    """Check what a module or function of the user's returned, and give floats of another type that of its input.
+
+    A forward pass under `torch.autocast` of its own makes such, which the layers behind it would not take. Where the
+    whole network computes under autocast, layers take its type too.
+
+    Parameters
+    ----------
+    made : object
+    given : torch.Tensor
+    where, what : str
+        Whose output it is and what it is to be, for messages: "block", "the maps".
+
+    Raises
+    ------
+    TypeError
+        If it is no tensor, or one of integers, truth values or complex numbers.
+    """
+    if not isinstance(made, torch.Tensor):
+        raise TypeError(f"{where} must return a tensor, but it returned {type(made).__name__}. Return {what} alone.")
+    if made.dtype == given.dtype:
+        return made
+    if not made.is_floating_point():
+        remedy = "Return their magnitude, or real and imaginary parts" if made.is_complex() else "Convert them"
+        raise TypeError(f"{where} must return {what} as floats, but they are {_type_name(made)}. {remedy}.")
+    kind = made.device.type
+    if torch.is_autocast_enabled(kind) and made.dtype in (torch.get_autocast_dtype(kind), torch.float32):
+        return made
+    return made.to(given.dtype)
 
 
 def own_copy(module: nn.Module, copies: dict | None = None) -> nn.Module:
@@ -198,4 +230,8 @@ def on_zeros(module: nn.Module, values: torch.Tensor) -> Any:
 def _described(values):
     if not isinstance(values, torch.Tensor):
         return type(values).__name__
-    return f"shape {tuple(values.shape)} and {str(values.dtype).removeprefix('torch.')}"
+    return f"shape {tuple(values.shape)} and {_type_name(values)}"
+
+
+def _type_name(values):
+    return str(values.dtype).removeprefix("torch.")

@@ -782,7 +782,11 @@ class Returns(nn.Module):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda images: (images,), "returned tuple"),
+        (lambda images: (images,), "returned tuple. Return the features alone"),
+        (lambda images: {"out": images}, "returned dict. Return the features alone"),
+        (lambda images: images.int(), "the features as floats, but they are int32"),
+        (lambda images: images > 0, "the features as floats, but they are bool"),
+        (lambda images: images + 0j, "the features as floats, but they are complex64"),
         (lambda images: images.mean(), r"returned shape \(\)"),
         (lambda images: images.flatten(2), r"returned shape \(1, 3, 64\)"),
         (lambda images: images.flatten(), r"returned shape \(192,\)"),

@@ -248,7 +248,60 @@ def test_a_factory_may_return_one_module_each_time(others):
         assert convs[0].weight is not made.weight
 
 
+class Returning(nn.Module):
+    """A block that returns what a function makes of its maps."""
+
+    def __init__(self, function, *sizes):
+        super().__init__()
+        self.body, self.function = own_block(*sizes), function
+
+    def forward(self, maps):
+        return self.function(self.body(maps))
+
+
+class UnderAutocast(Returning):
+    """A block that computes under autocast, as many networks from elsewhere do."""
+
+    def forward(self, maps):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return super().forward(maps)
+
+
+def returning(function, kind=Returning):
+    return lambda *sizes: kind(function, *sizes)
+
+
+def as_it_is(maps):
+    return maps
+
+
+OTHER_FLOATS = {
+    **{dtype: returning(lambda maps, dtype=dtype: maps.to(getattr(torch, dtype))) for dtype in (
+        "bfloat16", "float16", "float64",
+    )},
+    "autocast": returning(as_it_is, UnderAutocast),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+@pytest.mark.parametrize("name", OTHER_FLOATS)
+def test_maps_of_another_type_of_floats_are_taken(name, precision):
+    if (name, precision) == ("autocast", "float64"):
+        pytest.skip("autocast leaves float64 as it is")
+    cnn = fit("images", block=OTHER_FLOATS[name], precision=precision)
+    assert np.isfinite(cnn.predict_proba(SAMPLES["images"])).all()
+    if (name, precision) == ("float64", "float32"):  # cast to it and back
+        same = fit("images", block=returning(as_it_is), precision=precision)
+        found, expected = (one.predict_proba(SAMPLES["images"]) for one in (cnn, same))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
 BAD_FACTORIES = {
+    "a tuple": (returning(lambda maps: (maps, maps)), TypeError, "it returned tuple. Return the maps alone"),
+    "a dict": (returning(lambda maps: {"maps": maps}), TypeError, "it returned dict. Return the maps alone"),
+    "integers": (returning(lambda maps: maps.int()), TypeError, "the maps as floats, but they are int32"),
+    "truth values": (returning(lambda maps: maps > 0), TypeError, "the maps as floats, but they are bool"),
+    "complex": (returning(lambda maps: maps + 0j), TypeError, "the maps as floats, but they are complex64"),
     "three arguments": (lambda n_in, n_out, k: own_block(n_in, n_out, k, 2), TypeError, "it cannot be called so"),
     "no module": (lambda *sizes: "conv", TypeError, "must return an nn.Module; it returned str"),
     "other channels": (lambda n_in, n_out, k, d: own_block(n_in, 7, k, d), ValueError, r"to \(n, 4, \*spatial\)"),

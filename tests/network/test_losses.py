@@ -252,6 +252,11 @@ def test_a_callable_that_does_not_give_one_loss_a_row_is_an_error(estimator, y, 
     assert not hasattr(net, "net_")
 
 
+def test_a_callable_that_gives_complex_losses_is_an_error():
+    with pytest.raises(TypeError, match="CNNRegressor: loss must return floats, but they are complex"):
+        CNNRegressor(**QUICK, loss=lambda o, t: (o - t).square().mean(1) + 0j).fit(X, VALUES)
+
+
 def test_a_callable_that_torch_cannot_differentiate_is_an_error():
     def with_numpy(outputs, targets):
         return torch.from_numpy(np.square(outputs.detach().numpy() - targets.numpy()).mean(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,11 +20,17 @@ from sklcnn.wording import PARAGRAPH, errors_named, shortened, shown
 LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
 # The largest of them may be no smaller than this: float32 would round it, or float64 its square, to nearly nothing.
 SMALLEST = {"float32": 1e-37, "bfloat16": 1e-37, "float64": 1e-150}
+# Bytes of rows that lie apart, up to which they are put together for training. Measured: 60,000 x 784 of float64,
+# 376 MB, take 0.26 s of the processor for that and then 0.05 s an epoch; left as they are 1.1 s an epoch.
+TOGETHER = 2**27
+LARGE_MAP = 2**26  # bytes of a memory map whose rows lie apart, from which on a warning says so
 # So many values, a row or a few, are looked at by what has to be in the processor's cache anyway, to see their range.
 FEW_VALUES = 2**14
 
 
-def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precision: str = "float32") -> np.ndarray:
+def numeric_array(
+    X: Any, estimator: str, rows: np.ndarray | None = None, precision: str = "float32", *, training: bool = False
+) -> np.ndarray:
     """Return X as a NumPy array of numbers, without a copy where there is one already.
 
     Parameters
@@ -34,13 +41,18 @@ def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precis
         Those that must be finite; None: all.
     precision : str
         What the network computes in, which values must not be too large for.
+    training : bool
+        Whether rows are to be gathered often, and in any order: those that lie apart are put together then, up to a
+        bound.
 
     Raises
     ------
     TypeError, ValueError
         If X holds no numbers, or too large ones, or too few axes of them.
     """
-    X = _with_rows_together(_unwrapped(X, estimator))
+    X = _unwrapped(X, estimator)
+    if training:
+        X = _with_rows_together(X, estimator)
     # For a single row, check_array takes half as long as the network: arrays that are plainly in order skip it.
     if _in_order(X, rows, LARGEST[precision]):
         return np.asarray(X)
@@ -50,7 +62,7 @@ def numeric_array(X: Any, estimator: str, rows: np.ndarray | None = None, precis
     _check_size(array, rows, precision, estimator)
     if 0 in array.shape:
         raise ValueError(f"{estimator}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
-    return np.asarray(_with_rows_together(array))
+    return np.asarray(_with_rows_together(array, estimator) if training else array)
 
 
 def _unwrapped(X, estimator):
@@ -74,15 +86,33 @@ def _unwrapped(X, estimator):
     return X
 
 
-def _with_rows_together(X):
-    """Return an array with the values of each row side by side; anything else, a memory map too, as it is.
+def _with_rows_together(X, estimator):
+    """Return an array whose rows lie apart, up to a bound, with the values of each side by side; else X as it is.
 
-    A DataFrame's columns lie one after the other: gathering rows from there would miss the cache at every value.
+    A DataFrame's columns lie one after the other, as all does in Fortran order: gathering rows from there in any order
+    misses the cache at every value. In order, as `predict` takes them, it costs less than a copy.
     """
-    if type(X) is not np.ndarray or X.ndim < 2 or X.size == 0 or X.dtype.kind not in "biuf":
+    if type(X) not in (np.ndarray, np.memmap) or X.dtype.kind not in "biuf" or not _lie_rows_apart(X):
         return X
-    row = X[0]
-    return X if row.flags.c_contiguous or row.size == 1 else np.ascontiguousarray(X)
+    if isinstance(X, np.memmap):
+        if X.nbytes > LARGE_MAP:
+            warnings.warn(
+                f"{estimator}: X is a memory map of {X.nbytes / 1e6:.0f} MB whose rows lie apart (Fortran order), so "
+                "that each batch touches nearly all of the file. Write it to one in C order first, part by part, with "
+                'numpy.lib.format.open_memmap(file, "w+", X.dtype, X.shape).',
+                UserWarning,
+                stacklevel=2,
+            )
+        return X
+    return np.ascontiguousarray(X) if X.nbytes <= TOGETHER else X
+
+
+def _lie_rows_apart(array):
+    """Whether the values of a row lie further apart than the rows do."""
+    if array.size == 0 or len(array) == 1:
+        return False
+    between = [abs(stride) for stride, n in zip(array.strides[1:], array.shape[1:], strict=True) if n > 1]
+    return bool(between) and 0 < abs(array.strides[0]) < min(between)  # 0: one row, seen many times
 
 
 def _checked_array(X, estimator):
@@ -198,7 +228,7 @@ def _are_within(array, rows, largest):
 
 def _is_within(part, largest):
     if part.dtype in (np.float32, np.float64):
-        values = part.ravel()
+        values = part.ravel(order="K")  # in whatever order they lie
         if float(np.vdot(values, values)) <= largest**2:  # one pass, and no warnings; false for NaN too
             return True
     with np.errstate(all="ignore"):

@@ -25,7 +25,9 @@ from sklcnn.data.schema import DIMENSION_NAMES, InputSchema, InputSpec
 from sklcnn.data.stores import ArrayStore, Store
 
 
-def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tuple[Store, InputSchema]:
+def read_inputs(
+    X: Any, spec: InputSpec, rows: np.ndarray | None = None, *, training: bool = False
+) -> tuple[Store, InputSchema]:
     """Read X as `fit` does: decide what its axes mean.
 
     Parameters
@@ -35,6 +37,8 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
     rows : ndarray of int or None
         The rows that count, in order, as `replace_weightless_rows` gives them; None: all. Other rows of an array may
         hold anything, other pictures may be broken.
+    training : bool
+        Whether rows are to be gathered often, and in any order.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def read_inputs(X: Any, spec: InputSpec, rows: np.ndarray | None = None) -> tupl
         _check_pixels(store, spec)
         schema = InputSchema(spec, store.sample_shape, integer=store.integer, unit=store.unit, mode=store.mode)
         return store, _with_glance(store, schema, rows)
-    array = numeric_array(X, spec.estimator, rows, spec.precision)
+    array = numeric_array(X, spec.estimator, rows, spec.precision, training=training)
     schema = understand_axes(array, spec, rows)
     if (spec.pixels or schema.spatial_dims == 2) and are_integers_of_pixels(array, spec, rows):
         schema = replace(schema, integer=True, unit=WHITE_8)
@@ -114,7 +118,13 @@ def _check_input_shape(store, spec):
 
 
 def read_again(
-    X: Any, schema: InputSchema, n_jobs: int | None = None, rows: np.ndarray | None = None, name: str = "X"
+    X: Any,
+    schema: InputSchema,
+    n_jobs: int | None = None,
+    rows: np.ndarray | None = None,
+    name: str = "X",
+    *,
+    training: bool = False,
 ) -> Store:
     """Read X as `predict` does: in the way that was decided in `fit`.
 
@@ -125,7 +135,7 @@ def read_again(
     schema : InputSchema
     n_jobs : int or None
         Threads that decode image files.
-    rows : ndarray of int or None
+    rows, training
         As in `read_inputs`.
     name : str
         Of X, for warnings.
@@ -155,7 +165,7 @@ def read_again(
         if store.unit != WHITE_16:
             _check_pixels(store, spec)
     else:
-        array = numeric_array(X, spec.estimator, rows, spec.precision)
+        array = numeric_array(X, spec.estimator, rows, spec.precision, training=training)
         is_deep = array.dtype == np.uint16 and schema.unit == WHITE_16
         check_same_kind(WHITE_16 if is_deep else WHITE_8 if array.dtype.kind in "ui" else 1, schema)
         as_fitted = schema_of(array, schema)

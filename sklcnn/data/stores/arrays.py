@@ -46,8 +46,10 @@ class ArrayStore(Store):
         self.integer = schema.integer
         if self._size is not None and self._size == self._spatial_shape():
             self._size = None
+        # NumPy's `take` first copies the whole of an array that is not so; indexing reads the rows alone.
+        self._by_take = array.flags.c_contiguous and array.flags.aligned
         # Torch gathers rows in half of NumPy's time, but not from read-only memory.
-        self._by_torch = array.dtype in TORCH_DTYPES and array.flags.writeable and array.flags.c_contiguous
+        self._by_torch = array.dtype in TORCH_DTYPES and array.flags.writeable and self._by_take
 
     def _spatial_shape(self):
         if self._channel_axis is None:
@@ -58,11 +60,11 @@ class ArrayStore(Store):
         return len(self._array)
 
     def _gather(self, rows):
-        """Gather rows as (n, *spatial, c), contiguous, in the array's own number format."""
+        """Gather rows as (n, *spatial, c), in the array's own number format."""
         if isinstance(rows, slice):
             part = self._array[rows]
         else:
-            part = self._array.take(rows.numpy(), axis=0)
+            part = self._array.take(rows.numpy(), axis=0) if self._by_take else self._array[rows.numpy()]
         part = part.reshape(len(part), *self._shape)
         if self._channel_axis is None:
             return part[..., None]
@@ -78,7 +80,7 @@ class ArrayStore(Store):
     def _gather_by_numpy(self, rows, dtype):
         part = self._gather(rows)
         if part.dtype not in TORCH_DTYPES:
-            part = part.astype(NUMPY_DTYPES[dtype])
+            part = part.astype(NUMPY_DTYPES[dtype], order="C")
         part = np.ascontiguousarray(part)
         if not part.flags.writeable:
             part = part.astype(NUMPY_DTYPES[dtype])
@@ -103,8 +105,8 @@ class ArrayStore(Store):
         """Return all samples as (n, *spatial, c), in their own format; None where that would take a copy."""
         if self._size is not None or self._array.dtype not in TORCH_DTYPES or not self._array.flags.writeable:
             return None
-        if min(self._array.strides) < 0:  # rows in reverse order, which torch has no view of
-            return None
+        if any(stride < 0 or stride % self._array.itemsize for stride in self._array.strides):
+            return None  # rows in reverse order, or a field of records: torch has no view of these
         return torch.from_numpy(self._gather(slice(None)))
 
     def _resized(self, images, dtype):

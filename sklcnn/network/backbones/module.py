@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklcnn.network.backbones.fingerprints import digest_module, digest_state
 from sklcnn.network.network import layers_of
+from sklcnn.network.own_modules import as_floats
 from sklcnn.network.standardize import buffers_of, differences
 
 # Images that go through a backbone at once without gradients: as many as are fastest at 224 pixels; fewer of larger
@@ -121,7 +122,7 @@ class Backbone(nn.Module):
             samples = samples.contiguous(memory_format=torch.channels_last)
         elif not self.channels_last:
             samples = samples.contiguous().flatten().view(samples.shape)  # strides of axes of length 1 count too
-        return _pool(self.network(samples), samples.shape)
+        return _pool(as_floats(self.network(samples), samples, "backbone", "the features"), samples.shape)
 
     def freeze(self):
         """Stop training: no gradients, and eval mode until `unfreeze`."""
@@ -243,13 +244,6 @@ def _leaves_alone(convert, tensors):
 
 def _pool(features, batch_shape):
     """Check what a network returned for a batch, and average feature maps over their positions."""
-    if not isinstance(features, torch.Tensor):
-        raise TypeError(
-            "backbone must return a tensor of features (n, d), "
-            f"but it returned {type(features).__name__}. Return the features alone."
-        )
-    if not features.is_floating_point():
-        raise TypeError(f"backbone must return features that are floats, but they are {features.dtype}. Convert them.")
     maps = features.ndim == len(batch_shape)
     if features.shape[:1] != batch_shape[:1] or not (features.ndim == 2 or maps):
         raise ValueError(

@@ -230,6 +230,16 @@ def test_a_memory_map_gives_the_same_bits(dtype, X, tmp_path):
     assert bits(net, X) == bits(other, X) == bits(net, mapped)
 
 
+def test_a_large_memory_map_whose_rows_lie_apart_is_trained_on_with_a_warning(tmp_path, monkeypatch):
+    monkeypatch.setattr("sklcnn.data.reading.numbers.LARGE_MAP", IMAGES.nbytes - 1)
+    np.save(tmp_path / "images.npy", np.asfortranarray(IMAGES))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    with pytest.warns(UserWarning, match=r"CNN\w+: X is a memory map of .* Write it to one in C order first") as warned:
+        net = fit(mapped)
+    assert len(warned) == 1
+    assert bits(net, mapped) == bits(fit(IMAGES), IMAGES)  # without another one
+
+
 def test_booleans_are_zeros_and_ones():
     X = IMAGES > 50
     assert bits(fit(X), X) == bits(fit(X.astype(float)), X) == bits(fit(torch.from_numpy(X)), X)

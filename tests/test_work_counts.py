@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from counted import Counted
@@ -213,6 +214,13 @@ def test_no_array_of_the_size_of_X_is_made_where_its_rows_are_in_no_order(task, 
         task(cnn, images, labels)
     assert peak[0] < images.nbytes / 4
     assert largest.n_bytes < images.nbytes / 4
+
+
+def test_rows_of_a_table_are_put_together_whatever_its_size(monkeypatch):
+    monkeypatch.setattr("sklcnn.data.reading.numbers.TOGETHER", 0)
+    table = pd.DataFrame(np.arange(400.0).reshape(40, 10))
+    stores = [read_inputs(X, input_spec(CNNClassifier()), training=True)[0] for X in (table, table.to_numpy())]
+    assert [store._array.flags.c_contiguous for store in stores] == [True, False]
 
 
 # Passes through a network.

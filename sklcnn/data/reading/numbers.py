@@ -20,8 +20,9 @@ from sklcnn.wording import PARAGRAPH, errors_named, shortened, shown
 LARGEST = {"float32": 1.7e38, "bfloat16": 1.7e38, "float64": 1e150}
 # The largest of them may be no smaller than this: float32 would round it, or float64 its square, to nearly nothing.
 SMALLEST = {"float32": 1e-37, "bfloat16": 1e-37, "float64": 1e-150}
-# Bytes of rows that lie apart, up to which they are put together for training. Measured: 60,000 x 784 of float64,
-# 376 MB, take 0.26 s of the processor for that and then 0.05 s an epoch; left as they are 1.1 s an epoch.
+# Bytes of an array whose rows lie apart, up to which they are put together for training; those of a table always are,
+# which MNIST comes as. Measured: 60,000 x 784 of float64, 376 MB, take 0.26 s of the processor for that and then 0.05 s
+# an epoch; left as they are 1.1 s an epoch.
 TOGETHER = 2**27
 LARGE_MAP = 2**26  # bytes of a memory map whose rows lie apart, from which on a warning says so
 # So many values, a row or a few, are looked at by what has to be in the processor's cache anyway, to see their range.
@@ -50,9 +51,10 @@ def numeric_array(
     TypeError, ValueError
         If X holds no numbers, or too large ones, or too few axes of them.
     """
+    together = TOGETHER if isinstance(X, np.ndarray) else math.inf
     X = _unwrapped(X, estimator)
     if training:
-        X = _with_rows_together(X, estimator)
+        X = _with_rows_together(X, estimator, together)
     # For a single row, check_array takes half as long as the network: arrays that are plainly in order skip it.
     if _in_order(X, rows, LARGEST[precision]):
         return np.asarray(X)
@@ -62,7 +64,7 @@ def numeric_array(
     _check_size(array, rows, precision, estimator)
     if 0 in array.shape:
         raise ValueError(f"{estimator}: X has shape {array.shape}: an axis of length 0. At least 1 is required.")
-    return np.asarray(_with_rows_together(array, estimator) if training else array)
+    return np.asarray(_with_rows_together(array, estimator, together) if training else array)
 
 
 def _unwrapped(X, estimator):
@@ -86,7 +88,7 @@ def _unwrapped(X, estimator):
     return X
 
 
-def _with_rows_together(X, estimator):
+def _with_rows_together(X, estimator, together):
     """Return an array whose rows lie apart, up to a bound, with the values of each side by side; else X as it is.
 
     A DataFrame's columns lie one after the other, as all does in Fortran order: gathering rows from there in any order
@@ -104,7 +106,7 @@ def _with_rows_together(X, estimator):
                 stacklevel=2,
             )
         return X
-    return np.ascontiguousarray(X) if X.nbytes <= TOGETHER else X
+    return np.ascontiguousarray(X) if X.nbytes <= together else X
 
 
 def _lie_rows_apart(array):

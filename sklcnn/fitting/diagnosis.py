@@ -17,6 +17,7 @@ from sklcnn.tasks.values import FEW_FAR, values_far_from_the_others
 from sklcnn.training.health import LEAST_UPDATES, NEAR, loss_of_constant
 from sklcnn.training.run import Outcome
 
+NOTHING_TO_LEARN = 0.01  # loss of a constant: one class, or value, has nearly all of the weight
 POOR = 1 / 3  # of the loss of the best constant: networks that memorise rows by chance come some way below it
 MOST_VALUES = 2**22  # of X that are looked at
 FEW, DWARFED = 0.005, 1 / 10  # so few values, without which the deviation is less than this part of itself
@@ -61,7 +62,8 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
     cause = _cause_in_inputs(cnn, data) if is_poor else None
     # Above it, it has diverged or never come down; or it is seen through dropout, or in rows that are altered.
     is_seen_as_it_is = not (cnn.dropout or cnn.conv_dropout or cnn.augmentation)
-    is_near = abs(ratio - 1) <= NEAR or (ratio > 1 and is_seen_as_it_is)
+    tells = is_seen_as_it_is and constant is not None and constant > NOTHING_TO_LEARN
+    is_near = abs(ratio - 1) <= NEAR or (ratio > 1 and tells)
     if is_poor and (cause or is_near):
         how_little = "next to nothing" if is_near else "little"
         _warn(

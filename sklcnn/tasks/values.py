@@ -221,5 +221,7 @@ def values_far_from_the_others(columns: np.ndarray, weights: np.ndarray) -> np.n
     near, next_one = ordered[:-1], ordered[1:]
     with np.errstate(divide="ignore", invalid="ignore"):
         is_gap = is_few & (near > 0) & (next_one / near > np.maximum(near / middle, LEAST_GAP))
+    if not len(is_gap):  # one row
+        return np.zeros(columns.shape, dtype=bool)
     last = np.take_along_axis(ordered, is_gap.argmax(axis=0)[None], axis=0)
     return is_gap.any(axis=0) & (away > last)

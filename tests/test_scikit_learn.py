@@ -140,7 +140,7 @@ OWN_GRIDS = {
 }
 
 
-@pytest.mark.parametrize("estimator_class", [CNNClassifier, CNNRegressor])
+@pytest.mark.parametrize("estimator_class", [CNNClassifier, pytest.param(CNNRegressor, marks=pytest.mark.slow)])
 def test_a_grid_search_varies_every_hyper_parameter(estimator_class, digits):
     declared = declared_parameters(estimator_class)
     grids = {name: values for name, values in (GRIDS | OWN_GRIDS[estimator_class]).items() if name in declared}

@@ -253,8 +253,16 @@ def test_freezing_for_k_epochs_is_a_frozen_fit_and_a_warm_start(freeze_epochs):
 # How it trains then.
 
 
-@pytest.mark.parametrize("schedule", [None, "one_cycle", "cosine", "reduce_on_plateau"])
-@pytest.mark.parametrize("freeze_epochs", [0, 2])
+@pytest.mark.parametrize(
+    ("schedule", "freeze_epochs"),
+    [
+        (None, 2),
+        ("one_cycle", 2),
+        ("cosine", 2),
+        ("reduce_on_plateau", 2),
+        *(pytest.param(one, 0, marks=pytest.mark.slow) for one in (None, "one_cycle", "cosine", "reduce_on_plateau")),
+    ],
+)
 def test_the_backbone_trains_at_its_share_of_the_learning_rate(schedule, freeze_epochs):
     rates = []
 
@@ -459,7 +467,7 @@ def test_a_run_cut_off_in_either_stage_is_taken_up(params, cut_off, tmp_path):
     np.testing.assert_array_equal(outputs(taken_up), outputs(expected))
 
 
-@pytest.mark.parametrize("freeze_epochs", [0, 2, 4])
+@pytest.mark.parametrize("freeze_epochs", [pytest.param(0, marks=pytest.mark.slow), 2, 4])
 @pytest.mark.parametrize(
     "duplicate", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))], ids=["copy", "pickle"]
 )

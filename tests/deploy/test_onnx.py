@@ -72,6 +72,7 @@ FAST = {
         IMAGES,
     ),
 }  # fmt: skip
+AGAIN = {"flat rows", "volumes", "several labels"}  # what the others and tests of the graph have too
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "gelu", "silu", "leaky_relu", "elu")
 SLOW = {
     **{
@@ -107,7 +108,9 @@ def run(path, X):
 
 
 @pytest.mark.parametrize(
-    "make", [*FAST.values(), *(pytest.param(make, marks=pytest.mark.slow) for make in SLOW.values())],
+    "make",
+    [pytest.param(FAST[name], marks=[pytest.mark.slow] * (name in AGAIN)) for name in FAST]
+    + [pytest.param(make, marks=pytest.mark.slow) for make in SLOW.values()],
     ids=[*FAST, *SLOW],
 )  # fmt: skip
 def test_a_file_gives_what_the_estimator_gives_for_any_number_of_rows(make, tmp_path):

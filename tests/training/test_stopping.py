@@ -106,9 +106,9 @@ def test_the_kept_epoch_is_within_the_tolerance_or_has_the_best_score(estimator)
 def test_where_nothing_is_gained_the_end_is_brought_forward_and_the_rate_falls_to_nothing():
     # Labels of noise: the validation loss soon rises for good.
     labels = np.where(RANDOM.rand(60) > 0.5, "a", "b")
-    net = CNNClassifier(**QUICK | {"dense_units": 64}, max_epochs=500, batch_size=2).fit(X, labels)
+    net = CNNClassifier(**QUICK | {"dense_units": 64}, max_epochs=300, batch_size=2).fit(X, labels)
     rates = net.history_["learning_rate"]
-    assert net.n_iter_ < 300
+    assert net.n_iter_ < 200
     summit = int(rates.argmax())
     assert (np.diff(rates[summit:]) < 0).all()
     assert rates.iloc[-1] < 1e-4 * rates.max()

@@ -19,6 +19,7 @@ from sklcnn.inspection import SaliencyDisplay
 from sklcnn.network.layouts import SPARSE
 from sklcnn.network.own_state import pack, unpack
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta")  # torch says so once a process
 RANDOM = np.random.RandomState(0)
 X, Y = RANDOM.randn(24, 8, 8), np.arange(24) % 3
 QUICK = {"filters": 3, "dense_units": 4, "max_epochs": 2, "random_state": 0}

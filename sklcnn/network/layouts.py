@@ -67,9 +67,11 @@ def sparse_parts(tensor: torch.Tensor) -> dict[str, Any]:
 
 
 def sparse_of(layout: str, shape: list[int], parts: list[torch.Tensor]) -> torch.Tensor:
-    """Make the tensor that `sparse_parts` took apart."""
+    """Make the tensor that `sparse_parts` took apart. Indices out of place, of a damaged file, are refused."""
     if layout == "sparse_coo":
         indices, values = parts
-        return torch.sparse_coo_tensor(indices, values, tuple(shape)).coalesce()
+        return torch.sparse_coo_tensor(indices, values, tuple(shape), check_invariants=True).coalesce()
     begins, places, values = parts
-    return torch.sparse_compressed_tensor(begins, places, values, tuple(shape), layout=SPARSE[layout])
+    return torch.sparse_compressed_tensor(
+        begins, places, values, tuple(shape), layout=SPARSE[layout], check_invariants=True
+    )

@@ -13,8 +13,13 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 from sklcnn import TRUSTED_TYPES, CNNClassifier, CNNFeatures
+from sklcnn.fitting.saved_net import to_tensors
+from sklcnn.fitting.saving import to_plain
 from sklcnn.inspection import SaliencyDisplay
+from sklcnn.network.layouts import SPARSE
+from sklcnn.network.own_state import pack, unpack
 
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta")  # torch says so once a process
 RANDOM = np.random.RandomState(0)
 X, Y = RANDOM.randn(24, 8, 8), np.arange(24) % 3
 QUICK = {"filters": 3, "dense_units": 4, "max_epochs": 2, "random_state": 0}
@@ -125,6 +130,60 @@ class Running(nn.Module):
         return features / self.scale
 
 
+class ExpandedBlock(Block):
+    """A constant in a buffer whose elements are one in memory."""
+
+    def add(self, n):
+        self.register_buffer("gain", torch.full((1,), 1.5).expand(n, 1, 1))
+
+
+class Expanded(nn.Module):
+    """A network with such a buffer, and with a frozen parameter of that kind."""
+
+    def __init__(self, sample_shape=(1, 8, 8)):
+        super().__init__()
+        self.linear = nn.Linear(64, 8)
+        self.register_buffer("gain", torch.full((1,), 1.5).expand(8))
+        self.shift = nn.Parameter(torch.ones(1).expand(8), requires_grad=False)
+
+    def forward(self, samples):
+        return self.linear(samples.flatten(1)) * self.gain + self.shift
+
+
+class Graph(nn.Module):
+    """A graph convolution: rows of a picture are nodes, and a sparse matrix says which are neighbours."""
+
+    layout, persistent = torch.sparse_coo, True
+
+    def __init__(self, sample_shape=(1, 8, 8)):
+        super().__init__()
+        neighbours = (torch.rand(8, 8) < 0.4).float() + torch.eye(8)
+        self.register_buffer("neighbours", neighbours.to_sparse(layout=self.layout), persistent=self.persistent)
+        self.linear = nn.Linear(8, 6)
+
+    def forward(self, samples):
+        nodes = samples.flatten(1, 2).transpose(0, 1)
+        sums = (self.neighbours @ nodes.flatten(1)).reshape(nodes.shape).transpose(0, 1)
+        return torch.relu(self.linear(sums)).mean(1)
+
+
+class UnsavedGraph(Graph):
+    """Its matrix is drawn by the constructor, and is in no state dict."""
+
+    persistent = False
+
+
+class RowGraph(Graph):
+    """Its matrix lies by row, which torch's own `deepcopy` does not take."""
+
+    layout = torch.sparse_csr
+
+    def __init__(self, sample_shape):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            super().__init__(sample_shape)
+
+
 CASES = {
     "a buffer": {"block": BufferBlock},
     "a buffer of an activation": {"activation": Scaled},
@@ -136,7 +195,18 @@ CASES = {
     "what is drawn, frozen": {"backbone": RandomFeatures, "freeze_epochs": 9},
     "what is updated": {"backbone": Running},
     "a module that is updated": {"backbone": Running()},
+    "an expanded buffer of a block": {"block": ExpandedBlock},
+    "an expanded buffer": {"backbone": Expanded},
+    "an expanded buffer, frozen": {"backbone": Expanded, "freeze_epochs": 1},
+    "a module's expanded buffer": {"backbone": Expanded()},
+    "a sparse buffer": {"backbone": Graph},
+    "a sparse buffer, frozen": {"backbone": Graph, "freeze_epochs": 1},
+    "a sparse buffer that is not saved": {"backbone": UnsavedGraph},
+    "a sparse buffer by row": {"backbone": RowGraph},
+    "a sparse buffer by row, frozen": {"backbone": RowGraph, "freeze_epochs": 9},
+    "a module's sparse buffer": {"backbone": Graph()},
 }
+LAID_OUT = [case for case in CASES if "expanded" in case or "sparse" in case]
 
 
 def through_skops(estimator):
@@ -165,10 +235,51 @@ def test_what_own_modules_hold_beside_their_weights_comes_back(case, way):
     np.testing.assert_array_equal(again.predict_proba(X), cnn.predict_proba(X))
 
 
+@pytest.mark.parametrize(
+    "options", [{"early_stopping": True}, {"weight_averaging": "ema"}, {"weight_averaging": "swa"}]
+)
+@pytest.mark.parametrize("case", LAID_OUT)
+def test_buffers_that_are_expanded_or_sparse_are_kept_of_an_epoch_and_with_averages(case, options):
+    cnn = CNNClassifier(**QUICK, **CASES[case], **options).fit(X, Y)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(cnn)).predict_proba(X), cnn.predict_proba(X))
+    copy.deepcopy(cnn).set_params(early_stopping=False).partial_fit(X, Y)
+
+
+@pytest.mark.parametrize("case", LAID_OUT)
+def test_a_network_with_expanded_or_sparse_buffers_is_lent(case):
+    lender = CNNClassifier(**QUICK, **CASES[case]).fit(X, Y)
+    cnn = CNNClassifier(**QUICK, backbone=lender, freeze_epochs=1).fit(X, Y)
+    np.testing.assert_array_equal(copy.deepcopy(cnn).predict_proba(X), cnn.predict_proba(X))
+
+
+def test_the_module_that_was_passed_keeps_its_expanded_buffer():
+    module = Expanded()
+    CNNClassifier(**QUICK, backbone=module).fit(X, Y)
+    assert module.gain.stride() == (0,)
+    assert module.shift.stride() == (0,)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", SPARSE)
+def test_sparse_tensors_are_put_together_as_they_were(layout, dtype):
+    values = torch.eye(4, 6).to(dtype)
+    block = {"blocksize": (2, 3)} if "bs" in layout else {}
+    tensor = values.to_sparse(layout=SPARSE[layout], **block)
+    for again in (unpack(pack(tensor)), to_tensors(to_plain(tensor))):
+        assert (again.layout, again.dtype) == (tensor.layout, dtype)
+        assert torch.equal(again.to_dense(), values)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_what_a_factory_draws_comes_back_in_features(way):
     features = CNNFeatures(backbone=RandomFeatures).fit(X)
     np.testing.assert_array_equal(WAYS[way](features).transform(X), features.transform(X))
+
+
+@pytest.mark.parametrize("kind", [Expanded, Graph, UnsavedGraph, RowGraph])
+def test_expanded_and_sparse_buffers_come_back_in_features(kind):
+    features = CNNFeatures(backbone=kind).fit(X)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(features)).transform(X), features.transform(X))
 
 
 @pytest.mark.parametrize("freeze_epochs", [0, 1, 9])

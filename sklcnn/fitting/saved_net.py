@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklcnn.network.layouts import sparse_of
+
 
 def to_tensors(value: Any) -> Any:
     """Turn arrays back into tensors, within tuples, lists and dicts too."""
     if isinstance(value, dict):
         if value.get("type") == "bfloat16":
             return torch.from_numpy(np.array(value["bits"])).view(torch.bfloat16)
+        if value.get("type") == "sparse":
+            return sparse_of(value["layout"], value["shape"], to_tensors(value["parts"]))
         return {key: to_tensors(entry) for key, entry in value.items()}
     if type(value) in (tuple, list):
         return type(value)(to_tensors(entry) for entry in value)

@@ -20,6 +20,7 @@ from sklcnn.fitting.fitted import Columns, Fitted, FittedFeatures
 from sklcnn.fitting.labels import STRINGS, TIMES, labels_from_plain, labels_to_plain
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe, TrainedModule
 from sklcnn.fitting.saved_net import SavedNet, to_tensors
+from sklcnn.network.layouts import SPARSE, sparse_parts
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.own_state import pack_any, put_own_state, take_own_state, unpack
 from sklcnn.network.plan import NetworkSpec
@@ -57,6 +58,8 @@ def to_plain(value: Any) -> Any:
         return {"type": type(value).__name__} | {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
+        if value.layout in SPARSE.values():
+            return {"type": "sparse", **to_plain(sparse_parts(value))}
         if value.dtype == torch.bfloat16:  # which NumPy lacks
             return {"type": "bfloat16", "bits": value.view(torch.int16).numpy().copy()}
         return value.numpy().copy()
@@ -206,7 +209,7 @@ def _build(state, name):
     if spec.device != "cpu" and not _is_here(spec.device):
         warnings.warn(f"{name} was trained on {spec.device}, which is not here: it is on the CPU now.", stacklevel=4)
         spec = replace(spec, device="cpu")
-    shapes = {name: tuple(np.shape(_values(weights))) for name, weights in state["weights"].items()}
+    shapes = {name: _shape_of(weights) for name, weights in state["weights"].items()}
     network = recipe.build(shapes).to(TORCH_FLOATS[spec.precision])
     _fill(network, state)
     if state["frozen"]:
@@ -247,8 +250,10 @@ def _build_features(state):
     )  # fmt: skip
 
 
-def _values(weights):
-    return weights["bits"] if isinstance(weights, dict) else weights
+def _shape_of(weights):
+    if isinstance(weights, dict) and weights["type"] == "sparse":
+        return tuple(weights["shape"])
+    return tuple(np.shape(weights["bits"] if isinstance(weights, dict) else weights))
 
 
 def _is_here(device):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from sklcnn.network.layouts import compressed_copies, laid_out_anew
 from sklcnn.process import Entered
 from sklcnn.wording import name_of, shown
 
@@ -38,7 +39,7 @@ def make_own_activation(activation: type[nn.Module], n_axes: int, estimator_name
     """
     where = f"{estimator_name}: activation={activation.__name__}"
     try:
-        module = activation()
+        module = own_copy(activation())
     except TypeError as error:
         raise TypeError(
             f"{where} cannot be made without arguments ({shown(str(error))}). Pass an activation's class, such as "
@@ -149,6 +150,8 @@ def as_floats(made: Any, given: torch.Tensor, where: str, what: str) -> torch.Te
 def own_copy(module: nn.Module, copies: dict | None = None) -> nn.Module:
     """Copy what a factory of the user's returned: it may return one module each time, or one that is used elsewhere.
 
+    Buffers that overlap themselves, as `expand` makes them, do not in the copy: they are to be filled when it is read.
+
     Parameters
     ----------
     module : nn.Module
@@ -160,7 +163,10 @@ def own_copy(module: nn.Module, copies: dict | None = None) -> nn.Module:
     module : nn.Module
         The module itself where it cannot be copied.
     """
+    copies = {} if copies is None else copies
     try:
+        for address, copied in (laid_out_anew(module) | compressed_copies(module)).items():
+            copies.setdefault(address, copied)  # those of layers that blocks share are there already
         return copy.deepcopy(module, copies)
     except Exception:
         return module

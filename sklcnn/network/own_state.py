@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklcnn.network.layouts import COMPRESSED, SPARSE, overlaps_itself, sparse_of, sparse_parts
 from sklcnn.network.network import layers_of
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -50,6 +51,9 @@ def pack(value: Any, shared: frozenset[int] = frozenset()) -> Any:
         )
         dtype = str(value.dtype).removeprefix("torch.")
         return {"kind": "tensor", "dtype": dtype, "shape": list(value.shape), "bits": bits, "moves": not value.is_cpu}
+    if kind is torch.Tensor and value.layout in SPARSE.values() and value.device.type != "meta":
+        parts = sparse_parts(value)
+        return {"kind": "sparse", **parts, "parts": [pack(part) for part in parts["parts"]]}
     if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufcmMSU":
         return {"kind": "array" if kind is np.ndarray else "scalar", "values": np.array(value)}
     if kind in (list, tuple):
@@ -80,6 +84,8 @@ def unpack(packed: Any, device: Any = "cpu") -> Any:
         dtype = getattr(torch, packed["dtype"])
         values = torch.from_numpy(np.array(packed["bits"])).view(dtype).reshape(packed["shape"])
         return values.to(device) if packed["moves"] else values
+    if kind == "sparse":
+        return sparse_of(packed["layout"], packed["shape"], unpack(packed["parts"], device))
     if kind in ("array", "scalar"):
         return np.array(packed["values"]) if kind == "array" else packed["values"][()]
     if kind == "object":
@@ -157,7 +163,7 @@ def take_own_state(network: nn.Module, without: str | None = None) -> dict[str, 
         if left_out(path):
             continue
         for name in sorted(module._non_persistent_buffers_set):
-            with contextlib.suppress(_NotPlainError):  # a sparse one is as the constructor makes it
+            with contextlib.suppress(_NotPlainError):  # one of a class of the user's is as the constructor makes it
                 buffers.setdefault(path, {})[name] = pack(module._buffers.get(name))
     own = {path: module for path, module in own_modules(network).items() if not left_out(path)}
     state = {"buffers": buffers, "attributes": plain_attributes(own, network)}
@@ -224,7 +230,9 @@ def without_memory(network: nn.Module, trainable: frozenset[str]) -> nn.Module:
     memo: dict[int, Any] = {}
 
     def stand_in(tensor):  # what a state dict leaves out, by a class of the user's, would not be filled again
-        return _empty_like(tensor, "meta") if id(tensor) in weights else tensor.detach().cpu().clone()
+        if id(tensor) in weights and tensor.layout is torch.strided:
+            return _empty_like(tensor, "meta")
+        return tensor.detach().cpu().clone()  # a sparse one has no memory to be laid out, but parts of its own
 
     for name, parameter in network.named_parameters(remove_duplicate=False):
         memo[id(parameter)] = nn.Parameter(stand_in(parameter), name in trainable)
@@ -249,16 +257,26 @@ def with_memory(network: Module) -> Module:
 
 
 def copy_network(network: Module, memo: dict[int, Any] | None = None) -> Module:
-    """Copy a network whose attributes may hold what was computed of its weights, which torch does not copy."""
+    """Copy a network whose attributes may hold what was computed of its weights, which torch does not copy.
+
+    Nor does it copy sparse tensors by row or column.
+    """
     memo = {} if memo is None else memo
     for tensor in _tensors_of(network):
         if tensor.grad_fn is not None:
             memo[id(tensor)] = tensor.detach()
+        elif tensor.layout in COMPRESSED:
+            memo[id(tensor)] = tensor.detach().clone()
     return copy.deepcopy(network, memo)
 
 
 def _empty_like(tensor, device):
-    """`empty_like` keeps no strides that overlap or have holes, and imports SymPy on "meta"."""
+    """`empty_like` keeps no strides that have holes, and imports SymPy on "meta".
+
+    What overlaps itself could not be filled: files of earlier versions may hold such.
+    """
+    if overlaps_itself(tensor):
+        return torch.empty(tensor.size(), dtype=tensor.dtype, device=device)
     return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=device)
 
 

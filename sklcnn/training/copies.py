@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from sklcnn.network.layouts import address_of
 from sklcnn.network.network import Network, layers_of, trained_parameters
 from sklcnn.network.own_state import copy_network, own_modules, plain_attributes, set_attributes
 
@@ -56,7 +57,7 @@ class Snapshot:
         self.complete = False
         moments = self._moments()
         live = state_tensors(self._module) + (moments or [])
-        if [t.data_ptr() for t in live] == [t.data_ptr() for t in self._live]:
+        if [address_of(t) for t in live] == [address_of(t) for t in self._live]:
             torch._foreach_copy_(self._copies, live)
         else:
             self._copies = [tensor.clone() for tensor in live]
@@ -75,8 +76,8 @@ class Snapshot:
     @torch.no_grad()
     def extend(self, tensors: list[torch.Tensor]) -> None:
         """Add tensors that begin to train now: they still have the values of when the copy was taken."""
-        known = {tensor.data_ptr() for tensor in self._live}
-        tensors = [tensor for tensor in tensors if tensor.data_ptr() not in known]
+        known = {address_of(tensor) for tensor in self._live}
+        tensors = [tensor for tensor in tensors if address_of(tensor) not in known]
         if self._copies:
             self._live = self._live + tensors
             self._copies = self._copies + [tensor.clone() for tensor in tensors]
@@ -93,9 +94,9 @@ class Snapshot:
         if self._others is not None:
             self._optimizer.load_state_dict(self._others)
             return
-        known = {tensor.data_ptr() for tensor in self._live}
+        known = {address_of(tensor) for tensor in self._live}
         for parameter, state in list(self._optimizer.state.items()):
-            if any(isinstance(v, torch.Tensor) and v.data_ptr() not in known for v in state.values()):
+            if any(isinstance(v, torch.Tensor) and address_of(v) not in known for v in state.values()):
                 del self._optimizer.state[parameter]  # it was created after the copy
         for group, saved in zip(self._optimizer.param_groups, self._groups, strict=False):
             group.update(saved)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sklcnn.network.layouts import SPARSE, sparse_parts
 from sklcnn.process import Lock
 
 
@@ -28,6 +29,9 @@ def digest_state(state, description):
 
 def _digest_tensor(tensor):
     """Digest type, shape and values, whatever the device and the memory layout."""
+    if tensor.layout in SPARSE.values():
+        layout, shape, parts = sparse_parts(tensor).values()
+        return hashlib.sha256(f"{layout} {shape}".encode() + b"".join(map(_digest_tensor, parts))).digest()
     tensor = tensor.detach().cpu().contiguous()
     digest = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
     digest.update(np.ascontiguousarray(tensor.reshape(-1).view(torch.uint8).numpy()))

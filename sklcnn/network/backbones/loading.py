@@ -11,6 +11,7 @@ from sklcnn.network.backbones.module import Backbone, count_features, trainable_
 from sklcnn.network.backbones.names import check_backbone
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.shared import pristine_network
+from sklcnn.network.layouts import laid_out_anew
 from sklcnn.network.own_modules import check_takes, own_copy
 from sklcnn.process import Entered
 from sklcnn.wording import LINE, cut, short_cause
@@ -119,7 +120,7 @@ def _load_own(backbone, sample_shape, scale, scaling, frozen):
 def _copied(module):
     """Copy a module of the user's, which may hold what cannot be copied, such as a lazy layer's statistics."""
     try:
-        return copy.deepcopy(module)
+        return copy.deepcopy(module, laid_out_anew(module))
     except Exception as error:
         reason = cut((str(error).splitlines() or [""])[0], LINE)
         raise ValueError(

@@ -1,6 +1,5 @@
 """The backbone as a layer of a network."""
 
-import copy
 import itertools
 import math
 
@@ -9,8 +8,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from sklcnn.network.backbones.fingerprints import digest_module, digest_state
+from sklcnn.network.layouts import address_of
 from sklcnn.network.network import layers_of
 from sklcnn.network.own_modules import as_floats
+from sklcnn.network.own_state import copy_network
 from sklcnn.network.standardize import buffers_of, differences
 
 # Images that go through a backbone at once without gradients: as many as are fastest at 224 pixels; fewer of larger
@@ -204,7 +205,7 @@ class Backbone(nn.Module):
     def _own(self):
         """Take a copy of a network that is shared with the process, before changing it."""
         if self._shared:
-            self.network = copy.deepcopy(self.network)
+            self.network = copy_network(self.network)
             self._shared = self.layers_inside = None
             self._digests = {}  # the copy's tensors count their versions anew
 
@@ -237,7 +238,7 @@ def _leaves_alone(convert, tensors):
     with torch.no_grad():
         pairs = ((convert(tensor), tensor) for tensor in tensors)
         return all(
-            new is old or (new.data_ptr(), new.dtype, new.device) == (old.data_ptr(), old.dtype, old.device)
+            new is old or (address_of(new), new.dtype, new.device) == (address_of(old), old.dtype, old.device)
             for new, old in pairs
         )
 

@@ -263,6 +263,14 @@ BAD_VALUES = {
     "sparse": (sparse.csr_matrix(VALUES[:, None]), "[Ss]parse"),
     "lists of unequal length": ([[1.0], [1.0, 2.0]] * 6, "inhomogeneous"),
     "no columns": (np.zeros((12, 0)), "0 feature"),
+    "a Series of arrays": (
+        pd.Series(list(SIGNALS)),
+        r"^CNNRegressor: the values of y .Series. are arrays .*np\.stack\(y\)\.$",
+    ),
+    "a column of lists": (
+        pd.DataFrame({"a": SIGNALS.tolist()}),
+        r"the values of y .DataFrame. are .*np\.stack\(y\[column\]\)",
+    ),
 }
 TARGETS = [
     pytest.param(estimator_class, *case, id=f"{estimator_class.__name__}-{name}")

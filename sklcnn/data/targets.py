@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -227,13 +228,28 @@ def find_classes(y: Any, estimator_name: str, classes: Any = None) -> np.ndarray
     return classes
 
 
+@contextmanager
+def _arrays_in_cells_explained(y, estimator_name):
+    """Say how a column whose cells are arrays or lists becomes one array."""
+    try:
+        yield
+    except ValueError as error:
+        if "array element with a sequence" not in str(error) or isinstance(y, (list, tuple)):
+            raise
+        table = hasattr(y, "columns")
+        raise ValueError(
+            f"{estimator_name}: the values of y ({type(y).__name__}) are arrays or lists. Pass one array, of shape "
+            f"(n_samples, n_outputs), such as np.stack(y{'[column]' * table})."
+        ) from None
+
+
 def check_values(y: Any, estimator_name: str) -> np.ndarray:
     """Check regression targets and return them as float64 of shape (n,) or (n, k)."""
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None. Pass one value a row.")
     y = plain_values(y, estimator_name, "y")
     refuse_dates(y, estimator_name, "y")
-    with errors_named(estimator_name, "y"):
+    with errors_named(estimator_name, "y"), _arrays_in_cells_explained(y, estimator_name):
         values = check_array(
             y,
             dtype=np.float64,

@@ -1,5 +1,7 @@
 """X, y and weights that cannot be used are refused in plain words, before torch sees them, and change nothing."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +30,31 @@ def replaced(array, value, dtype=None):
     array = array.astype(dtype or array.dtype)
     array.flat[7] = value
     return array
+
+
+DAYS = [date(2020, 1, day) for day in range(1, 13)]
+# Columns of dates that NumPy does not know as such.
+DISGUISED = {
+    "periods": (pd.Series(pd.period_range("2020", periods=12, freq="D")), r"dtype period\[D\]\. Convert dates"),
+    "intervals": (pd.Series(pd.interval_range(0, 12)), r"dtype interval\[.*\]\. Convert intervals"),
+    "date objects": (pd.Series(DAYS, dtype=object), r"values of type date\. Convert dates"),
+    "date objects, one missing": (pd.Series([None, *DAYS[1:]], dtype=object), r"type date\. Convert dates"),
+    "Arrow's dates": (pd.Series(DAYS, dtype="date32[pyarrow]"), r"dtype date32.*\. Convert dates"),
+}
+
+
+@pytest.mark.parametrize("dates, message", DISGUISED.values(), ids=DISGUISED)
+def test_dates_that_numpy_does_not_know_as_such_are_refused_too(dates, message, refuses):
+    regressor = small(CNNRegressor)
+    with refuses(regressor, f"^CNNRegressor: X must hold numbers, but has .*{message} to numbers"):
+        regressor.fit(pd.DataFrame({"a": VALUES, "b": dates}), VALUES)
+    for y in (dates, list(dates)):
+        with refuses(regressor, "^CNNRegressor: y must hold numbers, but has .*Convert"):
+            regressor.fit(SIGNALS, y)
+    with refuses(regressor, f"^CNNRegressor: sample_weight must hold numbers, but has .*{message}"):
+        regressor.fit(SIGNALS, VALUES, sample_weight=dates)
+    with refuses(regressor, "^CNNRegressor: X must hold numbers, but has values of type date"):
+        regressor.fit([DAYS] * 12, VALUES)
 
 
 # What is no array of finite numbers, as samples of six numbers.

@@ -93,6 +93,14 @@ class errors_noted:  # noqa: N801 (called like a function)
             error.add_note(self._describe(error))
 
 
+def _missing_values(text, name):
+    """Return the sentence of an error of NumPy, pandas or scikit-learn that says that values are missing; else None."""
+    if "'NAType'" in text or "value of NA is ambiguous" in text:
+        return f"Input {name} contains NaN (pandas' NA)."
+    found = re.match(rf"Input {name} contains [^\n]*", text)
+    return found and found[0]
+
+
 @contextmanager
 def errors_named(estimator: str, name: str) -> Iterator[None]:
     """Name the estimator and the value in another library's errors that name neither.
@@ -107,6 +115,9 @@ def errors_named(estimator: str, name: str) -> Iterator[None]:
         yield
     except (TypeError, ValueError) as error:
         text = str(error)
+        if missing := _missing_values(text, name):
+            remedy = " or give them weight 0" if name == "sample_weight" else ""
+            raise ValueError(f"{estimator}: {missing} Drop those rows{remedy}.") from None
         if len(text) <= PARAGRAPH and re.search(rf"(?<!\w)(?:{estimator}|{name})(?!\w)", text):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError

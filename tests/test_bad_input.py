@@ -1,5 +1,7 @@
 """X, y and weights that cannot be used are refused in plain words, before torch sees them, and change nothing."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -28,6 +30,31 @@ def replaced(array, value, dtype=None):
     array = array.astype(dtype or array.dtype)
     array.flat[7] = value
     return array
+
+
+DAYS = [date(2020, 1, day) for day in range(1, 13)]
+# Columns of dates that NumPy does not know as such.
+DISGUISED = {
+    "periods": (pd.Series(pd.period_range("2020", periods=12, freq="D")), r"dtype period\[D\]\. Convert dates"),
+    "intervals": (pd.Series(pd.interval_range(0, 12)), r"dtype interval\[.*\]\. Convert intervals"),
+    "date objects": (pd.Series(DAYS, dtype=object), r"values of type date\. Convert dates"),
+    "date objects, one missing": (pd.Series([None, *DAYS[1:]], dtype=object), r"type date\. Convert dates"),
+    "Arrow's dates": (pd.Series(DAYS, dtype="date32[pyarrow]"), r"dtype date32.*\. Convert dates"),
+}
+
+
+@pytest.mark.parametrize("dates, message", DISGUISED.values(), ids=DISGUISED)
+def test_dates_that_numpy_does_not_know_as_such_are_refused_too(dates, message, refuses):
+    regressor = small(CNNRegressor)
+    with refuses(regressor, f"^CNNRegressor: X must hold numbers, but has .*{message} to numbers"):
+        regressor.fit(pd.DataFrame({"a": VALUES, "b": dates}), VALUES)
+    for y in (dates, list(dates)):
+        with refuses(regressor, "^CNNRegressor: y must hold numbers, but has .*Convert"):
+            regressor.fit(SIGNALS, y)
+    with refuses(regressor, f"^CNNRegressor: sample_weight must hold numbers, but has .*{message}"):
+        regressor.fit(SIGNALS, VALUES, sample_weight=dates)
+    with refuses(regressor, "^CNNRegressor: X must hold numbers, but has values of type date"):
+        regressor.fit([DAYS] * 12, VALUES)
 
 
 # What is no array of finite numbers, as samples of six numbers.
@@ -217,13 +244,17 @@ BAD_TARGETS = {
     "a tensor that is no array": (torch.ones(12).to_sparse(), r"y is a torch tensor that is no array.*y\.to_dense"),
     "a masked array": (np.ma.masked_equal(np.arange(12) % 3, 0), r"y is a masked array.*y\.filled"),
 }
+MISSING_LABELS = "^CNNClassifier: Input y contains NaN or other missing labels"
 BAD_LABELS = {
     "one class": (["a"] * 12, "1 class"),
     "continuous values": (VALUES, "continuous"),
     "NaN": ([np.nan, *range(11)], "y.*NaN"),
     "infinity": (np.array([np.inf, *range(11)]), "y.*infinity"),
-    "None among labels": ([None, *LABELS[1:]], "labels in y cannot be sorted.*NoneType"),
-    "NaN among labels": (np.array([np.nan, *LABELS[1:]], dtype=object), "labels in y cannot be sorted.*float"),
+    "None among labels": ([None, *LABELS[1:]], f"{MISSING_LABELS} .None.. Drop those rows"),
+    "NaN among labels": (np.array([np.nan, *LABELS[1:]], dtype=object), f"{MISSING_LABELS} .nan.. Drop"),
+    "NA among labels": (pd.Series([pd.NA, *LABELS[1:]], dtype="string"), f"{MISSING_LABELS} .<NA>.. Drop"),
+    "NA among objects": (np.array([pd.NA, *LABELS[1:]], dtype=object), f"{MISSING_LABELS} .<NA>.. Drop"),
+    "None in a list of numbers": ([None, 1, 2, 3] * 3, f"{MISSING_LABELS} .None.. Drop"),
     "labels of mixed types": (np.array(["a", 1] * 6, dtype=object), "labels in y cannot be sorted.*int.*str"),
     "no indicators": (np.array([[0, 2], [1, 0]] * 6), "y must be an indicator matrix of zeros and ones"),
     **{
@@ -246,8 +277,9 @@ BAD_LABELS = {
     "complex": (np.array([1j, 2j] * 6), "[Cc]omplex"),
 }
 BAD_VALUES = {
-    "NaN": (replaced(VALUES, np.nan), "y.*NaN"),
-    "infinity": (replaced(VALUES, np.inf), "y.*infinity"),
+    "NaN": (replaced(VALUES, np.nan), r"^CNNRegressor: Input y contains NaN\. Drop those rows\.$"),
+    "NA": (replaced(VALUES, pd.NA, object), "^CNNRegressor: Input y contains NaN.*NA.*Drop those rows"),
+    "infinity": (replaced(VALUES, np.inf), "^CNNRegressor: Input y contains infinity.*Drop those rows"),
     "None among values": (replaced(VALUES, None, object), "y.*NaN"),
     "missing in an array of pandas": (pd.array(replaced(VALUES, None, object), dtype="Float64"), "y.*NaN"),
     "strings": (LABELS, "convert string.*'a'"),
@@ -258,6 +290,14 @@ BAD_VALUES = {
     "sparse": (sparse.csr_matrix(VALUES[:, None]), "[Ss]parse"),
     "lists of unequal length": ([[1.0], [1.0, 2.0]] * 6, "inhomogeneous"),
     "no columns": (np.zeros((12, 0)), "0 feature"),
+    "a Series of arrays": (
+        pd.Series(list(SIGNALS)),
+        r"^CNNRegressor: the values of y .Series. are arrays .*np\.stack\(y\)\.$",
+    ),
+    "a column of lists": (
+        pd.DataFrame({"a": SIGNALS.tolist()}),
+        r"the values of y .DataFrame. are .*np\.stack\(y\[column\]\)",
+    ),
 }
 TARGETS = [
     pytest.param(estimator_class, *case, id=f"{estimator_class.__name__}-{name}")
@@ -296,7 +336,7 @@ def test_a_regressor_learns_one_sample():
 BAD_WEIGHTS = {
     "negative": (replaced(np.ones(12), -1), "sample_weight.*negative.*-1"),
     "all zero": (np.zeros(12), "[Ss]ample.weights? .*zero"),
-    "NaN": (replaced(np.ones(12), np.nan), "sample_weight.*NaN"),
+    "NaN": (replaced(np.ones(12), np.nan), "CNN.*: Input sample_weight contains NaN.*rows or give them weight 0"),
     "infinite": (replaced(np.ones(12), np.inf), "sample_weight.*infinity"),
     "one short": (np.ones(11), r"sample_weight.*\(11,\)"),
     "two columns": (np.ones((12, 2)), "[Ss]ample weights must be 1D"),
@@ -485,9 +525,10 @@ def test_a_class_of_one_row_is_named_where_rows_are_held_out():
     [
         (np.zeros(11), "12.*11|11.*12"),
         (3, "at least 1 dimension|array-like"),
-        (replaced(np.ones(12), np.nan), "groups.*NaN"),
+        (replaced(np.ones(12), np.nan), "^CNN.*: Input groups contains NaN.*Drop those rows"),
+        (pd.Series([None, *LABELS[1:]], dtype="string"), "^CNN.*: Input groups contains NaN.*NA.*Drop those rows"),
     ],
-    ids=["one short", "a number", "NaN"],
+    ids=["one short", "a number", "NaN", "NA"],
 )
 def test_groups_that_cannot_be_used_are_refused(groups, message, estimator_class, refuses):
     estimator = small(estimator_class, early_stopping=True)

@@ -128,6 +128,35 @@ def test_an_argument_of_another_librarys_fit_is_refused_with_what_it_is_here(arg
         getattr(CNNClassifier(), method)(X, Y[CNNClassifier], **{argument: value})
 
 
+@pytest.mark.parametrize("estimator_class", [CNNClassifier, CNNRegressor])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_a_method_called_on_the_class_is_to_be_called_on_an_instance(estimator_class, method):
+    words = (
+        rf"^{method}\(\) was called on an estimator's class\. .* instance, such as CNNClassifier\(\)\.{method}\(X, y\)"
+    )
+    for arguments in ((X, [0] * 12), (X, [0] * 12, [1] * 12)):
+        with pytest.raises(TypeError, match=words):
+            getattr(estimator_class, method)(*arguments)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_an_unknown_name_is_named_where_it_leaves_another_argument_missing(method):
+    for given, remedy in (("x", r" Did you mean 'X'\?$"), ("samples", "")):
+        words = rf"^CNNClassifier\.{method}\(\) got an unexpected keyword argument '{given}'\.{remedy}"
+        with pytest.raises(TypeError, match=words):
+            getattr(CNNClassifier(), method)(**{given: X}, y=Y[CNNClassifier])
+
+
+@pytest.mark.parametrize(
+    "method, argument, other",
+    [("partial_fit", "groups", "fit"), ("partial_fit", "X_val", "fit"), ("fit", "classes", "partial_fit")],
+)
+def test_an_argument_of_the_other_method_is_said_to_be_that_methods(method, argument, other):
+    words = rf"^CNNClassifier\.{method}\(\) got an unexpected .*'{argument}'\. It is an argument of {other}: leave"
+    with pytest.raises(TypeError, match=words):
+        getattr(CNNClassifier(), method)(X, Y[CNNClassifier], **{argument: [0, 1]})
+
+
 def test_a_missing_y_is_named_with_the_estimator():
     with pytest.raises(TypeError, match=r"^CNNRegressor\.fit\(\) missing a required argument: 'y'"):
         CNNRegressor().fit(X)

@@ -542,3 +542,29 @@ def test_class_weights_are_named_by_the_labels(kind):
     net = classify(y, class_weight=by_label)
     plain = CNNClassifier(**QUICK).fit(X, y, 1 + 2 * codes)
     np.testing.assert_allclose(net.predict_proba(X), plain.predict_proba(X), rtol=1e-9)
+
+
+FAR = np.append(RANDOM.randn(39), 1e39)
+FAR_X = RANDOM.randn(40, 8)
+TOO_FAR = r'CNNRegressor: y holds 1e\+39 in row 39, too far .*float32.* row out, .*weight 0, .*precision="float64"'
+
+
+def test_a_value_beyond_float32_once_standardised_is_named_with_its_row(refuses):
+    quick = QUICK | {"precision": "float32", "loss": "absolute_error"}
+    net = CNNRegressor(**quick)
+    with refuses(net, f"^{TOO_FAR}"):
+        net.fit(FAR_X, FAR)
+    weights = np.ones(40)
+    weights[3] = 0  # rows are numbered as they are passed
+    with refuses(net, f"^{TOO_FAR}"):
+        net.fit(FAR_X, FAR, sample_weight=weights)
+    near = np.where(FAR > 1e30, 0, FAR)
+    with refuses(net, rf"^Validation rows.*: {TOO_FAR}"):
+        net.fit(FAR_X, near, X_val=FAR_X, y_val=FAR)
+    net.partial_fit(FAR_X, near)
+    with refuses(net, f"^{TOO_FAR}"):
+        net.partial_fit(FAR_X, FAR)
+    CNNRegressor(**quick | {"precision": "float64"}).fit(FAR_X, FAR)
+    without = FAR < 1e30
+    net.partial_fit(FAR_X, FAR, sample_weight=without)
+    net.fit(FAR_X, FAR, sample_weight=without, X_val=FAR_X, y_val=FAR, sample_weight_val=without)

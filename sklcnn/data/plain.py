@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import ValuesView
+from datetime import date, time, timedelta
 from typing import Any
 
 import numpy as np
 import torch
 
 from sklcnn.wording import short_cause
+
+DATES = ("date", "time", "duration", "period", "interval")  # how names of dtypes begin
 
 
 def plain_values(values: Any, estimator: str, name: str) -> Any:
@@ -104,18 +107,39 @@ def refuse_hidden(values: Any, estimator: str, name: str) -> None:
 
 
 def refuse_dates(values: Any, estimator: str, name: str) -> None:
-    """Refuse dates and durations, in whatever unit they would become numbers.
+    """Refuse dates, durations and intervals, in whatever unit they would become numbers.
 
     Raises
     ------
     TypeError
     """
-    if isinstance(values, (list, tuple)) and len(values) and isinstance(values[0], np.generic):
-        values = values[0]
-    dtypes = getattr(values, "dtypes", ()) if hasattr(values, "columns") else [getattr(values, "dtype", "")]
-    for dtype in map(str, dtypes):
-        if dtype.lower().startswith(("date", "time", "duration")):
+    columns = [values]
+    if hasattr(values, "iloc") and hasattr(values, "columns"):
+        columns = [values.iloc[:, n] for n, dtype in enumerate(values.dtypes) if _may_hold_dates(dtype)]
+    for column in columns:
+        found = _kind_of_dates(column)
+        if found:
+            plural = "intervals" if "nterval" in found else "dates"
             raise TypeError(
-                f"{estimator}: {name} must hold numbers, but has dtype {dtype}. Convert dates to numbers, or leave "
+                f"{estimator}: {name} must hold numbers, but has {found}. Convert {plural} to numbers, or leave "
                 "them out."
             )
+
+
+def _kind_of_dates(values):
+    """Name the dtype, or the type, of dates in an array, column, polars table or nested list; None without any."""
+    while isinstance(values, (list, tuple)):
+        values = next((value for value in values if value is not None), None)
+    dtypes = values.dtypes if hasattr(values, "columns") else [getattr(values, "dtype", "")]
+    for dtype in map(str, dtypes):
+        if dtype.lower().startswith(DATES):
+            return f"dtype {dtype}"
+    if isinstance(values, np.ndarray) or hasattr(values, "iloc"):
+        values = values if str(getattr(values, "dtype", "")) == "object" else ()
+        values = next((value for value in np.asarray(values).flat if value is not None), None)
+    is_date = isinstance(values, (date, time, timedelta)) or type(values).__name__ in ("Period", "Interval")
+    return f"values of type {type(values).__name__}" if is_date else None
+
+
+def _may_hold_dates(dtype):
+    return str(dtype) == "object" or str(dtype).lower().startswith(DATES)

@@ -198,7 +198,8 @@ def _number_groups(groups, estimator):
             f"{estimator}: groups must hold labels of one type, but mixes {shown(sorted(kinds))}. Pass a number or a "
             "string a row, all of one type and none missing."
         )
-    groups = check_array(given, ensure_2d=False, dtype=None, allow_nd=True, input_name="groups")
+    with errors_named(estimator, "groups"):
+        groups = check_array(given, ensure_2d=False, dtype=None, allow_nd=True, input_name="groups")
     if groups.ndim != 1 and groups.size != len(groups):
         raise ValueError(f"{estimator}: groups has shape {groups.shape}. Pass one label a row, of shape (n_samples,).")
     if groups.dtype.kind in "mM" and np.isnat(groups).any():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from decimal import Decimal
 from numbers import Real
 from typing import Any
 
@@ -42,9 +44,27 @@ def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
     y = column_or_1d(y, warn=warn)
     if getattr(y, "dtype", None) is not None and y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise ValueError(f"{estimator_name}: Input y contains NaN or infinity. Drop those rows.")
+    if y.dtype.kind == "O":
+        _refuse_missing_labels(y, estimator_name)
     if y.dtype.kind in "mM" and np.isnat(y).any():
         raise ValueError(f"{estimator_name}: Input y contains NaT. Drop those rows.")
     return y
+
+
+def _refuse_missing_labels(y, estimator_name):
+    """Refuse None, NaN and pandas' NA among labels that are objects."""
+    missing = {str(label) for label in y if _is_missing(label)}
+    if missing:
+        raise ValueError(
+            f"{estimator_name}: Input y contains NaN or other missing labels ({', '.join(sorted(missing))}). "
+            "Drop those rows."
+        )
+
+
+def _is_missing(label):
+    if isinstance(label, (float, np.floating, Decimal)):
+        return label != label
+    return label is None or type(label).__name__ in ("NAType", "NaTType")
 
 
 def refuse_mixed_labels(y: Any, estimator_name: str, name: str) -> None:
@@ -57,6 +77,8 @@ def refuse_mixed_labels(y: Any, estimator_name: str, name: str) -> None:
     """
     if isinstance(y, (list, tuple)) and any(isinstance(label, str) for label in y):
         others = [label for label in y if not isinstance(label, str)]
+        if others and name == "y":
+            _refuse_missing_labels(others, estimator_name)
         if others and np.asarray(others[:1]).ndim == 1:
             raise TypeError(
                 f"{estimator_name}: the labels in {name} cannot be sorted: they mix "
@@ -206,13 +228,28 @@ def find_classes(y: Any, estimator_name: str, classes: Any = None) -> np.ndarray
     return classes
 
 
+@contextmanager
+def _arrays_in_cells_explained(y, estimator_name):
+    """Say how a column whose cells are arrays or lists becomes one array."""
+    try:
+        yield
+    except ValueError as error:
+        if "array element with a sequence" not in str(error) or isinstance(y, (list, tuple)):
+            raise
+        table = hasattr(y, "columns")
+        raise ValueError(
+            f"{estimator_name}: the values of y ({type(y).__name__}) are arrays or lists. Pass one array, of shape "
+            f"(n_samples, n_outputs), such as np.stack(y{'[column]' * table})."
+        ) from None
+
+
 def check_values(y: Any, estimator_name: str) -> np.ndarray:
     """Check regression targets and return them as float64 of shape (n,) or (n, k)."""
     if y is None:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None. Pass one value a row.")
     y = plain_values(y, estimator_name, "y")
     refuse_dates(y, estimator_name, "y")
-    with errors_named(estimator_name, "y"):
+    with errors_named(estimator_name, "y"), _arrays_in_cells_explained(y, estimator_name):
         values = check_array(
             y,
             dtype=np.float64,

@@ -186,7 +186,7 @@ def encode(
     class_weights : ndarray of shape (k,) or None
     """
     name, dtype = type(cnn).__name__, TORCH_FLOATS[cnn.precision]
-    targets, weights = task.encode(kept.y, name, dtype), kept.weights
+    targets, weights = task.encode(kept.y, name, dtype, kept.rows), kept.weights
     if class_weights is None:
         class_weights = task.class_weights(getattr(cnn, "class_weight", None), targets[train], weights[train], name)
     if class_weights is not None:

@@ -69,20 +69,30 @@ def arguments_explained(method: Callable) -> Callable:
 
     @functools.wraps(method)
     def call(self, *args, **kwargs):
+        if not hasattr(self, "get_params"):  # X, where the method is called on the class
+            raise TypeError(
+                f"{method.__name__}() was called on an estimator's class. Call it on an instance, such as "
+                f"CNNClassifier().{method.__name__}(X, y)."
+            )
         try:
             signature.bind(self, *args, **kwargs)
         except TypeError as error:
-            name = type(self).__name__
+            fault, remedy = str(error), ""
             unknown = next((one for one in kwargs if one not in signature.parameters), None)
-            remedy = "" if unknown is None else _remedy_for(unknown, self, signature.parameters)
-            raise TypeError(f"{name}.{method.__name__}() {error}.{remedy}") from None
+            if unknown is not None:  # which may be why another argument is missing
+                fault = f"got an unexpected keyword argument {unknown!r}"
+                remedy = _remedy_for(unknown, self, method.__name__, signature.parameters)
+            raise TypeError(f"{type(self).__name__}.{method.__name__}() {fault}.{remedy}") from None
         return method(self, *args, **kwargs)
 
     return call
 
 
-def _remedy_for(unknown, estimator, parameters):
-    """Say what an argument that a method does not know is here: another one, or a hyper-parameter."""
+def _remedy_for(unknown, estimator, method, parameters):
+    """Say what an argument that a method does not know is here: another one, another method's, a hyper-parameter."""
+    other = "fit" if method == "partial_fit" else "partial_fit"
+    if unknown in inspect.signature(getattr(type(estimator), other)).parameters:
+        return f" It is an argument of {other}: leave it out, or call {other}."
     known = estimator.get_params(deep=False)
     remedy = _ELSEWHERE.get(unknown, f"Set {unknown}" if unknown in known else None)
     if remedy is None:

@@ -58,7 +58,9 @@ class Classes(Task):
         """The labels."""
         return self.classes
 
-    def encode(self, y: Any, estimator_name: str, dtype: torch.dtype) -> torch.Tensor:
+    def encode(
+        self, y: Any, estimator_name: str, dtype: torch.dtype, row_numbers: np.ndarray | None = None
+    ) -> torch.Tensor:
         """Turn labels into int64 codes (n,); unknown labels are an error."""
         y, classes = comparable(check_labels(y, estimator_name)), comparable(self.classes)
         try:

@@ -58,7 +58,9 @@ class LabelSets(Task):
         """The columns' names, or their numbers."""
         return self.classes if self.names is None else self.names
 
-    def encode(self, y: Any, estimator_name: str, dtype: torch.dtype) -> torch.Tensor:
+    def encode(
+        self, y: Any, estimator_name: str, dtype: torch.dtype, row_numbers: np.ndarray | None = None
+    ) -> torch.Tensor:
         """Turn an indicator matrix into floats (n, k)."""
         y = check_indicators(y, estimator_name)
         if y.shape[1] != self.n_outputs:

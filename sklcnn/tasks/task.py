@@ -71,8 +71,12 @@ class Task(ABC):
     # y for the network.
 
     @abstractmethod
-    def encode(self, y: Any, estimator_name: str, dtype: torch.dtype) -> torch.Tensor:
+    def encode(
+        self, y: Any, estimator_name: str, dtype: torch.dtype, row_numbers: np.ndarray | None = None
+    ) -> torch.Tensor:
         """Turn y into the targets of the loss, (n,) or (n, k).
+
+        Errors name rows by `row_numbers`, (n,), or by their positions in y.
 
         Raises
         ------

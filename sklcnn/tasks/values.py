@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklcnn.data.targets import check_values, column_names, weighted_quantile
+from sklcnn.data.targets import MAX_VALUE, check_values, column_names, weighted_quantile
 from sklcnn.network.losses import REGRESSION_LOSSES
 from sklcnn.tasks.task import Task
 from sklcnn.training.scores import R2
@@ -66,13 +66,28 @@ class Values(Task):
         """The columns' names, or their numbers."""
         return self.outputs if self.names is None else self.names
 
-    def encode(self, y: Any, estimator_name: str, dtype: torch.dtype) -> torch.Tensor:
+    def encode(
+        self, y: Any, estimator_name: str, dtype: torch.dtype, row_numbers: np.ndarray | None = None
+    ) -> torch.Tensor:
         """Turn values into standardised ones (n, k)."""
         values = check_values(y, estimator_name)
         columns = values.reshape(len(values), -1)
         if columns.shape[1] != self.n_outputs:
             raise ValueError(f"{estimator_name}: y has {columns.shape[1]} columns, but {self.n_outputs} are expected.")
-        return torch.from_numpy((columns - self.mean) / self.deviation).to(dtype)
+        with np.errstate(over="ignore"):  # what is infinite is refused below
+            standardised = (columns - self.mean) / self.deviation
+        too_far = np.abs(standardised) > (MAX_VALUE if dtype == torch.float64 else FLOAT32_RANGE[1])
+        if too_far.any():
+            row, column = np.argwhere(too_far)[0]
+            in_float32, remedy = "", "."
+            if dtype != torch.float64:
+                in_float32, remedy = " in float32", ', or set precision="float64".'
+            raise ValueError(
+                f"{estimator_name}: y holds {columns[row, column]:.3g} in row "
+                f"{row if row_numbers is None else row_numbers[row]}, too far from the values that train to compute "
+                f"with{in_float32}. Leave that row out, or give it weight 0{remedy}"
+            )
+        return torch.from_numpy(standardised).to(dtype)
 
     def activate(self, outputs: torch.Tensor) -> torch.Tensor:
         """Leave values as they are."""

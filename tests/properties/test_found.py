@@ -141,10 +141,13 @@ def test_a_device_that_computes_nothing_is_refused_in_fit(kind, device, refuses)
         estimator.fit(RANDOM.rand(12, 8, 8, 3), LABELS)
 
 
-def test_infinite_losses_of_validation_rows_are_an_error_without_a_warning_of_numpys(refuses):
+@pytest.mark.parametrize(
+    "far, words", [(1e25, "the validation loss is not finite"), (1e200, r"y holds 1e\+200 in row 1, too far")]
+)
+def test_infinite_losses_of_validation_rows_are_an_error_without_a_warning_of_numpys(far, words, refuses):
     regressor = CNNRegressor(**QUICK)
-    with refuses(regressor, "the validation loss is not finite"):
-        regressor.fit(X[:1], [1.0], X_val=X[:3], y_val=[1.0, 1e200, -1e200], sample_weight_val=[1.0, 1e-300, 1.0])
+    with refuses(regressor, words):
+        regressor.fit(X[:1], [1.0], X_val=X[:3], y_val=[1.0, far, -far], sample_weight_val=[1.0, 1e-300, 1.0])
 
 
 @pytest.mark.parametrize("part", [torch.nn.LazyBatchNorm1d(), threading.Lock()])

@@ -12,7 +12,7 @@ from torch import nn
 from sklcnn.donors import find_donor
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
-from sklcnn.network.own_state import LIBRARIES, with_memory, without_memory
+from sklcnn.network.own_state import LIBRARIES, give_memory, with_memory, without_memory
 from sklcnn.network.plan import NetworkSpec
 from sklcnn.network.standardize import Scaling, parts_taken_off
 from sklcnn.process import Entered
@@ -208,7 +208,7 @@ class NetworkRecipe:
                 f"the weights of {differing} have shape {shapes.get(differing)}, where the network has "
                 f"{found.get(differing)}"
             )
-        return with_memory(network) if self._makes_known_layers else network
+        return give_memory(network) if self._makes_known_layers else network
 
 
 def _scaling_of(recipe):

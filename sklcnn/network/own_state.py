@@ -243,17 +243,30 @@ def without_memory(network: nn.Module, trainable: frozenset[str]) -> nn.Module:
 
 
 def with_memory(network: Module) -> Module:
-    """Copy a network whose weights have no memory (on "meta"), with memory on the CPU, laid out as they say.
-
-    What is shared stays shared. `to_empty` does the same by a decomposition that imports SymPy: a tenth of a second of
-    each process's first load.
-    """
+    """Copy what `without_memory` returned, with memory for its weights."""
     memo: dict[int, Any] = {}
     for tensor in _tensors_of(network):
         if tensor.device.type == "meta":
             empty = _empty_like(tensor, "cpu")
             memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
     return copy.deepcopy(network, memo)
+
+
+def give_memory(network: Module) -> Module:
+    """Give weights without memory (on "meta") memory on the CPU, in place, laid out as they say; shared ones stay so.
+
+    `to_empty` does the same by a decomposition that imports SymPy: a tenth of a second of each process's first load.
+    """
+    given: dict[torch.Tensor, torch.Tensor] = {}
+    for module in network.modules():
+        for named in (module.named_parameters, module.named_buffers):
+            for name, tensor in list(named(recurse=False, remove_duplicate=False)):
+                if tensor not in given:
+                    empty = _empty_like(tensor, "cpu")
+                    is_weight = isinstance(tensor, nn.Parameter)
+                    given[tensor] = nn.Parameter(empty, tensor.requires_grad) if is_weight else empty
+                setattr(module, name, given[tensor])
+    return network
 
 
 def copy_network(network: Module, memo: dict[int, Any] | None = None) -> Module:

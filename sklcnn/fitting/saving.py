@@ -20,7 +20,7 @@ from sklcnn.fitting.fitted import Columns, Fitted, FittedFeatures
 from sklcnn.fitting.labels import STRINGS, TIMES, labels_from_plain, labels_to_plain
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe, TrainedModule
 from sklcnn.fitting.saved_net import SavedNet, to_tensors
-from sklcnn.network.layouts import SPARSE, sparse_parts
+from sklcnn.network.layouts import is_sparse, sparse_parts
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.own_state import pack_any, put_own_state, take_own_state, unpack
 from sklcnn.network.plan import NetworkSpec
@@ -58,7 +58,7 @@ def to_plain(value: Any) -> Any:
         return {"type": type(value).__name__} | {f.name: to_plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
-        if value.layout in SPARSE.values():
+        if is_sparse(value):
             return {"type": "sparse", **to_plain(sparse_parts(value))}
         if value.dtype == torch.bfloat16:  # which NumPy lacks
             return {"type": "bfloat16", "bits": value.view(torch.int16).numpy().copy()}

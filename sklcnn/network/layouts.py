@@ -28,6 +28,11 @@ def overlaps_itself(tensor: torch.Tensor) -> bool:
     return any(size > 1 and stride == 0 for size, stride in zip(tensor.size(), tensor.stride(), strict=True))
 
 
+def is_sparse(tensor: torch.Tensor) -> bool:
+    """Tell whether a tensor is in one of the layouts `SPARSE`."""
+    return tensor.layout in SPARSE.values()
+
+
 def laid_out_anew(module: nn.Module) -> dict[int, Any]:
     """Return copies of what `deepcopy` would leave overlapping: buffers, and parameters that take no gradients.
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklcnn.network.layouts import COMPRESSED, SPARSE, overlaps_itself, sparse_of, sparse_parts
+from sklcnn.network.layouts import COMPRESSED, is_sparse, overlaps_itself, sparse_of, sparse_parts
 from sklcnn.network.network import layers_of
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -51,7 +51,7 @@ def pack(value: Any, shared: frozenset[int] = frozenset()) -> Any:
         )
         dtype = str(value.dtype).removeprefix("torch.")
         return {"kind": "tensor", "dtype": dtype, "shape": list(value.shape), "bits": bits, "moves": not value.is_cpu}
-    if kind is torch.Tensor and value.layout in SPARSE.values() and value.device.type != "meta":
+    if kind is torch.Tensor and is_sparse(value) and value.device.type != "meta":
         parts = sparse_parts(value)
         return {"kind": "sparse", **parts, "parts": [pack(part) for part in parts["parts"]]}
     if (kind is np.ndarray or isinstance(value, np.generic)) and value.dtype.kind in "biufcmMSU":

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sklcnn.network.layouts import SPARSE, sparse_parts
+from sklcnn.network.layouts import is_sparse, sparse_parts
 from sklcnn.process import Lock
 
 
@@ -29,7 +29,7 @@ def digest_state(state, description):
 
 def _digest_tensor(tensor):
     """Digest type, shape and values, whatever the device and the memory layout."""
-    if tensor.layout in SPARSE.values():
+    if is_sparse(tensor):
         layout, shape, parts = sparse_parts(tensor).values()
         return hashlib.sha256(f"{layout} {shape}".encode() + b"".join(map(_digest_tensor, parts))).digest()
     tensor = tensor.detach().cpu().contiguous()

@@ -538,7 +538,11 @@ def test_a_steps_augmentation_is_three_times_cheaper_than_a_loop_over_samples():
 # Mixes and weights.
 
 
-@pytest.mark.parametrize("augmentation", ["cutmix", {"mixup": 1.0}, {"mixup": 100.0}], ids=str)
+@pytest.mark.parametrize(
+    "augmentation",
+    ["cutmix", *(pytest.param({"mixup": strength}, marks=pytest.mark.slow) for strength in (1.0, 100.0))],
+    ids=str,
+)
 @pytest.mark.parametrize("estimator", [CNNClassifier, CNNRegressor])
 def test_a_mixed_row_counts_as_much_as_its_parts_weigh(estimator, augmentation):
     """X says nothing, so that the weighted mean of y is learnt: 0.5. Rows that kept their weights would give 0.4."""

@@ -14,6 +14,11 @@ ROUNDING = "float32 rounds sums in another order"
 DROPOUT = "dropout draws other units, and batch norm counts rows, not weights"
 HOLD_OUT = "which rows are held out depends on how many there are"
 
+# Checks of what has been learnt: they need the defaults' epochs. The others look at fits of ten, which take a tenth of
+# the time; with the defaults they are slow ones.
+OF_LEARNING = (
+    "check_classifiers_train", "check_regressors_train", "check_classifiers_classes", "check_class_weight_classifiers",
+)  # fmt: skip
 # With precision="float64" nothing is excused; its checks are slow ones but those of weights, which need it. So are
 # those that are run again on X as a memory map or as no array: other tests train the same bits from every form of X.
 FLOAT64 = "float64"
@@ -25,6 +30,7 @@ OF_ROWS = (
 CONFIGURATIONS = [
     pytest.param({"precision": FLOAT64}, None, id=FLOAT64),
     pytest.param({}, ROUNDING, id="defaults"),
+    pytest.param({"max_epochs": 10}, ROUNDING, id="ten_epochs"),
     pytest.param({"early_stopping": True, "max_epochs": 40}, HOLD_OUT, id="early_stopping"),
     pytest.param(
         {"batch_norm": True, "dropout": 0.3, "conv_dropout": 0.1}, DROPOUT, id="batch_norm", marks=pytest.mark.slow
@@ -46,12 +52,16 @@ def checks(estimator_class, configurations):
     for configuration in configurations:
         settings, excuse = configuration.values
         for estimator, check in estimator_checks_generator(estimator_class(**settings)):
+            learning = check.func.__name__ in OF_LEARNING
+            if learning and configuration.id == "ten_epochs":
+                continue
             marks = list(configuration.marks)
             if excuse and check.func.__name__ == WEIGHT_CHECK:
                 # Not strict: on another machine the same sums may round alike.
                 marks.append(pytest.mark.xfail(reason=excuse, raises=(AssertionError, UserWarning), strict=False))
             again = "memmap" in name_of(check) or "not_an_array" in name_of(check)
             again |= configuration.id == "early_stopping" and not any(part in name_of(check) for part in OF_ROWS)
+            again |= configuration.id == "defaults" and not learning
             if again or (configuration.id == FLOAT64 and "sample_weight" not in check.func.__name__):
                 marks.append(pytest.mark.slow)
             identity = f"{configuration.id}-{name_of(check)}"

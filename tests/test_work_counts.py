@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from counted import Counted
+from marks import slow_but
 from PIL import Image
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
@@ -202,7 +203,9 @@ def test_a_batch_of_numbers_that_are_not_aligned_is_read_without_a_copy_of_X(dty
     assert n_bytes < 4 * batch.nbytes < same.nbytes
 
 
-@pytest.mark.parametrize("layout", ["a crop", "mirrored", "channels moved", "Fortran order"])
+@pytest.mark.parametrize(
+    "layout", slow_but(["a crop", "mirrored", "channels moved", "Fortran order"], ["Fortran order"])
+)
 @TASKS
 def test_no_array_of_the_size_of_X_is_made_where_its_rows_are_in_no_order(task, layout, monkeypatch):
     monkeypatch.setattr("sklcnn.data.reading.numbers.TOGETHER", 2**20)  # of rows that lie apart, so much is copied

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from marks import slow_but
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -49,7 +50,7 @@ def assert_same(shown, other):
             np.testing.assert_equal(one[name], two[name])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", slow_but(KINDS, ["signals of three channels", "colour", "volumes", "files"]))
 @looker
 def test_every_kind_of_sample_is_drawn_and_no_text_covers_another(display, kind, cases, find_overlaps):
     case = cases[kind]
@@ -157,9 +158,10 @@ NAMES = {
 
 
 @pytest.mark.filterwarnings("ignore:X has feature names")
-@pytest.mark.parametrize("names, unit", NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("kind", slow_but(NAMES, ["numbers with a unit"]))
 @looker
-def test_signals_are_drawn_along_the_numbers_that_columns_are_called_by(display, names, unit, cases):
+def test_signals_are_drawn_along_the_numbers_that_columns_are_called_by(display, kind, cases):
+    names, unit = NAMES[kind]
     case = cases["signals"]
     frame = pd.DataFrame(case.X, columns=names)
     cnn = CNNClassifier(**case.cnn.get_params()).fit(frame, case.y)
@@ -348,7 +350,7 @@ def test_volumes_are_cut_in_the_middle_unless_told_otherwise(display, cases):
         np.testing.assert_array_equal(picture, shown.pictures[0][depth, ..., 0])
 
 
-@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+@pytest.mark.parametrize("precision", slow_but(["float64", "bfloat16"], ["bfloat16"]))
 @looker
 def test_every_precision_is_shown(display, precision, cases):
     case = cases["colour"]
@@ -367,10 +369,10 @@ def test_regressors_of_several_values_are_shown(display, cases, find_overlaps):
     assert find_overlaps(display(cnn, X, y).figure_) == []
 
 
-@pytest.mark.parametrize("shape", [(6, 40), (40, 8)], ids=["wide", "high"])
+@pytest.mark.parametrize("shape", slow_but(["wide", "high"], ["wide"]))
 @looker
 def test_pictures_of_any_proportions_leave_room_for_their_texts(display, shape, find_overlaps):
-    X = np.random.RandomState(0).rand(6, *shape, 1)
+    X = np.random.RandomState(0).rand(6, *{"wide": (6, 40), "high": (40, 8)}[shape], 1)
     y = np.array(["an extraordinarily long name of a fruit", "another name that does not end"] * 3)
     cnn = CNNClassifier(filters=(20,), dense_units=(), max_epochs=1, random_state=0).fit(X, y)
     for n in (1, 3):

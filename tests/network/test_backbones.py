@@ -18,6 +18,7 @@ import skimage.data
 import timm
 import torch
 from counted import Counted
+from marks import slow_but
 from torch import nn
 
 from sklcnn.bounded import BoundedCache
@@ -37,7 +38,7 @@ from sklcnn.network.backbones.torchvision_models import builder_options
 
 LITE0 = LITE[0]
 ROOT = Path(__file__).resolve().parents[2]
-ONE_PER_FAMILY = (
+ONE_PER_FAMILY = (  # but VGG, whose smallest has 500 MB of weights
     "alexnet",
     "convnext_tiny",
     "densenet121",
@@ -54,7 +55,6 @@ ONE_PER_FAMILY = (
     "squeezenet1_1",
     "swin_t",
     "swin_v2_t",
-    "vgg16",
     "vit_b_32",
 )
 # EfficientNet-Lite0 gives features up to 6. Each of its fifty layers rounds to 6e-8 of what it gives: noise in the last
@@ -172,7 +172,7 @@ def imagenet_classifier(name=LITE0):
     return network.eval()
 
 
-@pytest.mark.parametrize("name", LITE)
+@pytest.mark.parametrize("name", slow_but(LITE, [LITE0]))
 @pytest.mark.parametrize(("picture", "label"), [("china", 698), ("coffee", 967)])
 def test_with_its_original_head_it_knows_the_palace_and_the_espresso(name, picture, label):
     from sklearn.datasets import load_sample_image
@@ -233,7 +233,6 @@ def test_every_torchvision_model_gives_pooled_features(name):
     assert not backbone.loaded
 
 
-LARGE = ("vit_b_32", "maxvit_t", "inception_v3", "convnext_tiny")
 # Before these layers stand the features that the original classifier is given.
 HEADS = {
     "convnext_tiny": "classifier.2",
@@ -253,9 +252,7 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in HEADS]
-)
+@pytest.mark.parametrize("name", slow_but(HEADS, ["googlenet", "mobilenet_v2", "resnet18", "swin_t"]))
 def test_features_are_what_the_original_head_is_given(name, tmp_path):
     import torchvision
 
@@ -274,6 +271,7 @@ def test_features_are_what_the_original_head_is_given(name, tmp_path):
     torch.testing.assert_close(features, given[0], rtol=0, atol=1e-4 * given[0].abs().max().item())
 
 
+@pytest.mark.slow
 def test_vgg16_features_are_its_feature_maps_averaged():
     backbone = load_backbone("vgg16", None, (3, 64, 64), scale=1.0, frozen=True)
     images = images_for(backbone)
@@ -364,7 +362,13 @@ def test_weights_come_back_from_a_file(resnet_state, tmp_path, wrapper):
     assert backbone.loaded
 
 
-@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mnasnet0_5", "googlenet", "timm/resnet10t", LITE0])
+@pytest.mark.parametrize(
+    "name",
+    slow_but(
+        ["resnet18", "densenet121", "mnasnet0_5", "googlenet", "timm/resnet10t", LITE0],
+        ["densenet121", "timm/resnet10t", LITE0],
+    ),
+)
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_a_backbones_own_state_dict_fits_it(tmp_path, name, suffix):
     first = load_backbone(name, None, (3, 64, 64), scale=1.0)

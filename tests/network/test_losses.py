@@ -75,6 +75,7 @@ def test_a_regression_loss_is_a_mean_over_rows_and_outputs_of_standardised_error
     assert found == pytest.approx(plain((outputs - targets).numpy()).mean(), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_the_absolute_error_aims_at_the_median_and_the_squared_error_at_the_mean():
     # Samples that are all alike leave a constant to be found.
     y = np.array([0.0, 0, 0, 1, 10])

@@ -100,6 +100,7 @@ def test_a_linear_network_with_l2_is_scikit_learns_ridge_regression(l2):
     np.testing.assert_allclose(net.predict(X), plain.predict(X), rtol=0, atol=SOLVED_TO)
 
 
+@pytest.mark.slow
 def test_larger_l1_brings_more_weights_near_zero():
     params = QUICK | {"max_epochs": 150, "learning_rate": 0.005}
     near_zero = [

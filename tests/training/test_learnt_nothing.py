@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from marks import slow_but
 from scipy.stats import entropy
 
 from sklcnn import CNNClassifier, CNNRegressor
@@ -175,7 +176,7 @@ def test_where_nearly_all_values_are_the_same_none_of_the_others_is_far(n_same, 
     np.testing.assert_allclose(standardised(y).deviation, mean_distance(y if counts else y[:-1]))
 
 
-@pytest.mark.parametrize("loss", ["absolute_error", "quantile"])
+@pytest.mark.parametrize("loss", slow_but(["absolute_error", "quantile"], ["absolute_error"]))
 def test_maps_of_peaks_are_learnt_no_worse_than_medians(loss):
     pictures, maps = peaks(600)
     net = CNNRegressor(spatial_dims=2, filters=(8, 16), loss=loss, random_state=0)

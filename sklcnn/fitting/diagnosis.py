@@ -78,6 +78,25 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
         )
     if criterion.loss in ("squared_error", "huber"):
         _warn_of_targets(name, data)
+    if cnn.augmentation is not None:
+        _warn_of_scale(name, cnn.augmentation, data.statistics)
+
+
+def _warn_of_scale(name, augmentation, statistics):
+    """Warn where "scale" moves whole samples further than they are apart: it is a share of the distance from zero."""
+    from sklcnn.data.augmentation import read_strengths
+
+    strength = read_strengths(augmentation).get("scale", 0)
+    moved = torch.where(statistics.deviation > 0, strength * statistics.mean.abs() / statistics.deviation, 0)
+    channel = int(moved.argmax())
+    if moved[channel] > 1:
+        mean, deviation = float(statistics.mean[channel]), float(statistics.deviation[channel])
+        _warn(
+            f'{name}: augmentation="scale" multiplies samples by up to {1 + strength:.3g}, and the values of X, about '
+            f"{mean:.3g} with a deviation of {deviation:.3g}, are so far from zero that this moves them by "
+            f"{float(moved[channel]):.3g} deviations: what tells samples apart is lost in it. Subtract what is common "
+            "first, as StandardScaler(with_std=False) does, or leave it out."
+        )
 
 
 def _peak(data):

@@ -252,6 +252,16 @@ def test_large_numbers_as_they_come_are_warned_of():
     assert warnings_of(CNNClassifier(**LONG, standardize=False), 10 * X, LABELS) == []
 
 
+def test_a_factor_of_values_far_from_zero_is_warned_of():
+    y = X[:, :6].sum(1)
+    for augmentation in ("scale", ("noise", {"scale": 0.05})):
+        (found,) = warnings_of(CNNRegressor(**LONG, augmentation=augmentation), X + 300, y)
+        assert 'CNNRegressor: augmentation="scale" multiplies samples by up to 1.' in found
+        assert "about 300 with a deviation of 1" in found
+    for augmentation, offset in (("scale", 0), ("scale", 5), ({"scale": 0.001}, 300), ("noise", 300)):
+        assert warnings_of(CNNRegressor(**LONG, augmentation=augmentation), X + offset, y) == []
+
+
 def test_chunks_in_another_unit_are_warned_of():
     y = X[:, :6].sum(1)
     net = CNNRegressor(**LONG).partial_fit(X[:60], y[:60])

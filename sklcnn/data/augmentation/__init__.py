@@ -10,8 +10,8 @@ Inside this package a batch is called ``images`` and is channels-last: ``(n, *sp
 whatever the device of the batch.
 """
 
-from sklcnn.data.augmentation.checks import check_augmentation
+from sklcnn.data.augmentation.checks import check_augmentation, read_strengths
 from sklcnn.data.augmentation.pipeline import Augmentation, build_augmentation
 from sklcnn.data.augmentation.table import AUGMENTATIONS
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "build_augmentation", "check_augmentation"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "build_augmentation", "check_augmentation", "read_strengths"]

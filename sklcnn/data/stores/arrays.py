@@ -94,7 +94,7 @@ class ArrayStore(Store):
             part = self._table.index_select(0, rows).view(len(rows), *self._layout)
         if self._channel_axis == 0:
             return channels_to_front(part.movedim(1, -1).contiguous())
-        return part.movedim(-1, 1)
+        return channels_to_front(part)
 
     @cached_property
     def _table(self):

@@ -11,7 +11,9 @@ import torch
 from skorch.callbacks import Callback
 
 from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn.data.reading import read_inputs
 from sklcnn.data.stores import statistics
+from sklcnn.fitting.data import input_spec
 
 N = 12
 QUICK = {"filters": (2,), "dense_units": (), "max_epochs": 2, "batch_size": 5, "random_state": 0}
@@ -219,6 +221,18 @@ def test_the_same_numbers_give_the_same_bits_in_every_form(form, X):
     same = ARRAY_FORMS[form](X)
     net, other = fit(X), fit(same)
     assert bits(net, X) == bits(other, X) == bits(net, same)
+
+
+def test_an_axis_of_one_channel_gives_the_same_bits():
+    """Whatever stride NumPy gives it: 0 where it was added to a view."""
+    X = np.random.default_rng(0).normal(size=(N, 10, 12))
+    forms = (X[..., None], X.reshape(N, 10, 12, 1), X[:, :, :, np.newaxis].astype(np.float32))
+    net = fit(X)
+    for form in forms:
+        assert bits(net, form) == bits(net, X) == bits(fit(form), X)
+        stores = [read_inputs(same, input_spec(net), training=True)[0] for same in (X, form)]
+        one, other = (store.batch(slice(0, 4), torch.float32) for store in stores)
+        assert one.stride() == other.stride()
 
 
 @pytest.mark.parametrize("X", [SIGNALS, IMAGES, VOLUMES], ids=["signals", "images", "volumes"])

@@ -142,7 +142,7 @@ class WeightAverages(Averaging):
             norm.train().reset_running_stats()
             norm.momentum = None  # the plain mean of the batches
         rows = self._stages.train_rows
-        sizes = batch_sizes(len(rows), self._spec.batch_size, self._stages.joins_last_row)
+        sizes = batch_sizes(len(rows), self._spec.batch_size, self._stages.joins_few_rows)
         order, dtype = torch.arange(len(rows)), TORCH_FLOATS[self._spec.precision]
         for batch in rows.batches(order, sizes, dtype, self._device):
             with autocast(self._spec.precision, self._device):

@@ -81,7 +81,7 @@ class TrainingPass:
         """Train for an epoch; `rates` gives the rate of each update, None leaves it as it is."""
         net, rows = self._net, self._stages.train_rows
         order = self.shuffle()
-        sizes = batch_sizes(len(rows), net.spec.batch_size, self._stages.joins_last_row)
+        sizes = batch_sizes(len(rows), net.spec.batch_size, self._stages.joins_few_rows)
         self._stages.set_training_mode()
         self._statistics.begin_epoch()
         first_output: Any = None

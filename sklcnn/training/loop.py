@@ -110,7 +110,7 @@ class Run:
         network, optimizer = net.module_, net.optimizer_
         self.copies = Copies(network, optimizer)
         self.stages = Stages(network, optimizer, self.spec, train, valid, frozen, self.last_epoch)
-        self.n_updates = len(batch_sizes(len(train), self.spec.batch_size, self.stages.joins_last_row))
+        self.n_updates = len(batch_sizes(len(train), self.spec.batch_size, self.stages.joins_few_rows))
         span = self.n_updates, self.first, self.first + horizon - 1
         self.rates = Rates(self.spec, optimizer, *span, self.watches_loss, given=rates, fall=fall)
         self.judge, self.death_check = self.make_judge(), DeathCheck()

@@ -122,8 +122,8 @@ class Stages:
     forward, valid_forward : Network
         The layers that such rows go through.
     trained : list of nn.Parameter
-    joins_last_row : bool
-        Whether a last batch of one row must join the batch before it.
+    joins_few_rows : bool
+        Whether a last batch of few rows joins the batch before it.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Stages:
         self._all_rows = train, valid
         self._features = frozen or FrozenStage(None, None)
         thaws = spec.freeze_epochs < last_epoch
-        self.joins_last_row = _needs_pairs(network if thaws and not network.keeps_statistics else network.head)
+        self.joins_few_rows = _needs_pairs(network if thaws and not network.keeps_statistics else network.head)
         self.train_rows, self.valid_rows = train, valid
         self.forward = self.valid_forward = network
         self.trained: list[nn.Parameter] = []
@@ -206,7 +206,7 @@ class Stages:
     def set_training_mode(self) -> None:
         """Set the network to training mode, but batch norms to eval mode where batches have one row."""
         self._network.train()
-        if self.joins_last_row and (self._spec.batch_size == 1 or len(self.train_rows) == 1):
+        if self.joins_few_rows and (self._spec.batch_size == 1 or len(self.train_rows) == 1):
             # One row has no variance to normalise by: running statistics are used.
             for layer in self._network.modules():
                 if isinstance(layer, _BatchNorm):

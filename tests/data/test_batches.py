@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sklcnn.data.batches import Rows, batch_sizes
+from sklcnn.data.batches import Rows, batch_sizes, few_rows
 from sklcnn.data.reading import read_inputs
 from sklcnn.data.schema import InputSpec
 
@@ -25,14 +25,14 @@ def make_rows(shape=(5, 6, 3), n=20, dtype="uint8", weighted=True):
 # How rows are divided.
 
 
-@pytest.mark.parametrize("join_single_row", [False, True])
-def test_batches_take_every_row_and_are_full_but_for_the_last(join_single_row):
+@pytest.mark.parametrize("join_few", [False, True])
+def test_batches_take_every_row_and_are_full_but_for_the_last(join_few):
     for n in range(1, 40):
         for batch_size in range(1, 45):
-            sizes = batch_sizes(n, batch_size, join_single_row)
+            sizes = batch_sizes(n, batch_size, join_few)
             assert sum(sizes) == n
             assert all(size == batch_size for size in sizes[:-1])
-            assert 1 <= sizes[-1] <= batch_size + (join_single_row and batch_size > 1)
+            assert 1 <= sizes[-1] <= batch_size + few_rows(batch_size) * (join_few and batch_size > 1)
 
 
 def test_without_joining_there_are_no_more_batches_than_needed():
@@ -41,17 +41,20 @@ def test_without_joining_there_are_no_more_batches_than_needed():
             assert len(batch_sizes(n, batch_size)) == math.ceil(n / batch_size)
 
 
-def test_only_a_last_batch_of_one_row_is_joined():
-    for n in range(2, 40):
-        for batch_size in range(2, 45):
-            plain, joined = batch_sizes(n, batch_size), batch_sizes(n, batch_size, join_single_row=True)
-            assert 1 not in joined
-            if plain[-1] == 1:
-                assert joined == [*plain[:-2], batch_size + 1]
-            else:
-                assert joined == plain
-    assert batch_sizes(1, 8, join_single_row=True) == [1]  # there is no batch before it
-    assert batch_sizes(3, 1, join_single_row=True) == [1, 1, 1]
+@pytest.mark.parametrize(("batch_size", "few"), [(2, 1), (8, 1), (15, 1), (16, 2), (32, 4), (64, 8), (1000, 8)])
+def test_only_a_last_batch_of_few_rows_is_joined(batch_size, few):
+    for n in range(2, 3 * batch_size + 2):
+        plain, joined = batch_sizes(n, batch_size), batch_sizes(n, batch_size, join_few=True)
+        if plain[-1] <= few and len(plain) > 1:
+            assert joined == [*plain[:-2], batch_size + plain[-1]]
+        else:
+            assert joined == plain
+        assert 1 not in joined
+    assert batch_sizes(1, batch_size, join_few=True) == [1]  # there is no batch before it
+
+
+def test_batches_of_one_row_are_not_joined():
+    assert batch_sizes(3, 1, join_few=True) == [1, 1, 1]
 
 
 # What they hold.

@@ -515,6 +515,16 @@ def test_a_last_batch_of_one_row_joins_the_batch_before_it_for_batch_norm(batch_
     assert np.isfinite(outputs(net)).all()
 
 
+def test_a_last_batch_of_few_rows_joins_the_batch_before_it_for_batch_norm():
+    """Two rows are normalised to 1 and -1, whatever they are: 66 digits were learnt to 0.85, and 64 to 0.91."""
+    recorded = recorder()
+    net = CNNClassifier(**QUICK | {"max_epochs": 1}, batch_size=16, batch_norm=True, callbacks=[recorded])
+    for n_rows, sizes in {18: [18], 19: [16, 3]}.items():
+        recorded.batches.clear()
+        net.fit(X[:n_rows], LABELS[:n_rows])
+        assert [len(images) for images, _ in recorded.batches] == sizes
+
+
 @pytest.mark.parametrize("schedule", ["one_cycle", "cosine"])
 def test_a_schedule_counts_the_joined_batch_once(schedule):
     joined, plain = (

@@ -10,6 +10,8 @@ from scipy.stats import entropy
 
 from sklcnn import CNNClassifier, CNNRegressor
 from sklcnn.data.batches import Rows
+from sklcnn.data.stores import Statistics
+from sklcnn.fitting.diagnosis import _warn_of_scale
 from sklcnn.tasks.learn import learn_labels, learn_values
 from sklcnn.training.health import loss_of_constant
 
@@ -253,13 +255,21 @@ def test_large_numbers_as_they_come_are_warned_of():
 
 
 def test_a_factor_of_values_far_from_zero_is_warned_of():
-    y = X[:, :6].sum(1)
-    for augmentation in ("scale", ("noise", {"scale": 0.05})):
-        (found,) = warnings_of(CNNRegressor(**LONG, augmentation=augmentation), X + 300, y)
-        assert 'CNNRegressor: augmentation="scale" multiplies samples by up to 1.' in found
-        assert "about 300 with a deviation of 1" in found
-    for augmentation, offset in (("scale", 0), ("scale", 5), ({"scale": 0.001}, 300), ("noise", 300)):
-        assert warnings_of(CNNRegressor(**LONG, augmentation=augmentation), X + offset, y) == []
+    (found,) = warnings_of(CNNRegressor(**LONG, augmentation=("noise", {"scale": 0.05})), X + 300, X[:, :6].sum(1))
+    assert 'CNNRegressor: augmentation="scale" multiplies samples by up to 1.05' in found
+    assert "about 300 with a deviation of 1" in found
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "mean"),
+    [("scale", [0, 0]), ("scale", [5, -5]), ({"scale": 0.001}, [300, 300]), ("noise", [300, 300]), ("scale", [5, 1e9])],
+    ids=str,
+)
+def test_of_a_factor_that_moves_samples_by_little_nothing_is_said(augmentation, mean):
+    found = Statistics(torch.tensor(mean).double(), torch.tensor([1.0, float(mean[1] < 1e9)]), *torch.zeros(3, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _warn_of_scale("CNNRegressor", augmentation, found)
 
 
 def test_chunks_in_another_unit_are_warned_of():

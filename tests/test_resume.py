@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -13,9 +14,20 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import load_digits
-from skorch.callbacks import Callback, Checkpoint, LoadInitState
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EpochScoring,
+    Freezer,
+    LoadInitState,
+    LRScheduler,
+    TrainEndCheckpoint,
+    Unfreezer,
+)
 from test_docs import ROOT, python_blocks
 from torch import nn
+from torch.optim.lr_scheduler import LinearLR, OneCycleLR
+from torch.optim.swa_utils import SWALR
 
 from sklcnn import CNNClassifier, CNNRegressor
 
@@ -262,3 +274,173 @@ def test_a_checkpoint_that_is_cut_short_leaves_the_one_before_it_whole(rows, tmp
     with pytest.raises(KeyboardInterrupt):
         cnn.net_.save_params(f_history=os.fspath(history))
     assert history.read_text() == before
+
+
+# Callbacks that change the rate, or what trains.
+
+
+class CutOffInTheFourth(Callback):
+    """Cuts off a fit of five epochs in its fourth."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) % 5 == 4:
+            raise RuntimeError("cut off")
+
+
+SHORT = {"max_epochs": 5, "filters": 2, "lr_schedule": None, "precision": "float64"}
+
+
+def whole_and_resumed(rows, folder, callbacks, again=None, previous=None, **params):
+    """Fit in one go, and once more after a run that was cut off; a factory makes the callbacks of each fit."""
+
+    def fit(name, others):
+        cnn = make(CNNClassifier, folder / name, **SHORT | params)
+        loading = cnn.callbacks
+        if previous is not None:
+            cnn = pickle.loads(previous)
+        return cnn.set_params(callbacks=[*others, *loading]).fit(*rows)
+
+    whole = fit("whole", callbacks())
+    with pytest.raises(RuntimeError, match="cut off"):
+        fit("cut off", [*callbacks(), CutOffInTheFourth()])
+    return whole, fit("cut off", (again or callbacks)())
+
+
+def settings(cnn):
+    """List what the groups of the optimiser are set to, such as rates and momenta."""
+    return [{k: v for k, v in group.items() if k != "params"} for group in cnn.net_.optimizer_.param_groups]
+
+
+def assert_same_run(one, other, X):
+    pd.testing.assert_frame_equal(without_durations(one), without_durations(other), check_exact=True)
+    np.testing.assert_array_equal(one.predict_proba(X), other.predict_proba(X))
+    assert settings(one) == settings(other)
+
+
+def latest_loss(net):
+    return net.history[-1, "train_loss"]
+
+
+PLATEAU = {"policy": "ReduceLROnPlateau", "patience": 0, "threshold": 0.05}
+ONE_CYCLE = {"policy": OneCycleLR, "step_every": "batch", "max_lr": 0.01, "total_steps": 35}
+CYCLES = {"policy": "CyclicLR", "step_every": "batch", "base_lr": 0.001, "max_lr": 0.01, "step_size_up": 5}
+SCHEDULERS = {
+    "exponential": ([{"policy": "ExponentialLR", "gamma": 0.5}], {}),
+    "cosine": ([{"policy": "CosineAnnealingLR", "T_max": 5}], {}),
+    "plateau": ([PLATEAU], {}),
+    "plateau of what is computed from the history": ([PLATEAU | {"monitor": latest_loss}], {}),
+    "plateau of batches": ([PLATEAU | {"step_every": "batch", "patience": 3}], {}),
+    "one cycle": ([ONE_CYCLE], {}),
+    "one cycle of sgd": ([ONE_CYCLE], {"optimizer": "sgd"}),
+    "cycles": ([CYCLES], {}),
+    "swa": ([{"policy": SWALR, "swa_lr": 0.05, "anneal_epochs": 4}], {}),
+    "two": ([{"policy": "ExponentialLR", "gamma": 0.5}, {"policy": LinearLR, "step_every": "batch"}], {}),
+    "thawed": ([{"policy": "ExponentialLR", "gamma": 0.5}], {"backbone": small_backbone, "freeze_epochs": 2}),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_schedule_of_skorchs_goes_on_as_in_a_run_never_cut_off(rows, tmp_path, name):
+    schedulers, params = SCHEDULERS[name]
+    whole, resumed = whole_and_resumed(rows, tmp_path, lambda: [LRScheduler(**given) for given in schedulers], **params)
+    assert whole.history_["learning_rate"].nunique() > 2
+    assert_same_run(whole, resumed, rows[0])
+    assert whole.net_.history[:, "batches"] == resumed.net_.history[:, "batches"]
+
+
+class Freezing(Callback):
+    """Freezes a layer by itself."""
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == 2:
+            net.module_.dense1.requires_grad_(False)
+
+
+def ever_worse(cnn, X, y):
+    return -cnn.n_iter_
+
+
+THAWED = {
+    "backbone": small_backbone, "freeze_epochs": 2, "early_stopping": True, "patience": 9, "scoring": ever_worse,
+}  # fmt: skip
+FREEZERS = {
+    "freezer": (lambda: [Freezer("block1.*")], {}),
+    "of averages": (lambda: [Freezer("block1.*")], {"weight_averaging": "ema"}),
+    "until the second": (lambda: [Freezer("block1.*"), Unfreezer("block1.*", at=2)], {"weight_averaging": "ema"}),
+    "until the fifth": (lambda: [Freezer("block1.*"), Unfreezer("block1.*", at=5)], {}),
+    "one's own": (lambda: [Freezing()], {}),
+    "early stopping": (lambda: [Freezer("block1.*", at=2)], {"early_stopping": True}),
+    "of a thawed backbone, whose best epoch was before": (lambda: [Freezer("backbone.*0.*", at=3)], THAWED),
+}
+
+
+def trains(cnn):
+    return {name: parameter.requires_grad for name, parameter in cnn.module_.named_parameters()}
+
+
+@pytest.mark.parametrize("name", FREEZERS)
+def test_layers_that_a_callback_froze_are_frozen_in_a_run_taken_up(rows, tmp_path, name):
+    callbacks, params = FREEZERS[name]
+    whole, resumed = whole_and_resumed(rows, tmp_path, callbacks, **params)
+    assert_same_run(whole, resumed, rows[0])
+    assert trains(whole) == trains(resumed)
+
+
+@pytest.mark.parametrize(
+    "callbacks",
+    [lambda: [LRScheduler("ExponentialLR", gamma=0.5)], lambda: [Unfreezer("block1.*", at=7)]],
+    ids=["rate", "thawed"],
+)
+def test_a_warm_start_that_was_cut_off_goes_on_with_its_schedule_and_layers(rows, tmp_path, callbacks):
+    first = make(CNNClassifier, tmp_path / "first", **SHORT, warm_start=True)
+    previous = pickle.dumps(first.set_params(callbacks=[Freezer("block1.*")]).fit(*rows))
+    whole, resumed = whole_and_resumed(rows, tmp_path, callbacks, previous=previous)
+    assert whole.n_iter_ == 10
+    assert_same_run(whole, resumed, rows[0])
+    assert trains(whole) == trains(resumed)
+
+
+def bias_of_output(net):
+    return float(net.module_.output.bias.detach().sum())
+
+
+@pytest.mark.parametrize(
+    ("given", "again", "message"),
+    [
+        ({"gamma": 0.5}, {"gamma": 0.25}, r"LRScheduler\(ExponentialLR\) in callbacks gives a rate of .* in epoch 2"),
+        (PLATEAU | {"monitor": bias_of_output}, None, r"LRScheduler\(ReduceLROnPlateau\) in callbacks cannot be resum"),
+    ],
+    ids=["another", "monitor of weights"],
+)
+def test_a_schedule_that_cannot_be_followed_again_is_refused(rows, tmp_path, given, again, message):
+    def schedulers(given):
+        return [LRScheduler(**{"policy": "ExponentialLR"} | given)]
+
+    with pytest.raises(ValueError, match=f"CNNClassifier: .*{message}"):
+        whole_and_resumed(rows, tmp_path, lambda: schedulers(given), lambda: schedulers(again or given))
+
+
+def test_scores_know_the_best_one_from_before_wherever_they_are_listed(rows, tmp_path):
+    def score(net, X, y):
+        return [3.0, 1.0, 0.0, 2.0, 4.0][len(net.history) - 1]
+
+    def scoring():
+        return [EpochScoring(score, lower_is_better=False, on_train=True, name="made_up")]
+
+    for cnn in whole_and_resumed(rows, tmp_path, scoring):
+        assert cnn.net_.history[:, "made_up_best"] == [True, False, False, False, True]
+
+
+def test_a_momentum_that_one_fit_cycled_is_the_optimizers_own_in_the_next(rows):
+    cnn = make(CNNClassifier, "", **SHORT, optimizer="sgd", warm_start=True).set_params(callbacks=None).fit(*rows)
+    before = settings(cnn)
+    cycled = settings(cnn.set_params(callbacks=[LRScheduler(**ONE_CYCLE)]).fit(*rows))
+    assert cycled[0]["momentum"] != before[0]["momentum"]
+    after = settings(pickle.loads(pickle.dumps(cnn)).set_params(callbacks=None).fit(*rows))
+    assert {name: after[0][name] for name in before[0]} == before[0]
+
+
+@pytest.mark.parametrize("saving", [TrainEndCheckpoint(), "a folder", None], ids=["end", "text", "none"])
+def test_what_no_checkpoint_of_a_run_has_saved_is_not_resumed(rows, saving):
+    with pytest.raises(ValueError, match=r"CNNClassifier: LoadInitState in callbacks .* Checkpoint\(monitor=None"):
+        CNNClassifier(input_shape=(8, 8), callbacks=[LoadInitState(saving)]).fit(*rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,7 @@ from skorch.callbacks.scoring import ScoringBase
 
 from sklcnn.training.checkpoints import DIGESTS
 from sklcnn.training.run import HISTORY_COLUMNS
-from sklcnn.wording import shown
+from sklcnn.wording import shortened, shown
 
 UNSTORED = (torch.Tensor, torch.nn.Module, torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler)
 REFIT_PREFIX = "refit_"
@@ -54,9 +55,10 @@ def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = N
     Raises
     ------
     ValueError
-        If skorch's EarlyStopping or InputShapeSetter is among them, or a score has the name of a column of `history_`.
+        If skorch's EarlyStopping or InputShapeSetter is among them, a score has the name of a column of `history_`,
+        two have one name, or LoadInitState is to load what is no run.
     TypeError
-        If a pair does not hold a name and a callback.
+        If a pair does not hold a name and a callback, or a class needs arguments.
     """
     cloned = []
     for item in callbacks if callbacks is not None else ():
@@ -66,46 +68,78 @@ def user_callbacks(callbacks: Any, estimator_name: str, schedule: str | None = N
             raise TypeError(
                 f"{estimator_name}: callbacks must hold skorch callbacks or (name, callback) pairs; got {shown(item)}."
             )
-        if _is_a(callback, EarlyStopping):
-            raise ValueError(
-                f"{estimator_name}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt "
-                "and does not "
-                "keep the best weights. Set early_stopping=True and patience instead."
-            )
-        if _is_a(callback, InputShapeSetter):
-            raise ValueError(
-                f"{estimator_name}: skorch's InputShapeSetter is not for callbacks here: the network takes its sizes "
-                "from X by itself. Leave it out."
-            )
-        if schedule is not None and not refit and _is_a(callback, LRScheduler):
+        fresh = _fresh(callback, estimator_name)
+        _check_fits_here(fresh, estimator_name)
+        if schedule is not None and not refit and isinstance(fresh, LRScheduler):
             warnings.warn(
                 f"{estimator_name}: skorch's LRScheduler in callbacks changes nothing, since lr_schedule, here "
                 f"{shown(schedule)}, sets the rate of each update. Set lr_schedule=None for it.",
                 UserWarning,
                 stacklevel=2,
             )
-        if isinstance(callback, ScoringBase) and callback.name in (*HISTORY_COLUMNS, *ALIASES):
-            raise ValueError(
-                f"{estimator_name}: callbacks hold a score that is named {shown(callback.name)}, which is a column of "
-                "history_ already. Give it another name."
-            )
-        fresh = callback if isinstance(callback, type) else clone(callback, safe=False)
         fresh = _without_doubles(fresh)
         if refit:
             fresh = _named_apart(fresh)
         cloned.append(fresh if name is None else (name, fresh))
+    _check_names(cloned, estimator_name)
     return cloned
 
 
-def _is_a(callback, kind):
-    """Tell whether a callback, or a class of callbacks, is of a kind."""
-    return issubclass(callback if isinstance(callback, type) else type(callback), kind)
+def _fresh(callback, estimator_name):
+    """Clone a callback; make one where a class is given."""
+    if not isinstance(callback, type):
+        return clone(callback, safe=False)
+    try:
+        return callback()
+    except TypeError as error:
+        raise TypeError(
+            f"{estimator_name}: callbacks hold the class {callback.__name__}, which cannot be made without arguments: "
+            f"{shortened(error)}. Pass {callback.__name__}(...) with them."
+        ) from error
+
+
+def _check_fits_here(callback, estimator_name):
+    """Refuse callbacks of skorch's that do not go with this package, or what they hold."""
+    if isinstance(callback, EarlyStopping):
+        raise ValueError(
+            f"{estimator_name}: skorch's EarlyStopping is not for callbacks here: it stops by an interrupt and does "
+            "not keep the best weights. Set early_stopping=True and patience instead."
+        )
+    if isinstance(callback, InputShapeSetter):
+        raise ValueError(
+            f"{estimator_name}: skorch's InputShapeSetter is not for callbacks here: the network takes its sizes "
+            "from X by itself. Leave it out."
+        )
+    if isinstance(callback, LoadInitState) and not isinstance(callback.checkpoint, Checkpoint):
+        ended = isinstance(callback.checkpoint, TrainEndCheckpoint)
+        given = "TrainEndCheckpoint, which saves what a fit has ended with" if ended else shown(callback.checkpoint)
+        raise ValueError(
+            f"{estimator_name}: LoadInitState in callbacks resumes the run that a Checkpoint saves, and cannot by "
+            f"{given}. Give the same Checkpoint(monitor=None, ...) to both; to train further after a fit, set "
+            "warm_start=True."
+        )
+    if isinstance(callback, ScoringBase) and callback.name in (*HISTORY_COLUMNS, *ALIASES):
+        raise ValueError(
+            f"{estimator_name}: callbacks hold a score that is named {shown(callback.name)}, which is a column of "
+            "history_ already. Give it another name."
+        )
+
+
+def _check_names(callbacks, estimator_name):
+    """Refuse names that several callbacks would have; skorch numbers those of one class that are given none."""
+    given = {item[0] for item in callbacks if isinstance(item, tuple)}
+    counts = Counter(item[0] if isinstance(item, tuple) else type(item).__name__ for item in callbacks)
+    numbered = {f"{name}_{n}" for name, count in counts.items() for n in range(1, count + 1) if count > 1}
+    taken = sorted((given & {name for name, count in counts.items() if count > 1}) | (counts.keys() & numbered))
+    if taken:
+        raise ValueError(
+            f"{estimator_name}: callbacks hold several that would be named {shown(taken[0])}. Give each a name of its "
+            "own; one without is named by its class."
+        )
 
 
 def _without_doubles(callback):
     """Leave out of the tables of PrintLog what the history holds under two names."""
-    if isinstance(callback, type) and issubclass(callback, PrintLog):
-        callback = callback()
     if isinstance(callback, PrintLog):
         given = callback.keys_ignored
         callback.keys_ignored = [*([given] if isinstance(given, str) else given or ()), *NOT_PRINTED]
@@ -114,8 +148,6 @@ def _without_doubles(callback):
 
 def _named_apart(callback):
     """Put a prefix before the names of a checkpoint's files, so that the refit does not overwrite the first run's."""
-    if isinstance(callback, type) and issubclass(callback, (Checkpoint, TrainEndCheckpoint)):
-        callback = callback()
     if isinstance(callback, (Checkpoint, TrainEndCheckpoint)):
         callback.fn_prefix = REFIT_PREFIX + callback.fn_prefix
     elif isinstance(callback, LoadInitState):

@@ -20,6 +20,7 @@ from sklcnn.wording import LINE, cut, shown
 DIGESTS = "event_files"
 PARTS = ("f_params", "f_optimizer", "f_criterion")
 OWN_STATE = "own state"  # among the digests, that of what own modules hold beside their weights
+FROZEN = "frozen parameters"  # among the digests, the names of what did not train, where they have changed
 ROWS = "rows"  # among the digests, that of the history itself
 ROW = {"epoch", "batches", "learning_rate", "train_loss", "val_loss", "val_score"}  # what a resumed run reads
 KNOWN_BY = ("epoch", "duration", "train_loss")  # of two epochs, they are never all the same
@@ -63,6 +64,12 @@ def warn_of_own_state(checkpoint: Any, estimator_name: str) -> None:
         UserWarning,
         stacklevel=2,
     )
+
+
+def recorded_frozen(rows: Any) -> list[str] | None:
+    """Return the names of the parameters that did not train at the end of a history; None if it does not say so."""
+    told = (row[DIGESTS][FROZEN] for row in reversed(rows) if FROZEN in (row.get(DIGESTS) or ()))
+    return next(told, None)
 
 
 def files_of_epoch(checkpoint: Any, rows: list[dict], epoch: int) -> dict[str, str]:

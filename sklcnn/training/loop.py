@@ -15,7 +15,7 @@ from sklcnn.data.targets import TORCH_FLOATS
 from sklcnn.network.allocation import freed_memory_kept
 from sklcnn.threads import threads_for
 from sklcnn.training.averaging import make_averaging
-from sklcnn.training.checkpoints import check_length
+from sklcnn.training.checkpoints import check_length, recorded_frozen
 from sklcnn.training.copies import Copies
 from sklcnn.training.epoch import BatchCallbacks, TrainingPass
 from sklcnn.training.evaluation import forward_store, weighted_loss
@@ -23,6 +23,7 @@ from sklcnn.training.health import DeathCheck, check_finite, total_norm
 from sklcnn.training.norms import YoungStatistics
 from sklcnn.training.progress import make_progress
 from sklcnn.training.rates import Rates
+from sklcnn.training.replay import begin_schedulers
 from sklcnn.training.run import Fall, FrozenStage, Hooks, Outcome
 from sklcnn.training.stages import Stages, clear_gradients, set_rate
 from sklcnn.training.step import Step, has_heavy_rows
@@ -159,7 +160,7 @@ class Run:
         if len(self.net.history) > self.finished:
             check_length(len(self.net.history), self.last_epoch, self.resumes, self.spec.estimator_name)
             self.resume()
-        self.net.begin_schedules(self.first - 1, X=rows, y=self.stages.valid_rows)
+        begin_schedulers(self.net, self.first - 1, X=rows, y=self.stages.valid_rows)
         self.progress.begin(self.last_epoch - self.finished, self.n_updates, self.finished + 1)
 
     def run_epoch(self, epoch):
@@ -257,8 +258,7 @@ class Run:
     def resume(self):
         """Continue a run that a callback has loaded, as if this one had trained so far.
 
-        The order of rows, the schedule and, where they were saved, the weights that early stopping had kept are those
-        of the loaded run.
+        Its order of rows, schedule and frozen layers go on, and its kept weights, where they were saved.
         """
         history, planned_end = self.net.history.to_list(), self.last_epoch
         epoch = kept = len(history)
@@ -274,6 +274,7 @@ class Run:
         if self.judge is not None and kept < epoch:
             self.load_kept_epoch(kept)
         self.enter_stage(epoch)
+        self.copies.extend(self.stages.freeze_as_recorded(recorded_frozen(history)))
         if self.copies.best.complete:
             self.net.load_params(**self.net.files_of(epoch))
         elif self.judge is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from skorch.callbacks import Callback, LRScheduler
+from skorch.callbacks import Callback, LoadInitState, LRScheduler
 from skorch.history import History
 from skorch.utils import to_numpy
 
@@ -15,7 +15,7 @@ from sklcnn.training.copies import copy_to_train
 from sklcnn.training.optimizers import make_optimizer
 from sklcnn.training.resumable import ResumableNet
 from sklcnn.training.run import TrainingSpec
-from sklcnn.training.stages import check_number, parameter_groups
+from sklcnn.training.stages import check_number, forget_schedulers, parameter_groups
 from sklcnn.training.turns import take_turn_back
 from sklcnn.wording import errors_noted
 
@@ -124,37 +124,20 @@ class TrainingNet(ResumableNet):
         self.criterion_ = criterion.to(self.device)
         if restarts:
             self.optimize(self.optimizer_.param_groups)
+        forget_schedulers(self.optimizer_)
         if callbacks is not None:
             self.callbacks = callbacks
             self.initialize_callbacks()
 
     def initialize_callbacks(self):
-        """Initialise the callbacks; those that schedule the rate come last, so that checkpoints hold an epoch's own."""
-        super().initialize_callbacks()
-        self.callbacks_.sort(key=lambda named: isinstance(named[1], LRScheduler))
-        return self
+        """Initialise the callbacks, and put some in the order that resuming needs.
 
-    def begin_schedules(self, n_before: int, **data: Any) -> None:
-        """Begin the schedules of skorch's LRScheduler anew in each fit, or where a run that is resumed was cut off.
-
-        Parameters
-        ----------
-        n_before : int
-            Epochs of earlier fits.
-        **data
-            As callbacks are told when training begins.
+        What loads a run comes first, so that others find its history when training begins; those that schedule the
+        rate come last, so that checkpoints hold an epoch's own.
         """
-        whole: Any = self.history
-        self.history_ = History(whole[n_before:])
-        if not self.history_:
-            for group in self.optimizer_.param_groups:
-                group.pop("initial_lr", None)  # of an earlier fit's
-        try:
-            for _, callback in self.callbacks_:
-                if isinstance(callback, LRScheduler):
-                    callback.on_train_begin(self, **data)
-        finally:
-            self.history_ = whole
+        super().initialize_callbacks()
+        self.callbacks_.sort(key=lambda named: isinstance(named[1], LRScheduler) - isinstance(named[1], LoadInitState))
+        return self
 
     # What callbacks and scorers see.
 
@@ -207,7 +190,7 @@ class TrainingNet(ResumableNet):
         """Call the callbacks, and wait for fits that they may have run in threads of their own.
 
         Those that score compare predictions with y as the user gave it, unless they have a `target_extractor` of
-        their own. Those that schedule the rate are told by `begin_schedules` that training begins.
+        their own. Those that schedule the rate are told by `begin_schedulers` that training begins.
         """
         told = self.callbacks_
         if method_name == "on_train_begin":

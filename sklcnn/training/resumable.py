@@ -14,6 +14,7 @@ from skorch.history import History
 from sklcnn.network.own_state import digest_own_state
 from sklcnn.training.checkpoints import (
     DIGESTS,
+    FROZEN,
     OWN_STATE,
     ROWS,
     check_files,
@@ -24,11 +25,12 @@ from sklcnn.training.checkpoints import (
     digest_of_rows,
     files_of_epoch,
     read_history,
+    recorded_frozen,
     warn_of_own_state,
     warn_of_unsaved,
 )
 from sklcnn.training.run import TrainingSpec
-from sklcnn.training.stages import freeze, thaw
+from sklcnn.training.stages import freeze, frozen_names, thaw
 
 
 class ResumableNet(NeuralNet):
@@ -58,6 +60,9 @@ class ResumableNet(NeuralNet):
         if name == "f_history":
             if own := digest_own_state(self.module_):
                 self._digests()[OWN_STATE] = own
+            frozen = frozen_names(self.module_)
+            if self.history and frozen != recorded_frozen(self.history):  # not each time: they may be many
+                self._digests()[FROZEN] = frozen
             self._digests()[ROWS] = digest_of_rows(self.history)
         try:
             super().save_params(**{name: aside}, use_safetensors=use_safetensors)

@@ -87,6 +87,56 @@ def thaw(network: Network, optimizer: torch.optim.Optimizer, spec: TrainingSpec)
         optimizer.add_param_group(groups[1] | {"lr": rate})
 
 
+def frozen_names(network: Network) -> list[str]:
+    """List the parameters that do not train, but not those of a backbone that is frozen as a whole.
+
+    Callbacks may have frozen them, such as skorch's Freezer.
+    """
+    return [name for name, parameter in _own_flags(network) if not parameter.requires_grad]
+
+
+def freeze_only(network: Network, names: Sequence[str]) -> None:
+    """Let all parameters train but some, where the backbone is not frozen as a whole."""
+    for name, parameter in _own_flags(network):
+        if parameter.requires_grad != (name not in names):
+            parameter.requires_grad_(name not in names)
+
+
+def _own_flags(network):
+    """List the named parameters of which each may train or not, whatever the stage."""
+    of_stage = set(map(id, network.get_submodule("backbone").parameters())) if network.is_frozen else set()
+    return [(name, parameter) for name, parameter in network.named_parameters() if id(parameter) not in of_stage]
+
+
+def forget_schedulers(optimizer: torch.optim.Optimizer) -> None:
+    """Forget what schedulers of torch's have left in the groups in an earlier fit, which also cycle the momentum."""
+    for group in optimizer.param_groups:
+        group.pop("initial_lr", None)  # from which the next one would begin
+        if group.pop("base_momentum", None) is not None:
+            group |= {name: optimizer.defaults[name] for name in ("momentum", "betas") if name in optimizer.defaults}
+
+
+def put_back_to_start(optimizer: torch.optim.Optimizer, rate: float, n_groups: int) -> list[dict]:
+    """Give the optimiser the groups and the rates that it had when a run began; its state stays.
+
+    Returns
+    -------
+    joined : list of dict
+        The groups that have joined since.
+    """
+    joined = optimizer.param_groups[n_groups:]
+    del optimizer.param_groups[n_groups:]
+    forget_schedulers(optimizer)
+    set_rate(optimizer, rate)
+    return joined
+
+
+def join_again(optimizer: torch.optim.Optimizer, joined: list[dict]) -> None:
+    """Give the optimiser groups back, at the rates with which `thaw` adds them."""
+    for group in joined:
+        optimizer.param_groups.append(group | {"lr": optimizer.param_groups[0]["lr"] * group["lr_factor"]})
+
+
 def _set_groups(optimizer, groups):
     """Set what the optimiser trains, and drop its state for all other parameters."""
     optimizer.param_groups[:] = groups
@@ -193,6 +243,12 @@ class Stages:
             )
         self._note_trained()
         return [parameter.data for parameter in self.trained]
+
+    def freeze_as_recorded(self, names: Sequence[str] | None) -> list[torch.Tensor]:
+        """Let train what did when a checkpoint was saved, if it says so; return as `look_again` does."""
+        if names is not None:
+            freeze_only(self._network, names)
+        return self.look_again()
 
     def _note_trained(self):
         l2 = self._spec.l2

@@ -693,6 +693,37 @@ def test_a_callback_that_holds_tensors_is_named_to_skops():
         skops.io.dumps(CNNClassifier(**QUICK, callbacks=[keeping]).fit(X, LABELS))
 
 
+class WithArgument(Callback):
+    def __init__(self, needed):
+        self.needed = needed
+
+
+@pytest.mark.parametrize("given", [WithArgument, Freezer, ("named", LoadInitState)], ids=["own", "any", "named"])
+def test_a_class_of_callbacks_that_needs_arguments_is_named(given):
+    name = given[1].__name__ if isinstance(given, tuple) else given.__name__
+    with pytest.raises(TypeError, match=rf"CNNClassifier: callbacks hold the class {name}, .* Pass {name}\(\.\.\.\)"):
+        CNNClassifier(**QUICK, callbacks=[given]).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "name"),
+    [
+        ([("a", EpochTimer()), ("a", PrintLog())], "a"),
+        ([("EpochTimer", PrintLog()), EpochTimer], "EpochTimer"),
+        ([EpochTimer(), EpochTimer(), ("EpochTimer_2", EpochTimer())], "EpochTimer_2"),
+    ],
+    ids=["twice", "of a class", "of a number"],
+)
+def test_two_callbacks_of_one_name_are_refused(callbacks, name):
+    with pytest.raises(ValueError, match=f"CNNClassifier: callbacks hold several that would be named '{name}'"):
+        CNNClassifier(**QUICK, callbacks=callbacks).fit(X, LABELS)
+
+
+def test_callbacks_of_one_class_are_numbered():
+    cnn = CNNClassifier(**QUICK, callbacks=[EpochTimer(), EpochTimer, ("mine", EpochTimer)]).fit(X, LABELS)
+    assert [name for name, _ in cnn.net_.callbacks_] == ["EpochTimer_1", "EpochTimer_2", "mine"]
+
+
 def test_a_checkpoint_prints_nothing(capsys, tmp_path):
     CNNClassifier(**QUICK, callbacks=[Checkpoint(monitor=None, dirname=str(tmp_path), f_criterion=None)]).fit(X, LABELS)
     assert not capsys.readouterr().out

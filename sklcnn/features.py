@@ -27,7 +27,7 @@ from sklcnn.network.feature_cache import cached_features, open_feature_cache
 from sklcnn.parameters import SEED, BackboneParameters, ComputeParameters, InputParameters
 from sklcnn.process import leaves_process_as_found
 from sklcnn.training.modes import own_modes
-from sklcnn.training.seeding import draw_seed, seeded
+from sklcnn.training.seeding import draw_seed, generators_kept, seeded
 from sklcnn.wording import shown
 
 
@@ -213,16 +213,17 @@ class CNNFeatures(
     @leaves_process_as_found
     @own_modes()
     def _features(self, fitted, store):
-        features = cached_features(
-            fitted.backbone,
-            store,
-            slice(None),
-            cache=open_feature_cache(self.feature_cache),
-            batch_size=min(int(self.batch_size), backbone_batch_size(store.sample_shape)),
-            device=torch.device(resolve_device(self.device, fitted.precision, type(self).__name__)),
-            precision=fitted.precision,
-            image_size=store.sample_shape[1:],
-        )
+        with generators_kept(not fitted.backbone.shareable):
+            features = cached_features(
+                fitted.backbone,
+                store,
+                slice(None),
+                cache=open_feature_cache(self.feature_cache),
+                batch_size=min(int(self.batch_size), backbone_batch_size(store.sample_shape)),
+                device=torch.device(resolve_device(self.device, fitted.precision, type(self).__name__)),
+                precision=fitted.precision,
+                image_size=store.sample_shape[1:],
+            )
         return features.cpu().numpy()
 
     def transform(self, X: Any) -> np.ndarray:

@@ -86,6 +86,9 @@ class Calls:
         self.batches.append(batch.clone())
         return batch
 
+    def __deepcopy__(self, memo):  # a fit works on a copy: what it kept would be lost
+        return self
+
 
 # Names.
 

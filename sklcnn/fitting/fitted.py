@@ -21,8 +21,9 @@ from sklcnn.fitting.guards import memory_errors_explained
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
 from sklcnn.fitting.saved_net import SavedNet
 from sklcnn.tasks.task import Task
-from sklcnn.training.evaluation import forward_store
+from sklcnn.training.evaluation import forward_store, has_own_code
 from sklcnn.training.run import HISTORY_COLUMNS, Outcome, TrainingSpec
+from sklcnn.training.seeding import generators_kept
 from sklcnn.training.stages import names_in_groups
 
 
@@ -191,11 +192,11 @@ class Fitted:
         self.columns.check(X, self.schema, self.estimator_name)
         store: Any = read_again(X, self.schema, n_jobs)
         network = self.network
-        if network.is_frozen:
-            network.eval()
-            features = self.features_of(store, slice(None), feature_cache)
-            store, network = FeatureStore(features), network.head
-        with memory_errors_explained(self.estimator_name):
+        with memory_errors_explained(self.estimator_name), generators_kept(has_own_code(network)):
+            if network.is_frozen:
+                network.eval()
+                features = self.features_of(store, slice(None), feature_cache)
+                store, network = FeatureStore(features), network.head
             computed = forward_store(network, store, self.dtype, self.spec.precision, self.device)
             outputs = (computed if computed.is_cpu else computed.cpu()).numpy()
         is_row = len(outputs) == 1  # of which a product tells in half of the time

@@ -10,9 +10,11 @@ import torch
 from torch import nn
 
 from sklcnn.donors import find_donor
+from sklcnn.network.blocks import has_known_activation
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
-from sklcnn.network.own_state import LIBRARIES, give_memory, with_memory, without_memory
+from sklcnn.network.own_modules import on_zeros
+from sklcnn.network.own_state import give_memory, with_memory, without_memory
 from sklcnn.network.plan import NetworkSpec
 from sklcnn.network.standardize import Scaling, parts_taken_off
 from sklcnn.process import Entered
@@ -169,9 +171,7 @@ class NetworkRecipe:
 
         A module of the user's may compute values when it is made, which "meta" has none of.
         """
-        activation = self.spec.activation
-        known = isinstance(activation, str) or activation.__module__.partition(".")[0] in LIBRARIES
-        return known and isinstance(self.spec.block, str)
+        return has_known_activation(self.spec) and isinstance(self.spec.block, str)
 
     def as_trained(self, network: Any) -> NetworkRecipe:
         """Return a recipe that does not change with the user's module."""
@@ -201,7 +201,12 @@ class NetworkRecipe:
         place = torch.device("meta") if self._makes_known_layers else Entered(torch.random.fork_rng(devices=[]))
         with place:
             network = build_network(self.spec, self.sample_shape, self.n_outputs, _scaling_of(self))
-        found = {name: tuple(value.shape) for name, value in network.state_dict().items() if hasattr(value, "shape")}
+            found = _shapes_in(network)
+            if network.has_own_code and shapes is not None and not shapes.keys() <= found.keys():
+                on_zeros(
+                    network, torch.zeros(1, *self.sample_shape)
+                )  # tensors that `forward` has made when first called
+                found = _shapes_in(network)
         if shapes is not None and found != shapes:
             differing = next(name for name in {**found, **shapes} if found.get(name) != shapes.get(name))
             raise ValueError(
@@ -209,6 +214,11 @@ class NetworkRecipe:
                 f"{found.get(differing)}"
             )
         return give_memory(network) if self._makes_known_layers else network
+
+
+def _shapes_in(network):
+    """Return the shapes of a network's weights, by name."""
+    return {name: tuple(value.shape) for name, value in network.state_dict().items() if hasattr(value, "shape")}
 
 
 def _scaling_of(recipe):

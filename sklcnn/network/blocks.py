@@ -15,7 +15,9 @@ from torch import nn
 
 from sklcnn.network.convolutions import make_convolution
 from sklcnn.network.network import Layers
-from sklcnn.network.own_modules import as_floats, make_own_activation, own_copy, with_weights
+from sklcnn.network.own_modules import make_own_activation, own_copy, with_weights
+from sklcnn.network.own_outputs import as_floats
+from sklcnn.network.own_state import is_known
 from sklcnn.network.plan import BlockPlan, ConvPlan, InceptionPlan, NetworkSpec, kernel_of_factory
 from sklcnn.network.rows import RowMaxPool1d, RowNorm1d, join_channels
 
@@ -45,6 +47,11 @@ def make_activation(spec: NetworkSpec, n_axes: int) -> nn.Module:
     if isinstance(spec.activation, str):
         return ACTIVATIONS[spec.activation]()
     return make_own_activation(spec.activation, n_axes, spec.estimator_name)
+
+
+def has_known_activation(spec: NetworkSpec) -> bool:
+    """Tell whether the activation is the package's or torch's."""
+    return isinstance(spec.activation, str) or is_known(spec.activation)
 
 
 class ConvUnit(Layers):
@@ -194,20 +201,40 @@ class ShortcutBlock(Block):
 
 
 class OwnBlock(Block):
-    """What a factory of the user's makes, then pooling and dropout."""
+    """What a factory of the user's makes, then pooling and dropout.
 
-    def __init__(self, body: nn.Module, ending: Ending):
+    Parameters
+    ----------
+    body : nn.Module
+    plan : BlockPlan
+        By which its maps are checked.
+    ending : Ending
+    """
+
+    def __init__(self, body: nn.Module, plan: BlockPlan, ending: Ending):
         super().__init__()
         self.body = body
+        self._taken, self._made = plan.size, (plan.filters, *plan.convolved)
         self._end_with(ending)
 
     def convolving(self) -> list[nn.Module]:
         """List the layers before pooling."""
         return [self.body]
 
+    @property
+    def own_part(self) -> tuple[str, nn.Module]:
+        """The hyper-parameter and the module of the user's, for messages."""
+        return "block", self.body
+
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Run the user's module, whose output is checked, and the layers after it."""
         maps = as_floats(self.body(values), values, "block", "the maps")
+        made = self._made if values.shape[2:] == self._taken else (self._made[0], *maps.shape[2:])
+        if maps.ndim != values.ndim or maps.shape[:1] != values.shape[:1] or maps.shape[1:] != made:
+            raise ValueError(
+                f"block must map maps of shape {tuple(values.shape)} to {(len(values), *made)}, as when it was tried, "
+                f"but it made {tuple(maps.shape)}."
+            )
         for step in self.steps()[1:]:
             maps = step(maps)
         return maps
@@ -252,8 +279,8 @@ def _make_with_shortcut(plan: BlockPlan, spec, ending, make):
 
 def _make_own(plan: BlockPlan, spec, ending, copies):
     body = spec.block(plan.channels, plan.filters, kernel_of_factory(plan.kernel), len(plan.size))
-    body = with_weights(own_copy(body, copies), plan.channels, plan.size)
-    return OwnBlock(body, ending._replace(activation=None, pool_first=False))  # it brings activations of its own
+    body = with_weights(own_copy(body, copies), plan.channels, plan.size, plan.makes_weights)
+    return OwnBlock(body, plan, ending._replace(activation=None, pool_first=False))  # it brings activations of its own
 
 
 MAKERS: dict[str, Callable] = {

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from sklcnn.network.blocks import POOLING_LAYERS, make_activation, make_block
+from sklcnn.network.blocks import POOLING_LAYERS, has_known_activation, make_activation, make_block
 from sklcnn.network.convolutions import CONVOLUTION_LAYERS
 from sklcnn.network.memory import count_operations, widest_block
 from sklcnn.network.network import Layers, Network
@@ -116,6 +116,7 @@ def build_network(
     network = channels_last(Network(layers))
     network.widest = widest_block(spec, plans, sample_shape)
     network.operations = count_operations(spec, plans, n_features, n_outputs)
+    network.has_own_code = not (isinstance(spec.block, str) and has_known_activation(spec))
     return network
 
 
@@ -131,7 +132,9 @@ def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> Netwo
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(backbone=backbone)
     layers |= head_layers(spec, backbone.n_features, n_outputs)
-    return Network(layers)
+    network = Network(layers)
+    network.has_own_code = not (backbone.shareable and has_known_activation(spec))
+    return network
 
 
 def widest_layer(network: nn.Module, sample_shape: Sequence[int]) -> int:

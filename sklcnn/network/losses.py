@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from sklcnn.callables import copied_callable
 from sklcnn.network.own_modules import own_copy
 from sklcnn.wording import errors_noted, name_of
 
@@ -81,9 +82,10 @@ class RowLoss(nn.Module):
         super().__init__()
         self.task, self.options, self.estimator_name = task, {} if options is None else options, estimator_name
         self.label_smoothing = self.options.get("label_smoothing", 0.0)
-        if isinstance(loss, nn.Module):
-            loss = own_copy(loss)  # it goes to the fit's device, and may change what it holds
-        self.loss, self.is_own = loss, callable(loss)
+        self.is_own = callable(loss)
+        if self.is_own:  # it may change what it holds, and a module goes to the fit's device
+            loss = own_copy(loss) if isinstance(loss, nn.Module) else copied_callable(loss)
+        self.loss = loss
         self.function = loss if self.is_own else task.losses[loss]
         self.arguments = {} if self.is_own else self.options
 
@@ -103,6 +105,12 @@ class RowLoss(nn.Module):
         """Return the loss of each row, (n,)."""
         if not self.is_own:
             return self.function(outputs, targets, **self.arguments)
+        if torch.is_inference_mode_enabled():  # in which it could not differentiate anything by itself
+            with torch.inference_mode(False), torch.no_grad():
+                return self._own_losses(outputs, targets)
+        return self._own_losses(outputs, targets)
+
+    def _own_losses(self, outputs, targets):
         targets = self.task.soft_targets(targets, outputs.dtype)
         if self.label_smoothing:
             targets = self.task.smooth(targets, self.label_smoothing)
@@ -110,7 +118,7 @@ class RowLoss(nn.Module):
         with errors_noted(lambda error: self._note(outputs, targets)):
             losses = self.function(outputs.clone(), targets.clone())
         self._check(losses, outputs)
-        return losses
+        return losses if outputs.requires_grad else losses.detach()
 
     def _note(self, outputs, targets):
         """Say what a loss of the user's that failed is called with."""
@@ -133,6 +141,11 @@ class RowLoss(nn.Module):
             raise ValueError(
                 f"{self.estimator_name}: loss must return one loss a row, a tensor of shape ({len(outputs)},) "
                 f"here; got {shape}. {self._remedy()}"
+            )
+        if losses.layout is not torch.strided or losses.device != outputs.device:
+            raise TypeError(
+                f"{self.estimator_name}: loss must return a dense tensor on the device of the outputs; got one of "
+                f"layout {str(losses.layout)[6:]} on {losses.device}. Convert it by to_dense() and to(outputs.device)."
             )
         if losses.is_complex():
             raise TypeError(

@@ -32,6 +32,9 @@ class Network(nn.Sequential):
 
     widest: int | None = None  # values of a sample in memory at one time, by `widest_block`; None: by `widest_layer`
     operations: int | None = None  # multiply-adds of a sample; None: unknown, and many
+    has_own_code = (
+        False  # whether there are modules of the user's, which may draw numbers or differentiate by themselves
+    )
 
     @property
     def first(self) -> nn.Module:
@@ -65,6 +68,7 @@ class Network(nn.Sequential):
             return self
         head: Any = self[1:]
         head.operations = sum(parameter.numel() for parameter in head.parameters())
+        head.has_own_code = self.has_own_code
         return head
 
     @property
@@ -102,7 +106,7 @@ class Network(nn.Sequential):
             else:
                 layers[name] = layer
         network = Network(layers)
-        network.widest, network.operations = self.widest, self.operations
+        network.widest, network.operations, network.has_own_code = self.widest, self.operations, self.has_own_code
         return network
 
 

@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import copy
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
 from sklcnn.network.layouts import compressed_copies, laid_out_anew
+from sklcnn.network.own_outputs import as_floats, check_activation
+from sklcnn.network.own_state import is_known
 from sklcnn.process import Entered
 from sklcnn.wording import name_of, shown
 
 BLOCK_FACTORY = "(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module"
-N_ROWS, N_CHANNELS, LENGTH = 2, 4, 3  # of what an activation is tried on
+N_ROWS = 2  # on which modules are tried: of one row, an output of one row for all would not be seen
+N_CHANNELS, LENGTH = 4, 3  # of what an activation is tried on
+
+
+class Trial(NamedTuple):
+    """What a module of a factory's was found to be.
+
+    Attributes
+    ----------
+    size : tuple of int
+        Positions of the maps that it makes.
+    n_weights : int
+    makes_weights : bool
+        Whether it makes some only when it is first called.
+    """
+
+    size: tuple[int, ...]
+    n_weights: int
+    makes_weights: bool
 
 
 def make_own_activation(activation: type[nn.Module], n_axes: int, estimator_name: str) -> nn.Module:
@@ -45,24 +65,28 @@ def make_own_activation(activation: type[nn.Module], n_axes: int, estimator_name
             f"{where} cannot be made without arguments ({shown(str(error))}). Pass an activation's class, such as "
             "nn.Mish, or a subclass whose __init__ fills the arguments in."
         ) from error
-    if has_lazy_weights(module):
-        raise ValueError(
-            f"{where} has weights whose shape waits for the first input. Pass an activation that needs none."
-        )
+    check_no_script(module, where)
+    names, waits = names_of_weights(module), has_lazy_weights(module)
     values = torch.zeros(N_ROWS, N_CHANNELS, *(LENGTH,) * n_axes)
     rule = "must return what it gets in the same shape and type, as any activation does"
     try:
-        made = on_zeros(module, values)
+        made = None if waits else on_zeros(module, values)
     except Exception as error:
         raise ValueError(
             f"{where} {rule}; with a tensor of shape {tuple(values.shape)} it failed: {shown(str(error))}."
         ) from error
+    if waits or names_of_weights(module) != names:
+        raise ValueError(
+            f"{where} has weights whose shape waits for the first input. Pass an activation that needs none."
+        )
     if not isinstance(made, torch.Tensor) or made.shape != values.shape or made.dtype != values.dtype:
         raise ValueError(f"{where} {rule}; of {_described(values)} it made {_described(made)}.")
+    if not is_known(activation):
+        module.register_forward_hook(check_activation)
     return module
 
 
-def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], kernel: Any) -> tuple[tuple, int]:
+def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], kernel: Any) -> Trial:
     """Try the module that a factory of the user's makes.
 
     Parameters
@@ -77,9 +101,7 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
 
     Returns
     -------
-    size : tuple of int
-        Of the maps that it makes.
-    n_weights : int
+    trial : Trial
 
     Raises
     ------
@@ -98,8 +120,10 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
             raise ValueError(f"{where} failed when it was called with {arguments}: {shown(str(error))}.") from error
         if not isinstance(module, nn.Module):
             raise TypeError(f"{where} must return an nn.Module; it returned {type(module).__name__}.")
-        zeros = torch.zeros(1, channels, *size)
+        check_no_script(module, where)
+        zeros = torch.zeros(N_ROWS, channels, *size)
         module = own_copy(module).to(zeros)
+        names = names_of_weights(module)
         try:
             maps = on_zeros(module, zeros)
         except Exception as error:
@@ -108,43 +132,13 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
             ) from error
     maps = as_floats(maps, zeros, where, "the maps")
     shape = tuple(maps.shape)
-    if len(shape) != 2 + len(size) or shape[1] != filters:
+    if len(shape) != 2 + len(size) or shape[:2] != (N_ROWS, filters):
         raise ValueError(
             f"{where} must make a module that maps (n, {channels}, *spatial) to (n, {filters}, *spatial); of maps of "
-            f"shape {(channels, *size)} it made {shape[1:]}."
+            f"shape {tuple(zeros.shape)} it made {shape}."
         )
-    return shape[2:], sum(parameter.numel() for parameter in module.parameters())
-
-
-def as_floats(made: Any, given: torch.Tensor, where: str, what: str) -> torch.Tensor:
-    """Check what a module or function of the user's returned, and give floats of another type that of its input.
-
-    A forward pass under `torch.autocast` of its own makes such, which the layers behind it would not take. Where the
-    whole network computes under autocast, layers take its type too.
-
-    Parameters
-    ----------
-    made : object
-    given : torch.Tensor
-    where, what : str
-        Whose output it is and what it is to be, for messages: "block", "the maps".
-
-    Raises
-    ------
-    TypeError
-        If it is no tensor, or one of integers, truth values or complex numbers.
-    """
-    if not isinstance(made, torch.Tensor):
-        raise TypeError(f"{where} must return a tensor, but it returned {type(made).__name__}. Return {what} alone.")
-    if made.dtype == given.dtype:
-        return made
-    if not made.is_floating_point():
-        remedy = "Return their magnitude, or real and imaginary parts" if made.is_complex() else "Convert them"
-        raise TypeError(f"{where} must return {what} as floats, but they are {_type_name(made)}. {remedy}.")
-    kind = made.device.type
-    if torch.is_autocast_enabled(kind) and made.dtype in (torch.get_autocast_dtype(kind), torch.float32):
-        return made
-    return made.to(given.dtype)
+    n_weights = sum(parameter.numel() for parameter in module.parameters())
+    return Trial(shape[2:], n_weights, names_of_weights(module) != names)
 
 
 def own_copy(module: nn.Module, copies: dict | None = None) -> nn.Module:
@@ -212,9 +206,12 @@ def check_takes(factory: Any, arguments: tuple, where: str, rule: str) -> None:
         ) from None
 
 
-def with_weights(module: nn.Module, channels: int, size: tuple[int, ...]) -> nn.Module:
-    """Return a module whose layers know their shapes: ``nn.Lazy`` ones learn them from their first input."""
-    if has_lazy_weights(module):
+def with_weights(module: nn.Module, channels: int, size: tuple[int, ...], makes_weights: bool) -> nn.Module:
+    """Return a module whose layers know their shapes: ``nn.Lazy`` ones learn them from their first input.
+
+    So do those that `forward` makes when it is first called, if `makes_weights`.
+    """
+    if makes_weights or has_lazy_weights(module):
         zeros = torch.zeros(1, channels, *size)
         on_zeros(module.to(zeros), zeros)
     return module
@@ -223,6 +220,25 @@ def with_weights(module: nn.Module, channels: int, size: tuple[int, ...]) -> nn.
 def has_lazy_weights(module: nn.Module) -> bool:
     """Tell whether weights of a module wait for its first input."""
     return any(map(is_lazy, [*module.parameters(), *module.buffers()]))
+
+
+def names_of_weights(module: nn.Module) -> set[str]:
+    """Return the names of a module's parameters."""
+    return {name for name, _ in module.named_parameters()}
+
+
+def check_no_script(module: nn.Module, where: str) -> None:
+    """Refuse modules that were compiled by TorchScript, or hold such.
+
+    Raises
+    ------
+    TypeError
+    """
+    if any(isinstance(inner, torch.jit.ScriptModule) for inner in module.modules()):
+        raise TypeError(
+            f"{where} holds TorchScript, which cannot be copied and saved with an estimator. Pass the nn.Module that "
+            "it was made of."
+        )
 
 
 def on_zeros(module: nn.Module, values: torch.Tensor) -> Any:
@@ -236,8 +252,4 @@ def on_zeros(module: nn.Module, values: torch.Tensor) -> Any:
 def _described(values):
     if not isinstance(values, torch.Tensor):
         return type(values).__name__
-    return f"shape {tuple(values.shape)} and {_type_name(values)}"
-
-
-def _type_name(values):
-    return str(values.dtype).removeprefix("torch.")
+    return f"shape {tuple(values.shape)} and {str(values.dtype).removeprefix('torch.')}"

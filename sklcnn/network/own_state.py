@@ -94,6 +94,11 @@ def unpack(packed: Any, device: Any = "cpu") -> Any:
     return {"set": set, "dict": dict}[kind](entries)
 
 
+def is_known(kind: type) -> bool:
+    """Tell whether a class of modules is of a library that is known here."""
+    return kind.__module__.partition(".")[0] in LIBRARIES
+
+
 def own_modules(network: nn.Module) -> dict[str, nn.Module]:
     """List the modules of a network, by path, whose class is of no library that is known here."""
     known: dict[type, bool] = {}
@@ -101,7 +106,7 @@ def own_modules(network: nn.Module) -> dict[str, nn.Module]:
     for path, module in network.named_modules():
         kind = type(module)
         if kind not in known:
-            known[kind] = kind.__module__.partition(".")[0] in LIBRARIES
+            known[kind] = is_known(kind)
         if not known[kind]:
             found[path] = module
     return found

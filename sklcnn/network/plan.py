@@ -84,6 +84,7 @@ class BlockPlan:
     around: ConvPlan | None = None  # on the shortcut
     crop: tuple[tuple[int, ...], tuple[int, ...]] | None = None  # of the shortcut: where it starts, how much is left
     n_own_weights: int = 0  # of a factory's module
+    makes_weights: bool = False  # whether that makes some only when it is first called
 
     def each_conv(self) -> list[ConvPlan]:
         """List all convolutions."""
@@ -172,8 +173,13 @@ def _plan_body(spec, number, n_convs, channels, filters, size, kernel, stride):
     if not isinstance(spec.block, str):
         from sklcnn.network.own_modules import try_block  # with torch, which plans of named blocks do without
 
-        convolved, n_weights = try_block(spec, channels, filters, size, kernel_of_factory(kernel))
-        return {"convs": [], "convolved": convolved, "n_own_weights": n_weights}
+        trial = try_block(spec, channels, filters, size, kernel_of_factory(kernel))
+        return {
+            "convs": [],
+            "convolved": trial.size,
+            "n_own_weights": trial.n_weights,
+            "makes_weights": trial.makes_weights,
+        }
     plan_unit = _plan_inception if spec.block == "inception" else plan_convolution
     convs, n_in, left = [], channels, size
     try:

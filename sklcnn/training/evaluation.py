@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklcnn.network.backbones import backbone_batch_size
 from sklcnn.network.blocks import ConvBlock
 from sklcnn.network.cnn import widest_layer
 from sklcnn.network.network import Network
+from sklcnn.network.own_outputs import raised_in
 from sklcnn.network.standardize import Standardize
 from sklcnn.threads import SMALL_ROW, threads_for
 
@@ -38,6 +40,11 @@ def has_backbone(module: nn.Module) -> bool:
     return isinstance(module, Network) and module.has_backbone
 
 
+def has_own_code(module: nn.Module) -> bool:
+    """Tell whether a module is, or holds, one of the user's."""
+    return not isinstance(module, Network) or module.has_own_code
+
+
 def only_reads(module: nn.Module) -> bool:
     """Tell whether a module is known not to write into its inputs."""
     return isinstance(module, Network) and isinstance(module.first, (Standardize, ConvBlock, nn.Linear))
@@ -51,7 +58,6 @@ def evaluation_batch_size(network: nn.Module, sample_shape: Sequence[int]) -> in
     return max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // (widest or widest_layer(network, sample_shape))))
 
 
-@torch.inference_mode()
 def forward_store(
     module: nn.Module,
     store: Store,
@@ -62,6 +68,9 @@ def forward_store(
     tell: Callable | None = None,
 ) -> torch.Tensor:
     """Run a network over a store, or some rows of it, in order and without gradients.
+
+    Modules of the user's may switch gradients on for themselves, as for forces that are derivatives of an energy: that
+    is possible without inference mode alone.
 
     Parameters
     ----------
@@ -80,17 +89,33 @@ def forward_store(
     -------
     outputs : tensor of shape (n, k)
     """
+    with torch.no_grad() if has_own_code(module) else torch.inference_mode():
+        return _forward_store(module, store, dtype, precision, device, rows, tell)
+
+
+def _without_gradients(module, inputs):
+    """Run a module that may have switched gradients on for good, in an earlier batch or this one."""
+    with torch.no_grad():
+        return module(inputs).detach()
+
+
+def _forward_store(module, store, dtype, precision, device, rows, tell):
     if module.training:
         module.eval()
     n_rows = len(store) if rows is None else len(rows)
     operations, reads = getattr(module, "operations", None), only_reads(module)
+    call = partial(_without_gradients, module) if has_own_code(module) else module
 
     def run(inputs):
         # A copy, unless the first layer only reads: inputs may be X itself, and a module may write into them.
         if not reads or inputs.device != device:
             inputs = inputs.to(device, copy=not reads)
-        with autocast(precision, device):
-            outputs = module(inputs)
+        try:
+            with autocast(precision, device):
+                outputs = call(inputs)
+        except Exception as error:
+            error.add_note(f"The network raised this{raised_in(error)}, on a batch {tuple(inputs.shape)}.")
+            raise
         return outputs if outputs.dtype == dtype else outputs.to(dtype)
 
     if n_rows == 1:  # for one row, the code below would take a third of the network's time
@@ -121,6 +146,8 @@ def forward_store(
                 outputs = output.new_empty(n_rows, *output.shape[1:])
             outputs[n_done : n_done + len(output)] = output
             n_done += len(output)
+    if n_done != n_rows:  # what is missing would be whatever the memory held
+        raise ValueError(f"The network returned {n_done} rows of outputs for {n_rows} rows. Give one for each.")
     return outputs
 
 

@@ -10,7 +10,7 @@ import torch
 from sklearn.utils import check_random_state
 
 from sklcnn.process import Undone
-from sklcnn.training.turns import take_turn, take_turn_back
+from sklcnn.training.turns import take_turn, take_turn_back, turn_if_free
 
 
 def draw_seed(random_state: Any) -> int:
@@ -45,8 +45,52 @@ class seeded:  # noqa: N801 (called like a function)
         self._turn.__exit__()
 
 
-def _read_states():
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+class generators_kept:  # noqa: N801 (called like a function)
+    """Set the global generators back after a block in which modules of the user's may have drawn from them.
+
+    Not while another thread fits, which would draw the same numbers again.
+
+    Parameters
+    ----------
+    needed : bool
+        Whether there are such modules.
+    """
+
+    def __init__(self, needed: bool):
+        self._needed = needed
+
+    def __enter__(self):
+        if self._needed:
+            with turn_if_free() as is_free:
+                states = _read_states(torch.cuda.is_initialized()) if is_free else None
+            self._restored = Undone(lambda: states is not None and _set_back(states))
+            self._restored.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        if self._needed:
+            self._restored.__exit__()
+
+
+def _set_back(states):
+    """Set back the generators that are not as they were."""
+    with turn_if_free() as is_free:
+        if not is_free:
+            return
+        (python, numpy, cpu, cuda), (drawn, numbers, now, there) = states, _read_states(bool(states[3]))
+        if drawn != python:
+            random.setstate(python)
+        if numbers[2:] != numpy[2:] or not np.array_equal(numbers[1], numpy[1]):
+            np.random.set_state(numpy)
+        if not torch.equal(now, cpu):
+            torch.set_rng_state(cpu)
+        if not all(map(torch.equal, there, cuda)):
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def _read_states(on_cuda=None):
+    on_cuda = torch.cuda.is_available() if on_cuda is None else on_cuda
+    cuda = torch.cuda.get_rng_state_all() if on_cuda else []
     return random.getstate(), np.random.get_state(), torch.get_rng_state(), cuda
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from sklcnn.data.batches import Batch
 from sklcnn.data.targets import TORCH_FLOATS
+from sklcnn.network.own_outputs import raised_in
 from sklcnn.training.evaluation import autocast
 from sklcnn.training.stages import Stages, clear_gradients
 from sklcnn.training.turns import take_turn_back
@@ -79,7 +80,11 @@ class Step:
             take_turn_back()
         if not self._takes_closure:
             computed = self._differentiate(inputs, targets, weights, batch)
-            self._optimizer.step()
+            try:
+                self._optimizer.step()
+            except RuntimeError as error:
+                self._refuse_sparse_gradients(error)
+                raise
             return computed
 
         computed, is_inside = [], False
@@ -97,6 +102,7 @@ class Step:
         except (RuntimeError, TypeError, ValueError, AttributeError) as error:
             if is_inside:  # the network or the loss failed, not the optimiser
                 raise
+            self._refuse_sparse_gradients(error)
             raise ValueError(f"{self._name} failed in its step: {shortened(error)}.") from short_cause(error)
         if not computed:
             raise ValueError(f"{self._name} does not call the closure of its step, so that it has no gradients.")
@@ -106,17 +112,19 @@ class Step:
         """Compute the loss and its gradients, and those of the penalties; return the loss and the outputs."""
         stages = self._stages
         clear_gradients(self._optimizer.param_groups)
-        with errors_noted(
-            lambda error: f"{self._estimator}: the network raised this, on a batch {tuple(inputs.shape)}."
-        ):
+        try:
             if self._casts:
                 with autocast("bfloat16", self._device):
                     output = stages.forward(inputs).to(self._dtype)
             else:
                 output = stages.forward(inputs)
+        except Exception as error:
+            self._explain(error, inputs)
+            raise
         loss = self._net.get_loss(output, targets, weights=weights, training=True)
         take_turn_back()
-        stages.penalised(loss).backward()
+        with errors_noted(lambda error: f"{self._estimator}: the gradients of network and loss raised this."):
+            stages.penalised(loss).backward()
         if stages.is_penalised:
             stages.add_penalty_gradients()
         if self._clips:
@@ -124,3 +132,24 @@ class Step:
         if self._tell_gradients is not None:
             self._tell_gradients(batch)
         return loss.detach(), output.detach()
+
+    def _explain(self, error, inputs):
+        """Say of an error of the network's where it was raised; one that the size of a batch makes names that."""
+        where = raised_in(error)
+        if len(inputs) == 1 and "more than 1 value per channel" in str(error):
+            size = self._net.spec.batch_size
+            raise ValueError(
+                f"{self._estimator}: batch_size={size} leaves a batch of one row, which the network cannot normalise"
+                f"{where}. Choose one that leaves more, or use layers such as nn.BatchNorm2d: for these the last row "
+                "joins the batch before it."
+            ) from error
+        error.add_note(f"{self._estimator}: the network raised this{where}, on a batch {tuple(inputs.shape)}.")
+
+    def _refuse_sparse_gradients(self, error):
+        """Refuse gradients that the optimiser does not take, as an `nn.Embedding` makes them."""
+        for name, parameter in self._net.module_.named_parameters():
+            if parameter.grad is not None and parameter.grad.layout is not torch.strided:
+                raise ValueError(
+                    f"{self._name} does not take sparse gradients, which {name} has. Set sparse=False in that layer "
+                    "of your network, or pass an optimizer that takes them, such as torch.optim.Adagrad."
+                ) from error

@@ -80,6 +80,21 @@ class in_turn:  # noqa: N801 (called like a function)
             self._lock.__exit__()
 
 
+class turn_if_free:  # noqa: N801 (called like a function)
+    """Have the turn in a block, without waiting for it; what is entered says whether no other thread has it."""
+
+    def __enter__(self):
+        turn = _turns[0]
+        self._lock = turn.lock if turn.lock.acquire(0) else None
+        if self._lock is not None:
+            turn.thread = threading.get_ident()
+        return self._lock is not None
+
+    def __exit__(self, *error):
+        if self._lock is not None:
+            self._lock.__exit__()
+
+
 def take_turn_back() -> None:
     """Wait, after the user's code has returned, for those who have borrowed this thread's turn meanwhile."""
     if len(_turns) == 1:

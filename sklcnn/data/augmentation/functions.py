@@ -78,6 +78,11 @@ def _check_result(result, batch):
             f"augmentation must return floats on the scale that it is given, but returned {result.dtype}. Convert back "
             "inside it, as torchvision's v2.ToDtype(torch.float32, scale=True) does."
         )
+    if result.layout is not torch.strided or result.device != batch.device:
+        raise TypeError(
+            f"augmentation must return a dense tensor on the device of its batch, {batch.device}, but returned one of "
+            f"layout {str(result.layout)[6:]} on {result.device}. Convert it by to_dense() and to(...)."
+        )
     if result.shape != batch.shape:
         raise ValueError(
             "augmentation must return a batch of the shape it is given, but turned "

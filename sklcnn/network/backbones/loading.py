@@ -12,7 +12,7 @@ from sklcnn.network.backbones.names import check_backbone
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.shared import pristine_network
 from sklcnn.network.layouts import laid_out_anew
-from sklcnn.network.own_modules import check_takes, own_copy
+from sklcnn.network.own_modules import check_no_script, check_takes, own_copy
 from sklcnn.process import Entered
 from sklcnn.wording import LINE, cut, short_cause
 
@@ -102,11 +102,7 @@ def _load_own(backbone, sample_shape, scale, scaling, frozen):
             f"{who} must return an nn.Module for a sample shape, but it returned {type(network).__name__}. "
             "Pass a module, or a factory that makes one."
         )
-    if any(isinstance(module, torch.jit.ScriptModule) for module in network.modules()):
-        raise TypeError(
-            f"{who} holds TorchScript, which cannot be copied and saved with an estimator. Pass the nn.Module that it "
-            "was made of."
-        )
+    check_no_script(network, who)
     made = Backbone(network, name=None, scale=scale)
     remedy = "It must map (n, *sample_shape) to features (n, d), or to feature maps that are averaged."
     with _explained(who, sample_shape, remedy), Entered(torch.random.fork_rng(devices=[])):

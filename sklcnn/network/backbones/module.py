@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from sklcnn.network.backbones.fingerprints import digest_module, digest_state
 from sklcnn.network.layouts import address_of
 from sklcnn.network.network import layers_of
-from sklcnn.network.own_modules import as_floats
+from sklcnn.network.own_outputs import as_floats
 from sklcnn.network.own_state import copy_network
 from sklcnn.network.standardize import buffers_of, differences
 
@@ -123,7 +123,15 @@ class Backbone(nn.Module):
             samples = samples.contiguous(memory_format=torch.channels_last)
         elif not self.channels_last:
             samples = samples.contiguous().flatten().view(samples.shape)  # strides of axes of length 1 count too
-        return _pool(as_floats(self.network(samples), samples, "backbone", "the features"), samples.shape)
+        features = self.network(samples)
+        if not self.shareable:
+            features = as_floats(features, samples, "backbone", "the features")
+        return _pool(features, samples.shape)
+
+    @property
+    def own_part(self):
+        """The hyper-parameter and the module of the user's, for messages; None of a named one."""
+        return None if self.shareable else ("backbone", self.network)
 
     def freeze(self):
         """Stop training: no gradients, and eval mode until `unfreeze`."""

@@ -86,9 +86,6 @@ class Calls:
         self.batches.append(batch.clone())
         return batch
 
-    def __deepcopy__(self, memo):  # a fit works on a copy: what it kept would be lost
-        return self
-
 
 # Names.
 

@@ -423,66 +423,7 @@ def test_a_prediction_that_draws_does_not_set_back_the_generators_of_a_fit_in_an
     assert moved and len(set(drawn)) == len(drawn)
 
 
-# Objects that are called.
-
-
-class Noise:
-    """Noise by a generator of its own, as transforms of other libraries have it."""
-
-    def __init__(self):
-        self.generator = np.random.default_rng(0)
-
-    def __call__(self, images):
-        return images + torch.from_numpy(self.generator.normal(size=images.shape)).to(images)
-
-    def method(self, images):
-        return self(images)
-
-    @property
-    def state(self):
-        return self.generator.bit_generator.state
-
-
-class Growing:
-    """A loss that grows with each call."""
-
-    def __init__(self):
-        self.state = 1.0
-
-    def __call__(self, outputs, targets):
-        self.state += 0.3
-        return self.state * (outputs - targets).square().sum(1)
-
-    def method(self, outputs, targets):
-        return self(outputs, targets)
-
-
-@pytest.mark.parametrize("as_method", [False, True], ids=["object", "method"])
-@pytest.mark.parametrize(("parameter", "kind"), [("augmentation", Noise), ("loss", Growing)])
-def test_a_fit_leaves_own_objects_as_they_were_and_the_next_one_equals_it(parameter, kind, as_method):
-    given = kind()
-    before = copy.deepcopy(given.state)
-    cnn = CNNClassifier(**QUICK, **{parameter: given.method if as_method else given})
-    first = cnn.fit(X, LABELS).predict_proba(X)
-    assert given.state == before
-    np.testing.assert_array_equal(cnn.fit(X, LABELS).predict_proba(X), first)
-
-
-@pytest.mark.parametrize(("parameter", "kind"), [("augmentation", Noise), ("loss", Growing)])
-def test_an_object_that_is_its_own_copy_or_cannot_be_copied_is_used_itself(parameter, kind):
-    class Itself(kind):
-        def __deepcopy__(self, memo):
-            return self
-
-    class Locked(kind):
-        def __init__(self):
-            super().__init__()
-            self.lock = threading.Lock()
-
-    for given in (Itself(), Locked()):
-        before = copy.copy(given.state)
-        CNNClassifier(**QUICK, **{parameter: given}).fit(X, LABELS)
-        assert given.state != before
+# What losses and augmentations return.
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from sklcnn.callables import copied_callable
 from sklcnn.network.own_modules import own_copy
 from sklcnn.wording import errors_noted, name_of
 
@@ -82,10 +81,9 @@ class RowLoss(nn.Module):
         super().__init__()
         self.task, self.options, self.estimator_name = task, {} if options is None else options, estimator_name
         self.label_smoothing = self.options.get("label_smoothing", 0.0)
-        self.is_own = callable(loss)
-        if self.is_own:  # it may change what it holds, and a module goes to the fit's device
-            loss = own_copy(loss) if isinstance(loss, nn.Module) else copied_callable(loss)
-        self.loss = loss
+        if isinstance(loss, nn.Module):
+            loss = own_copy(loss)  # it goes to the fit's device, and may change what it holds
+        self.loss, self.is_own = loss, callable(loss)
         self.function = loss if self.is_own else task.losses[loss]
         self.arguments = {} if self.is_own else self.options
 

@@ -200,9 +200,6 @@ class Recorder:
         self.targets.append(targets)
         return (outputs - targets).square().sum(1)
 
-    def __deepcopy__(self, memo):  # a fit works on a copy: what it kept would be lost
-        return self
-
 
 def targets_given(estimator, y, **params):
     recorder = Recorder()

@@ -1,11 +1,11 @@
 """From the `augmentation` hyper-parameter to a function on training batches."""
 
+import copy
 import itertools
 from functools import partial
 
 import torch
 
-from sklcnn.callables import copied_callable
 from sklcnn.data.augmentation.checks import (
     check_augmentation,
     check_kind,
@@ -76,8 +76,9 @@ def build_augmentation(
 
 
 def _function_step(function, unit):
-    # It may keep its last draws on itself, or a generator: the user's own must stay as it was.
-    return partial(call_function, function=copied_callable(function), unit=unit)
+    # A module may keep its last draws on itself: the user's own must stay as it was.
+    owned = copy.deepcopy(function) if isinstance(function, torch.nn.Module) else function
+    return partial(call_function, function=owned, unit=unit)
 
 
 def _named_steps(strengths, deviation):

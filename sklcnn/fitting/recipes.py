@@ -203,9 +203,7 @@ class NetworkRecipe:
             network = build_network(self.spec, self.sample_shape, self.n_outputs, _scaling_of(self))
             found = _shapes_in(network)
             if network.has_own_code and shapes is not None and not shapes.keys() <= found.keys():
-                on_zeros(
-                    network, torch.zeros(1, *self.sample_shape)
-                )  # tensors that `forward` has made when first called
+                on_zeros(network, torch.zeros(1, *self.sample_shape))  # `forward` makes tensors when it is first called
                 found = _shapes_in(network)
         if shapes is not None and found != shapes:
             differing = next(name for name in {**found, **shapes} if found.get(name) != shapes.get(name))

@@ -32,9 +32,7 @@ class Network(nn.Sequential):
 
     widest: int | None = None  # values of a sample in memory at one time, by `widest_block`; None: by `widest_layer`
     operations: int | None = None  # multiply-adds of a sample; None: unknown, and many
-    has_own_code = (
-        False  # whether there are modules of the user's, which may draw numbers or differentiate by themselves
-    )
+    has_own_code = False  # whether there are modules of the user's, which may draw numbers or differentiate
 
     @property
     def first(self) -> nn.Module:

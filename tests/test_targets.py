@@ -529,6 +529,75 @@ def test_predictions_move_with_the_unit_and_the_zero_of_y(scale, shift, n_output
     np.testing.assert_allclose(back, plain.predict(X), rtol=0, atol=1e-3)
 
 
+# A column of one value.
+
+ONE_VALUE = (7.0, 7.1, 1e6 / 3, 1e-9, 0.0, -1e-300)
+LOSSES = (
+    {"loss": "squared_error"},
+    {"loss": "absolute_error"},
+    {"loss": "huber"},
+    {"loss": "quantile", "quantile": 0.2},
+)
+
+
+def beside(column):
+    """Return y of two columns, the second of which is given."""
+    return np.column_stack([VALUES, np.broadcast_to(column, N)])
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: loss["loss"])
+@pytest.mark.parametrize("value", ONE_VALUE)
+@pytest.mark.parametrize("alone", [False, True], ids=["beside another", "alone"])
+def test_a_column_of_one_value_is_predicted_as_it_is(value, loss, alone):
+    y = np.full(N, value) if alone else beside(value)
+    weights = np.arange(N) % 4  # an average of equal values is not always that value
+    net = CNNRegressor(**QUICK | {"precision": "float32"}, **loss).fit(X, y, weights)
+    predicted = net.predict(X)
+    np.testing.assert_array_equal(predicted.reshape(N, -1)[:, -1], value)
+    assert predicted.dtype == (np.float32 if alone and float(np.float32(value)) == value else float)
+    if alone:
+        assert net.score(X, y) == 1
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"precision": "bfloat16"}, {"optimizer": "sgd"}, {"optimizer": "adamw"}, {"l1": 0.1, "l2": 0.1},
+        {"weight_averaging": "ema"}, {"filters": ()}, {"early_stopping": True},
+        {"early_stopping": True, "refit_full": True},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore:CNNRegressor. early_stopping judges epochs by")
+def test_a_column_of_one_value_stays_whatever_trains(params):
+    net = CNNRegressor(**QUICK | params).fit(X, beside(7.1))
+    np.testing.assert_array_equal(net.predict(X)[:, 1], 7.1)
+
+
+def test_scores_of_epochs_count_a_column_of_one_value_as_perfect():
+    net = CNNRegressor(**QUICK).fit(X, np.full(N, 7.1), X_val=X, y_val=np.full(N, 7.1))
+    assert (net.history_[["train_score", "val_score"]] == 1).all(axis=None)
+    assert (net.history_[["train_loss", "val_loss"]] == 0).all(axis=None)
+
+
+def test_values_that_differ_by_rounding_are_one_value():
+    y = np.where(np.arange(N) % 2, 0.1 + 0.2, 0.3)
+    np.testing.assert_allclose(regress(beside(y)).predict(X)[:, 1], 0.3, rtol=1e-15)
+
+
+@pytest.mark.parametrize("chunks", [False, True], ids=["warm_start", "partial_fit"])
+def test_a_column_that_was_one_value_is_learnt_where_later_rows_differ(chunks):
+    later = 7 + X[:, 3]
+    net = CNNRegressor(**QUICK | {"max_epochs": 150, "dense_units": (8,), "learning_rate": 0.01}, warm_start=not chunks)
+    if chunks:
+        for y in [7.0] * 3 + [later] * 200:
+            net.partial_fit(X, beside(y))
+    else:
+        net.fit(X, beside(7.0)).fit(X, beside(later))
+    errors = net.predict(X)[:, 1] - later
+    assert np.square(errors).mean() < 0.3 * later.var()
+
+
 def test_class_weight_with_indicators_is_an_error_that_says_what_to_use():
     with pytest.raises(ValueError, match="sample_weight"):
         classify(INDICATORS, class_weight="balanced")

@@ -7,6 +7,7 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from sklcnn.data.targets import TORCH_FLOATS
@@ -48,6 +49,7 @@ def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -
     else:
         spec = with_backbone_defaults(cnn, spec)
         network, recipe = _build_on_backbone(cnn, data, spec)
+    _settle(network, data.task.settled_outputs)
     name = type(cnn).__name__
     network = network.to(TORCH_FLOATS[cnn.precision])
     if cnn.precision == "float64" and (own := _own_modules(cnn)):  # in float32 they were tried before
@@ -68,6 +70,19 @@ def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -
     )
     made = built_from(cnn, data.schema.sample_shape)
     return Fitted(net, recipe, data.task, data.schema, data.columns, made, _as_tuple(cnn.callbacks), name)
+
+
+def _settle(network, settled):
+    """Let outputs begin at zero, where zero is their target in all rows.
+
+    They stay exactly there: no named loss has a gradient where there is no error, and no penalty one of weights that
+    are zero. Rows of a later call in which the target is another have one, and the outputs learn it.
+    """
+    if settled is not None and settled.any():
+        rows = torch.from_numpy(np.flatnonzero(settled))
+        with torch.no_grad():
+            network.output.weight[rows] = 0
+            network.output.bias[rows] = 0
 
 
 def _own_modules(cnn):

@@ -24,6 +24,13 @@ FEW, DWARFED = 0.005, 1 / 10  # so few values, without which the deviation is le
 MOST = 2 / 3  # of all squares; one value of 120 that is ten times too large makes 0.8, and R2 falls from 0.94 to -0.5
 # As they come, pixels up to 255 train as well as standardised ones; up to 65,535 half as well, by chance.
 LARGE = 1000.0
+# Codes of missing values, such as -999 and 9999, are far from one. Other values that many share are background (0), ink
+# and white (1 and 255) of drawings and silhouettes, whose other values may well be alike.
+LEAST_CODE, WHITE = 90.0, 255.0
+CODED = 1 / 100  # of the deviation, for the deviation of the values without a code
+# Of y, whose others are then 1/2,500 of the squares. Five codes of -999 in 150 rows leave 1/90; times of some days, of
+# which half are censored at 365, leave 1/36.
+CODED_TARGETS = 1 / 50
 ANOTHER_UNIT = 10.0  # deviations of the first call, for the root mean square of a later call's rows
 TINY = np.finfo(float).tiny  # for columns that are all equal
 MOST_ROWS = 64  # of a later call that are looked at
@@ -32,7 +39,7 @@ MOST_ROWS = 64  # of a later call that are looked at
 def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -> None:
     """Warn of a network that has learnt little, and of data that are known to make one so.
 
-    Of a short run nothing is said: it may be meant to be one.
+    Of a short run no more is said than that it died, and that y holds codes: it may be meant to be one.
 
     Parameters
     ----------
@@ -50,7 +57,10 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
         )
         return
     n_updates = outcome.n_epochs * math.ceil(len(data.train) / fitted.spec.batch_size)
-    if n_updates < LEAST_UPDATES and cnn.max_epochs != "auto":
+    is_long = n_updates >= LEAST_UPDATES or cnn.max_epochs == "auto"
+    if fitted.source.criterion_.loss in ("squared_error", "huber"):
+        _warn_of_targets(name, data, is_long)
+    if not is_long:
         return
     criterion = fitted.source.criterion_
     losses = [row["train_loss"] for row in fitted.history]
@@ -59,7 +69,7 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
     constant = loss_of_constant(criterion, data.train)
     ratio = loss / constant if constant else 0.0
     is_poor = ratio > POOR
-    cause = _cause_in_inputs(cnn, data) if is_poor else None
+    cause, is_code = _cause_in_inputs(cnn, data, is_poor)
     # Above it, it has diverged or never come down; or it is seen through dropout, or in rows that are altered.
     is_seen_as_it_is = not (cnn.dropout or cnn.conv_dropout or cnn.augmentation)
     tells = is_seen_as_it_is and constant is not None and constant > NOTHING_TO_LEARN
@@ -70,14 +80,14 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
             f"{name}: the network has learnt {how_little}: its training loss is {loss:.3g}, and {constant:.3g} for "
             f"one answer to all rows. {cause or _usual_causes(cnn, criterion.loss)}"
         )
+    elif is_code:  # whose places a network learns by heart, so that its training loss tells nothing
+        _warn(f"{name}: the network may have learnt the training rows by heart. {cause}")
     elif not cnn.standardize and cnn.backbone is None and (peak := _peak(data)) > LARGE:
         _warn(
             f"{name}: X holds values up to {peak:.3g}, and with standardize=False the network gets them as they come. "
             "It is made for numbers of about one, and may have learnt the training rows by heart. Set "
             "standardize=True, or divide X."
         )
-    if criterion.loss in ("squared_error", "huber"):
-        _warn_of_targets(name, data)
     if cnn.augmentation is not None:
         _warn_of_scale(name, cnn.augmentation, data.statistics)
 
@@ -113,36 +123,100 @@ def _usual_causes(cnn, loss):
     )
 
 
-def _cause_in_inputs(cnn, data):
-    """Say which few values of X make nearly all of its deviation, by which it is standardised; None without such."""
+def _cause_in_inputs(cnn, data, is_poor):
+    """Say which few values of X make nearly all of its deviation, by which it is standardised, and if they are codes.
+
+    Values that are rare, and not one value that is repeated, are a cause only of a poor network.
+    """
     if not cnn.standardize or isinstance(cnn.backbone, str):
-        return None
+        return None, False
     store, rows = data.train.store, data.train.rows
+    if store.integer and not is_poor:  # uint8 has no room for a code so far from the others
+        return None, False
     n_rows = min(len(rows), max(1, MOST_VALUES // math.prod(store.sample_shape)))
     rows = rows[torch.linspace(0, len(rows) - 1, n_rows, dtype=torch.float64).round().long()]
     samples = store.batch(rows, torch.float64).cpu().flatten(2).numpy()
     for channel in range(samples.shape[1]):
         values = samples[:, channel]
-        away = np.abs(values - np.median(values))
-        most = values[away <= np.quantile(away, 1 - FEW)]
-        if 0 < most.std() < DWARFED * values.std():
-            row, position = np.unravel_index(away.argmax(), away.shape)
-            place = f"row {int(rows[row])} of X, position {position}"
-            return (
-                f"Look whether a few values of X or y dwarf all others: {place}, holds "
-                f"{values[row, position]:.6g}, where {1 - FEW:.1%} of the values are from {most.min():.3g} to "
-                f"{most.max():.3g}, of whose differences the network sees little. Clip X, replace what stands for a "
-                "missing value, or take the logarithm."
-            )
+        code = find_code(values, CODED)
+        if code is not None:
+            most = values[values != code]
+            place, which = np.argmax(values == code), f"{len(most) / values.size:.1%} of the values"
+        elif is_poor:
+            away = np.abs(values - np.median(values))
+            most = values[away <= np.quantile(away, 1 - FEW)]
+            if not 0 < most.std() < DWARFED * values.std():
+                continue
+            place, which = away.argmax(), f"{1 - FEW:.1%} of the values"
+        else:
+            continue
+        row, position = np.unravel_index(place, values.shape)
+        return (
+            f"Look whether a few values of X or y dwarf all others: row {int(rows[row])} of X, position {position}, "
+            f"holds {values[row, position]:.6g}, where {which} are from {most.min():.3g} to "
+            f"{most.max():.3g}, of whose differences the network sees little. Clip X, replace what stands for a "
+            "missing value, or take the logarithm."
+        ), code is not None
+    return None, False
+
+
+def find_code(values: np.ndarray, share: float) -> float | None:
+    """Find the value that stands for a missing one: far from all others, which are near each other, and repeated.
+
+    It is the least or the greatest one. Values without it that are all equal are no case of it: two values, one of
+    which may be rare, are what the data are.
+
+    Parameters
+    ----------
+    values : ndarray
+    share : float
+        Of their deviation, that of the others is less.
+
+    Returns
+    -------
+    code : float or None
+    """
+    least, greatest = float(values.min()), float(values.max())
+    peak = max(greatest, -least)  # by which they are divided, so that squares do not overflow
+    for code in (least, greatest):
+        if abs(code) < LEAST_CODE or code == WHITE:
+            continue
+        rest = values[values != code]
+        if 0 < rest.size < values.size - 1 and 0 < (rest / peak).std() < share * (values / peak).std():
+            return code
     return None
 
 
-def _warn_of_targets(name, data):
-    """Warn where a few values of y make most of its deviation: the network learns them, and little of the others."""
+def _warn_of_targets(name, data, is_long):
+    """Warn where a few values of y make most of its deviation: the network learns them, and little of the others.
+
+    Of a short run this is said of codes alone, which are no targets however long a network trains.
+    """
     train, task = data.train, data.task
     # As given: beside a mean, and in float32, small values would be equal, and others far from them.
-    values = task.given(data.kept.y, np.searchsorted(data.kept.rows, train.rows.cpu().numpy()), name)
+    positions = np.searchsorted(data.kept.rows, train.rows.cpu().numpy())
+    values = task.given(data.kept.y, positions, name)
     values = values.reshape(len(values), -1)
+    for column in np.flatnonzero(np.abs(values).max(axis=0) >= LEAST_CODE):
+        code = find_code(values[:, column], CODED_TARGETS)
+        if code is not None:
+            is_code = values[:, column] == code
+            _warn(
+                f"{name}: {is_code.sum()} values of {_name_of_column(task, column)} are {code:.6g}, such as that in "
+                f"row {int(data.kept.rows[positions[is_code.argmax()]])}, far from all others, which are from "
+                f"{values[~is_code, column].min():.3g} to {values[~is_code, column].max():.3g}. They make nearly all "
+                "of the loss. If they stand for missing values, leave those rows out, or give them weight 0."
+            )
+            return
+    if is_long:
+        _warn_of_far_targets(name, train, task, values)
+
+
+def _name_of_column(task, column):
+    return "y" if task.one_dimensional else f"column {task.output_names[column]} of y"
+
+
+def _warn_of_far_targets(name, train, task, values):
     weights = np.ones(len(values)) if train.weights is None else train.weights.cpu().numpy().astype(np.float64)
     far = values_far_from_the_others(values, weights)
     if weights @ far.any(axis=1) > FEW_FAR * weights.sum():  # each of many columns has a few, so they are many
@@ -153,13 +227,12 @@ def _warn_of_targets(name, data):
     if len(hiding):
         column = int(hiding[0])
         others = values[~far[:, column], column]
-        which = "y" if task.one_dimensional else f"column {task.output_names[column]} of y"
+        farthest, which = values[away[:, column].argmax(), column], _name_of_column(task, column)
         _warn(
-            f"{name}: a few values of {which}, such as {values[away[:, column].argmax(), column]:.6g}, are far from "
-            f"the others: they make most of its deviation, {task.deviation[column]:.3g}, where the others have "
-            f"{others.std():.3g}, and of the loss. Look whether they are right; "
-            'loss="absolute_error" heeds them no more than others, and TransformedTargetRegressor takes the logarithm '
-            "of positive ones."
+            f"{name}: a few values of {which}, such as {farthest:.6g}, are far from the others: they make most of its "
+            f"deviation, {task.deviation[column]:.3g}, where the others have {others.std():.3g}, and of the loss. "
+            'Look whether they are right; loss="absolute_error" heeds them no more than others, and '
+            "TransformedTargetRegressor takes the logarithm of positive ones."
         )
 
 

@@ -48,7 +48,11 @@ def huber(outputs, targets, reduction="none"):
 def pinball(outputs, targets, quantile=0.5, reduction="none"):
     """Mean over the outputs of a row of the pinball loss, which is least where a quantile is predicted."""
     errors = targets - outputs
-    return _mean_over_outputs(torch.maximum(quantile * errors, (quantile - 1) * errors), reduction)
+    # From the size of errors, whose gradient is 0 where there is none, so that outputs that are right stay so. The
+    # larger of two products has a gradient there.
+    sizes = errors.abs()
+    losses = torch.where(errors < 0, (1 - quantile) * sizes, quantile * sizes)
+    return _mean_over_outputs(losses, reduction)
 
 
 CLASSIFICATION_LOSSES: dict[str, Callable] = {"cross_entropy": cross_entropy}

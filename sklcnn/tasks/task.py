@@ -61,6 +61,11 @@ class Task(ABC):
         """What the outputs are called where they are shown, (k,)."""
 
     @property
+    def settled_outputs(self) -> np.ndarray | None:
+        """Which outputs have targets that are all 0 when training begins, bool of shape (k,); None: none."""
+        return None
+
+    @property
     def scored_classes(self) -> np.ndarray | list[np.ndarray] | None:
         """What callbacks that score know as classes; of several labels, those of each; None: there are none.
 

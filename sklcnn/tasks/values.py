@@ -21,6 +21,7 @@ NORMAL = math.sqrt(math.pi / 2)  # the deviation of normal values by their mean 
 HIDING = 2  # such deviations; of log-normal values with a sigma of 1 the deviation has 1.6
 FEW_FAR = 0.075  # of the rows; more are data. A twentieth may be wrong, and by chance some more of those that train
 LEAST_DIFFERING = 0.15  # of the rows; where fewer are not at the median, all of these are rare, and none far
+ROUNDING = 1e-12  # of a column's values, by which they may differ and be one value
 LEAST_GAP = 3  # times; of values near each other, such as 1 and 2 among zeros, none is far
 
 
@@ -36,12 +37,15 @@ class Values(Task):
         Whether y, and so the predictions, have shape (n,).
     names : ndarray of shape (k,) or None
         The columns' names, where y was a DataFrame.
+    constant : bool ndarray of shape (k,) or None
+        Which columns were one value in all rows of the first fit; None: none, or of an older version.
     """
 
     mean: np.ndarray
     deviation: np.ndarray
     one_dimensional: bool
     names: np.ndarray | None = None
+    constant: np.ndarray | None = None
 
     losses = REGRESSION_LOSSES
     score = R2
@@ -66,6 +70,11 @@ class Values(Task):
         """The columns' names, or their numbers."""
         return self.outputs if self.names is None else self.names
 
+    @property
+    def settled_outputs(self) -> np.ndarray | None:
+        """The columns that are one value."""
+        return self.constant
+
     def encode(
         self, y: Any, estimator_name: str, dtype: torch.dtype, row_numbers: np.ndarray | None = None
     ) -> torch.Tensor:
@@ -75,7 +84,11 @@ class Values(Task):
         if columns.shape[1] != self.n_outputs:
             raise ValueError(f"{estimator_name}: y has {columns.shape[1]} columns, but {self.n_outputs} are expected.")
         with np.errstate(over="ignore"):  # what is infinite is refused below
-            standardised = (columns - self.mean) / self.deviation
+            differences = columns - self.mean
+        if self.constant is not None:  # of rounding, a network would learn steps as large as its rate
+            differences[self.constant & (np.abs(differences) <= ROUNDING * np.abs(self.mean))] = 0
+        with np.errstate(over="ignore"):
+            standardised = differences / self.deviation
         too_far = np.abs(standardised) > (MAX_VALUE if dtype == torch.float64 else FLOAT32_RANGE[1])
         if too_far.any():
             row, column = np.argwhere(too_far)[0]
@@ -114,11 +127,16 @@ class Values(Task):
 
     @property
     def _float32_holds(self):
-        """Whether float32 has the range for the values, and enough digits beside those that the mean takes."""
+        """Whether float32 has the range for the values, and enough digits beside those that the mean takes.
+
+        And all digits of a column that is one value, of which R2 is 0 where any other is predicted.
+        """
         low, high = FLOAT32_RANGE
+        constants = self.mean[[] if self.constant is None else self.constant]
         return bool(
             np.all((self.deviation > low) & (self.deviation < high))
             and np.all(np.abs(self.mean) <= FLOAT32_DIGITS_TO_SPARE * self.deviation)
+            and np.all(constants.astype(np.float32) == constants)
         )
 
     def readable(self, outputs: np.ndarray) -> np.ndarray:
@@ -187,10 +205,12 @@ class ValuesToStandardise:
         deviation = unit * np.sqrt(np.average((differences / unit) ** 2, axis=0, weights=weights))
         if self.robust:
             mean, deviation = _median_and_distance(columns, weights, mean, deviation)
-        constant = deviation <= 1e-12 * np.abs(mean)
+        constant = spread <= ROUNDING * np.abs(mean)
         # All equal but for rounding; or one row has nearly all of the weight.
-        without = np.where(spread <= 1e-12 * np.abs(mean), np.maximum(unit, 1.0), unit)
-        return Values(mean, np.where(constant, without, deviation), values.ndim == 1, column_names(y))
+        without = np.where(constant, np.maximum(unit, 1.0), unit)
+        deviation = np.where(deviation <= ROUNDING * np.abs(mean), without, deviation)
+        mean = np.where((columns == columns[0]).all(axis=0), columns[0], mean)  # an average may be rounded
+        return Values(mean, deviation, values.ndim == 1, column_names(y), constant)
 
 
 def _median_and_distance(columns, weights, mean, deviation):

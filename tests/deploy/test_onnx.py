@@ -286,6 +286,12 @@ def test_a_regressors_file_is_compared_in_deviations_of_its_targets(name, tmp_pa
     assert export_onnx(CNNRegressor(**QUICK).fit(IMAGES, y), path).exists()
 
 
+def test_a_column_of_one_value_is_that_value_in_a_file(tmp_path):
+    cnn = CNNRegressor(**QUICK).fit(IMAGES, np.column_stack([VALUES, np.full(len(VALUES), 7.1)]))
+    found = run(export_onnx(cnn, tmp_path / "model.onnx"), IMAGES)["variable"]
+    np.testing.assert_array_equal(found[:, 1], 7.1)
+
+
 @pytest.mark.parametrize("kind", slow_but(["small", "constant"], ("small",)))
 def test_a_file_is_tried_on_values_like_those_of_fit(kind, tmp_path):
     """No warning that they are on another scale, which would be an error here."""

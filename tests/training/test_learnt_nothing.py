@@ -11,7 +11,7 @@ from scipy.stats import entropy
 from sklcnn import CNNClassifier, CNNRegressor
 from sklcnn.data.batches import Rows
 from sklcnn.data.stores import Statistics
-from sklcnn.fitting.diagnosis import _warn_of_scale
+from sklcnn.fitting.diagnosis import CODED, CODED_TARGETS, _warn_of_scale, find_code
 from sklcnn.tasks.learn import learn_labels, learn_values
 from sklcnn.training.health import loss_of_constant
 
@@ -207,6 +207,76 @@ def test_values_that_stand_for_missing_ones_are_named(bad):
     assert "has learnt" in found or "has died" in found
     if "has died" not in found:  # which is named first
         assert f"row 3 of X, position 5, holds {bad:.6g}, where 99.5% of the values are from -" in found
+
+
+@pytest.mark.parametrize("share", [0.002, 0.02])
+def test_codes_of_missing_values_are_named_however_low_the_training_loss_is(share):
+    """A network learns by heart where they are."""
+    spoilt = np.where(RANDOM.random_sample(X.shape) < share, -9999, X)
+    spoilt[5, 7] = spoilt[5, 8] = -9999
+    (found,) = warnings_of(CNNClassifier(**LONG), spoilt, LABELS)
+    row, position = np.argwhere(spoilt == -9999)[0]
+    assert f"row {row} of X, position {position}, holds -9999, where 9" in found
+
+
+def test_codes_among_targets_are_named_after_a_short_run_too():
+    y = X[:, 20:].sum(1)
+    y[[7, 20, 50, 90]] = -999
+    (found,) = warnings_of(CNNRegressor(**LONG, max_epochs=2), X, y)
+    assert "CNNRegressor: 4 values of y are -999, such as that in row 7, far from all others" in found
+    (found,) = warnings_of(CNNRegressor(**LONG, max_epochs=2), X, np.column_stack([X[:, 0], y]))
+    assert "4 values of column 1 of y are -999" in found
+    weights = (y > -999).astype(float)
+    assert warnings_of(CNNRegressor(**LONG, max_epochs=2), X, y, weights) == []
+    assert warnings_of(CNNRegressor(**LONG, max_epochs=2, loss="absolute_error"), X, y) == []
+
+
+@pytest.mark.parametrize("code", [-999.25, -9999, 9999, 1e20, -3.4e38])
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.9])
+def test_one_value_far_from_all_others_is_a_code(code, share):
+    values = np.where(RANDOM.random_sample((200, 40)) < share, code, RANDOM.normal(size=(200, 40)))
+    assert find_code(values, CODED) == code
+
+
+def healthy():
+    """Return values (300, 60) of kinds that a network learns from."""
+    shape, random = (300, 60), np.random.RandomState(0)
+    normal, uniform = random.normal(size=shape), random.random_sample(shape)
+    few, half = uniform < 0.05, uniform < 0.5
+    return {
+        "normal": normal,
+        "binary": 1000.0 * few,
+        "one-hot codes and noise": 1000 * np.eye(60)[random.randint(0, 60, 300)] + normal,
+        "levels of rows": 1000 * random.normal(size=(300, 1)) + normal,
+        "one value": np.full(shape, 1000.0),
+        "sparse": np.where(few, random.gamma(2, 1000, shape), 0),
+        "sparse, alike": np.where(few, 1000 + normal, 0),
+        "spikes": np.where(few, 1e5 * uniform, 0) + normal,
+        "glitch": np.where(np.arange(60) == 7, 1e6, 0) * (np.arange(300)[:, None] == 7) + normal,
+        "saturated above": np.minimum(np.exp(7 + 1.5 * normal), 4095).round(),
+        "saturated on both sides": (3e4 * normal).clip(-32768, 32767).round(),
+        "nearly all saturated": (1e4 * normal).clip(-500, 500),
+        "counts": random.poisson(0.5, shape).astype(float),
+        "many counts": random.negative_binomial(1, 0.001, shape).astype(float),
+        "counts among zeros": np.where(few, random.poisson(500, shape), 0),
+        "log-normal": np.exp(5 * normal),
+        "Cauchy": random.standard_cauchy(shape),
+        "whole numbers with a tail": np.floor(random.pareto(0.7, shape)),
+        "silhouettes, white": np.where(half, 255, random.randint(0, 3, shape)),
+        "silhouettes, black": np.where(half, 0, 254 + 0.3 * normal),
+        "computed tomography": np.where(half, -1024, 40 + 150 * normal),
+        "decibels": np.where(half, -120, -40 + 10 * normal),
+        "logarithms of zeros": np.log(np.where(half, 0, uniform) + 1e-30),
+        "padded numbers of words": np.where(half, -1, random.randint(0, 5000, shape)),
+        "censored days": np.where(half, 365, random.gamma(2, 5, shape)),
+    }
+
+
+@pytest.mark.parametrize("kind", healthy())
+def test_healthy_values_hold_no_code(kind):
+    values = healthy()[kind].astype(float)
+    assert find_code(values, CODED) is None
+    assert find_code(values[:, 7], CODED_TARGETS) is None
 
 
 def test_a_wrong_value_of_y_is_named():

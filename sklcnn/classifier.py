@@ -83,8 +83,8 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         OneOf(Nothing(), Choice(("balanced",)), Dictionary("a {label: weight} dict")),
         """Weight of each class, by scikit-learn's rules: "balanced": inversely proportional to the class's share
         of the training rows. It multiplies `sample_weight`. Where a row weighs more than ten average ones and a batch
-        is not all rows, gradients are clipped to a norm of 1: the steps of batches with such a row would be so large
-        that units may die.""",
+        is not all rows, gradients are clipped to a norm of 2 for each unit that the batch's rows weigh in the mean:
+        the steps of batches with such a row would be so large that units may die.""",
     )
 
     classes_ = FittedAttribute(lambda fitted: fitted.task.classes, "The labels, sorted.")

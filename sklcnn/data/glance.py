@@ -16,7 +16,11 @@ MAX_SAMPLES, MAX_VALUES = 16, 2**17  # that a glance looks at
 # Two X are on different scales where the largest value of one is so many times that of the other. The first ratio is
 # for whole numbers beside fractions (0..16 and 0..1); the second for images of any numbers (0..255 and 0..1, 16 bits
 # and 8, pixels and standardised ones).
+# Signals and volumes may be louder or quieter than those of `fit`. That their values lie wholly apart, by so many times
+# the range of those, is a matter of unit or offset. Validation rows are of one kind with the training rows: of them the
+# second ratio tells too, in any kind of data.
 FRACTION_RATIO, IMAGE_RATIO = 8, 64
+APART = 4
 DARK = 1 / 8  # an image no brighter than this share of white is nearly black
 
 
@@ -136,7 +140,7 @@ def warn_of_dark_pictures(glance: Glance, white: float, estimator: str) -> None:
 
 def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, estimator: str, name: str) -> None:
     """Warn where X is scaled in another way than in `fit`."""
-    if _scales_differ(fitted, now, spatial_dims):
+    if _scales_differ(fitted, now, spatial_dims, validates=name == "X_val"):
         warnings.warn(
             f"{estimator}: {name} holds values from {now.low:g} to {now.high:g}, but the network was fitted on values "
             f"from {fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale the one as the "
@@ -146,17 +150,25 @@ def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, estima
         )
 
 
-def may_be_on_another_scale(fitted: Glance, peak: float) -> bool:
-    """Tell by the largest magnitude of a few samples whether a full glance could find another scale."""
+def may_be_on_another_scale(fitted: Glance, low: float, high: float) -> bool:
+    """Tell by the least and the greatest value of a few samples whether a full glance could find another scale."""
     before = fitted.peak
-    return not before / FRACTION_RATIO < peak < before * FRACTION_RATIO
+    peak = max(-low, high)
+    return not before / FRACTION_RATIO < peak < before * FRACTION_RATIO or _lie_apart(fitted, low, high)
 
 
-def _scales_differ(fitted, now, spatial_dims):
+def _scales_differ(fitted, now, spatial_dims, validates):
     if fitted.plain or now.plain or not (fitted.peak and now.peak):
         return False
     small, large = sorted((fitted, now), key=lambda glance: glance.peak)
     ratio = large.peak / small.peak
-    if spatial_dims == 2 and ratio >= IMAGE_RATIO:
+    if (spatial_dims == 2 or validates) and ratio >= IMAGE_RATIO:
+        return True
+    if spatial_dims != 2 and _lie_apart(fitted, now.low, now.high):  # pictures may be dark, and bright
         return True
     return ratio >= FRACTION_RATIO and large.whole and not small.whole
+
+
+def _lie_apart(fitted, low, high):
+    margin = APART * (fitted.high - fitted.low)
+    return margin > 0 and (low > fitted.high + margin or high < fitted.low - margin)

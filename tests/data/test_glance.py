@@ -109,6 +109,25 @@ def test_signals_louder_and_quieter_than_those_of_fit_give_no_warning():
         cnn.predict(signals * factor)
 
 
+def test_signals_that_lie_apart_from_those_of_fit_are_named():
+    """A unit, or an offset: volts and millivolts, degrees of Celsius and Kelvin."""
+    signals = 5 + 0.02 * RANDOM.normal(size=(N, 20))
+    cnn = CNNClassifier(**QUICK).fit(signals, LABELS)
+    for other in (1000 * signals, signals[:1] / 1000, signals + 273.15, -signals):
+        with pytest.warns(UserWarning, match="X holds values from .* fitted on values from 4.9.* to 5"):
+            cnn.predict(other)
+    for same in (signals + 0.2, 5 + 3 * (signals - 5), np.r_[signals, 1000 * signals]):
+        cnn.predict(same)
+
+
+def test_validation_signals_that_were_not_scaled_are_named():
+    signals = RANDOM.normal(size=(N, 20))
+    for factor in (1e-3, 1e3):
+        with pytest.warns(UserWarning, match="CNNClassifier: X_val holds values from .* but the network was fitted on"):
+            fit_with(signals, X_val=factor * signals, y_val=LABELS)
+    fit_with(signals, X_val=30 * signals, y_val=LABELS)
+
+
 CALLS = {
     "X_val": lambda X, other: fit_with(X, X_val=other, y_val=LABELS),
     "partial_fit": lambda X, other: CNNClassifier(**QUICK).partial_fit(X, LABELS).partial_fit(other, LABELS),

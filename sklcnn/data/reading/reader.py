@@ -174,6 +174,6 @@ def read_again(
         if (spec.pixels or spec.image_size is not None) and not is_deep:
             schema = replace(schema, integer=are_integers_of_pixels(array, spec, rows))
         store = ArrayStore(array, schema)
-    if schema.glance is not None and may_be_on_another_scale(schema.glance, store.peak(rows)):
+    if schema.glance is not None and may_be_on_another_scale(schema.glance, *store.bounds(rows)):
         warn_of_another_scale(schema.glance, store.glance(rows), schema.spatial_dims, spec.estimator, name)
     return store

@@ -129,10 +129,10 @@ class ArrayStore(Store):
         """Look at a few of the given rows (None: of all rows)."""
         return glance_at(self.original(row)[0] for row in self._some_of(rows))
 
-    def peak(self, rows: np.ndarray | None) -> float:
-        """Return the largest magnitude of what a glance sees, without looking at anything else."""
+    def bounds(self, rows: np.ndarray | None) -> tuple[float, float]:
+        """Return the least and the greatest value that a glance sees, without looking at anything else."""
         seen = self._array if rows is None and len(self) == 1 else self._array[self._some_of(rows)]
-        return max(abs(float(np.minimum.reduce(seen, axis=None))), abs(float(np.maximum.reduce(seen, axis=None))))
+        return float(np.minimum.reduce(seen, axis=None)), float(np.maximum.reduce(seen, axis=None))
 
     def _some_of(self, rows):
         return some_of(range(len(self)) if rows is None else rows, math.prod(self._shape))

@@ -54,9 +54,10 @@ class Store(ABC):
     def glance(self, rows: np.ndarray | None) -> Glance:
         """Look at a few of the given rows (None: of all rows)."""
 
-    def peak(self, rows: np.ndarray | None) -> float:
-        """Return the largest magnitude of what a glance sees."""
-        return self.glance(rows).peak
+    def bounds(self, rows: np.ndarray | None) -> tuple[float, float]:
+        """Return the least and the greatest value that a glance sees."""
+        seen = self.glance(rows)
+        return seen.low, seen.high
 
     def samples(self) -> torch.Tensor | None:
         """Return all samples as (n, *spatial, c), in their own format; None where that would take a copy."""

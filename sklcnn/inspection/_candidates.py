@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numbers
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from sklearn.base import is_classifier, is_regressor
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from sklcnn.inspection._drawing import shorten
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import cut, shown
 
@@ -229,7 +229,7 @@ def value_axis(name: str, values: list[Any]) -> ValueAxis:
     different = _distinct(values)
     order = {key_of(value): i for i, value in enumerate(different)}
     codes = np.array([order[key_of(value)] for value in values])
-    labels = _numbered([_label(value) for value in different])
+    labels = shorten([_label(value) for value in different], LABEL, first=1)
     numeric = is_numeric(values)
     if numeric:
         numbers_ = np.array(different, dtype=float)
@@ -240,23 +240,12 @@ def value_axis(name: str, values: list[Any]) -> ValueAxis:
     return ValueAxis(name, codes, np.arange(len(different), dtype=float), labels, "categories", numeric)
 
 
-def _numbered(labels):
-    """Tell labels that would be the same apart by numbers."""
-    seen: Counter[str] = Counter()
-    many = {label for label, n in Counter(labels).items() if n > 1}
-    numbered = []
-    for label in labels:
-        seen[label] += 1
-        numbered.append(f"{label} ({seen[label]})" if label in many else label)
-    return numbered
-
-
 def _label(value):
     """Write a value for a tick or a legend."""
     if isinstance(value, str):
-        return cut(value, LABEL)
+        return value
     if is_numeric([value]):
         return f"{value:.4g}"
     if callable(value) and hasattr(value, "__name__"):
-        return cut(value.__name__, LABEL)
-    return cut(shown(value), LABEL)
+        return value.__name__
+    return shown(value)

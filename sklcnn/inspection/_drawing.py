@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -209,10 +210,82 @@ def short(text: Any, width: int = 18) -> str:
     return text if len(text) <= width else f"{text[: width - 1]}…"
 
 
-def short_inside(text: Any, width: int = 18) -> str:
+def shorten(names: Iterable[Any], width: int = 18, first: int = 0) -> list[str]:
+    """Shorten names to a width so that no two look alike.
+
+    Of a name that is too long the beginning is kept. Of those that begin alike, what tells most of them apart: both
+    ends, the words between those that they begin and end with, or the characters. Those still alike get their number.
+
+    Parameters
+    ----------
+    names : iterable of object
+        Also of classes that are not drawn: a name must not be taken for theirs.
+    width : int
+        In characters, at least 3; names with a number may be wider where it is less than 8.
+    first : int
+        The number of the first name.
+    """
+    names = [str(name) for name in names]
+    labels = [short(name, width) for name in names]
+    for group in _alike(labels):
+        texts = [names[i] for i in group]
+        ways = [
+            [_short_inside(text, width) for text in texts],
+            _short_between(texts, width, whole_words=True),
+            _short_between(texts, width, whole_words=False),
+        ]
+        for i, label in zip(group, max(ways, key=lambda way: len(set(way))), strict=True):
+            labels[i] = label
+    numbered = [_numbered(name, i, width) for i, name in enumerate(names, first)]
+    for group in _alike(labels):
+        for i in group:
+            labels[i] = numbered[i]
+    return numbered if _alike(labels) else labels  # a name that itself ends in a number may be as another with its own
+
+
+def _alike(labels):
+    """List the positions of each label that occurs more than once."""
+    positions: dict[str, list[int]] = {}
+    for i, label in enumerate(labels):
+        positions.setdefault(label, []).append(i)
+    return [group for group in positions.values() if len(group) > 1]
+
+
+def _short_inside(text, width):
     """Cut the middle of a label that is too long for its place."""
-    text, ends = str(text), (width - 1) // 2
+    ends = (width - 1) // 2
     return text if len(text) <= width else f"{text[:ends]}…{text[-ends:]}"
+
+
+def _short_between(texts, width, whole_words):
+    """Cut the beginning and the end that all texts share, but for what has a place before the rest."""
+    start = _common_start(texts)
+    if whole_words:
+        start = re.match(r"(?:.*[\W_])?", start, re.DOTALL)[0]
+    rests = [text[len(start) :] for text in texts]
+    end = _common_start([rest[::-1] for rest in rests])[::-1]
+    if whole_words:
+        end = re.search(r"(?:[\W_].*)?$", end, re.DOTALL)[0]
+    rests = [rest[: len(rest) - len(end)] + "…" * bool(end) for rest in rests]
+    room = width - max(map(len, rests))
+    if len(start) > room:
+        place = start[len(start) - max(room - 1, 0) :]
+        start = "…" + re.sub(r"^.*?[\W_]+", "", place, count=1, flags=re.DOTALL)
+    return [short(start + rest, width) for rest in rests]
+
+
+def _common_start(texts):
+    """Return the characters with which all texts begin: those of the first and the last in alphabetical order."""
+    first, last = min(texts), max(texts)
+    return first[
+        : next((i for i, (one, other) in enumerate(zip(first, last, strict=False)) if one != other), len(first))
+    ]
+
+
+def _numbered(name, n, width):
+    """Shorten a name and put a number after it."""
+    number_ = f" ({n})"
+    return short(name, max(width - len(number_), 2)) + number_
 
 
 def number(value: float) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 
 from sklcnn.base import BaseCNN
-from sklcnn.inspection._drawing import SMALL, short
+from sklcnn.inspection._drawing import SMALL, shorten
 
 # A number, with a text before or after it that all names share: "1100.5", "nm_1100", "1100 nm".
 NUMBER = re.compile(r"(\D*?)(-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(\D*)")
@@ -85,7 +85,8 @@ def label_positions(panel: Any, names: Any, n_ticks: int = 7, n_drawn: int | Non
     values, unit = _numbers(names)
     if values is None:
         positions = np.unique(np.linspace(0, len(names) - 1, min(n_ticks, len(names))).round().astype(int))
-        labels, unit = [short(names[position], 80 // n_ticks) for position in positions], "column"
+        labels, unit = shorten(names, 80 // n_ticks), "column"
+        labels = [labels[position] for position in positions]
     else:
         from matplotlib.ticker import MaxNLocator
 

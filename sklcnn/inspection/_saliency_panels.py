@@ -69,12 +69,13 @@ def write_title(shown: SaliencyDisplay, share: float, top: float, smoothing: flo
 
 def describe_sample(shown: SaliencyDisplay, i: int) -> str:
     """Say what was explained, and how it was predicted."""
-    target, score = (shown.targets if shown.target_names is None else shown.target_names)[i], shown.scores[i]
+    named, score = (shown.short_names, shown.target_names, shown.targets), shown.scores[i]
+    target = short(next(names for names in named if names is not None)[i])  # as short names are already
     if shown.kind != "values":
-        return f"P({short(target)}) = {score:.2f}"
+        return f"P({target}) = {score:.2f}"
     if shown.predictions.ndim == 1:
         return f"predicted {number(score)}"
-    return f"column {short(target)}: {number(score)}"
+    return f"column {target}: {number(score)}"
 
 
 def turning_patches(shown: SaliencyDisplay, i: int) -> np.ndarray:

@@ -21,7 +21,7 @@ from sklcnn.inspection._drawing import (
     picture_height,
     set_title,
     short,
-    short_inside,
+    shorten,
     value_range,
 )
 from sklcnn.inspection._positions import label_positions, position_names
@@ -31,7 +31,8 @@ from sklcnn.training.modes import own_modes
 from sklcnn.wording import shown
 
 COLUMNS = {1: 2, 2: 5, 3: 5}  # samples side by side, by the number of spatial axes
-LABEL = 15  # characters of a label over a picture, at most
+LABEL = 15  # characters of a label, or of a set of labels, over a picture, at most
+LEAST = 3  # characters of each label of a set, at least
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -178,7 +179,9 @@ class MistakesDisplay:
         """Draw the samples, the largest loss first.
 
         Over each sample are the true and the predicted label or value, a classifier's probability for it or a
-        regressor's error (predicted minus true), and the name of its file. Wrong labels are red.
+        regressor's error (predicted minus true), and the name of its file. Wrong labels are red. Long names of classes
+        are cut so that they stay different, if need be by their position in `classes` in brackets. Of sets of labels
+        that are too long, those that are wrong come first, and "+2" stands for two more.
 
         Parameters
         ----------
@@ -207,56 +210,54 @@ class MistakesDisplay:
         )
         limits = value_range(self.pictures)
         self.figure_, self.axes_ = figure, np.empty(n_samples, dtype=object)
+        labels = self._short_labels()
         for i, picture in enumerate(self.pictures):
             panel = self.axes_[i] = figure.add_subplot(grid[i // n_columns, i % n_columns])
             draw_sample(panel, picture, limits, share)
-            panel.set_title(self._text(i), fontsize=SMALL, color="firebrick" if self._is_wrong(i) else "black")
+            panel.set_title(self._text(i, labels), fontsize=SMALL, color="firebrick" if self._is_wrong(i) else "black")
             if n_axes == 1:
                 unit = label_positions(panel, self.position_names, n_ticks=5)
                 if i + n_columns >= n_samples:
                     panel.set_xlabel(unit, fontsize=SMALL)
         if n_axes == 1:
             name_channels(self.axes_[n_columns - 1], self.pictures[0].shape[-1])
-        title = f"{n_samples} largest losses, {number(self.losses[0])} to {number(self.losses[-1])}"
+        title = f"largest loss, {number(self.losses[0])}"
+        if n_samples > 1:
+            title = f"{n_samples} largest losses, {number(self.losses[0])} to {number(self.losses[-1])}"
         set_title(figure, ax, title + cut_note(self.pictures, share))
         return self
 
     def _is_wrong(self, i):
         return self.probabilities is not None and np.any(self.y_true[i] != self.y_pred[i])
 
-    def _text(self, i):
+    def _text(self, i, labels):
         true, predicted = self.y_true[i], self.y_pred[i]
         if self.probabilities is None:
             error = predicted - true
             lines = [f"true {_values(true, error)}", f"pred. {_values(predicted, error)}"]
             lines.append(f"error {_values(error, error, '+')}")
         elif np.ndim(true):
-            lines = [f"true {self._label_set(true)}", f"pred. {self._label_set(predicted)}", self._least_likely(i)]
+            wrong = true != predicted
+            lines = [f"true {_label_set(labels, true, wrong)}", f"pred. {_label_set(labels, predicted, wrong)}"]
+            lines.append(self._least_likely(i, labels))
         else:
-            lines = [f"true {self._label(true)}", f"pred. {self._label(predicted)}"]
+            codes = [np.flatnonzero(self.classes == label)[0] for label in (true, predicted)]
+            lines = [f"true {labels[LABEL][codes[0]]}", f"pred. {labels[LABEL][codes[1]]}"]
             lines.append(f"probability {self.probabilities[i].max():.2f}")
         if self.pictures[i].ndim == 2:  # a signal's panel is wide and low
             return f"{short(self.names[i], 22)}: {', '.join(lines)}"
         return "\n".join([short(self.names[i], 20), *lines])
 
-    @property
-    def _class_names(self):
-        return self.classes if self.display_labels is None else self.display_labels
+    def _short_labels(self):
+        """Shorten the names of the classes to each width that a label may have; a dict from width to list."""
+        names = self.classes if self.display_labels is None else self.display_labels
+        return {} if names is None else {width: shorten(names, width) for width in range(LABEL, LEAST - 1, -1)}
 
-    def _label(self, label):
-        names = [short(name, LABEL) for name in self._class_names]
-        if len(set(names)) < len(names):  # names that begin alike: their ends tell them apart
-            names = [short_inside(name, LABEL) for name in self._class_names]
-        return names[np.flatnonzero(self.classes == label)[0]]
-
-    def _label_set(self, indicators):
-        return short(", ".join(map(str, self._class_names[np.flatnonzero(indicators)])) or "none", LABEL)
-
-    def _least_likely(self, i):
+    def _least_likely(self, i, labels):
         """Return the label of an indicator row whose prediction is most wrong, with its probability."""
         likelihood = np.where(self.y_true[i] == 1, self.probabilities[i], 1 - self.probabilities[i])
         worst = likelihood.argmin()
-        return f"P({short(self._class_names[worst], LABEL)}) = {self.probabilities[i, worst]:.2f}"
+        return f"P({labels[LABEL][worst]}) = {self.probabilities[i, worst]:.2f}"
 
 
 def _row_losses(cnn, outputs, targets):
@@ -265,6 +266,23 @@ def _row_losses(cnn, outputs, targets):
     with torch.no_grad():
         losses = cnn.net_.criterion_(outputs.to(device), targets.to(device))
     return losses.double().cpu().numpy()
+
+
+def _label_set(labels, indicators, wrong):
+    """List the labels of an indicator row, each cut to its share of the place.
+
+    Where not all have one, those that are wrong come first: they tell what is true from what is predicted.
+    """
+    there = np.flatnonzero(indicators)
+    by_need = there[np.argsort(~wrong[there], kind="stable")]
+    text = "none"
+    for n_named in range(len(there), 0, -1):
+        named, n_more = np.sort(by_need[:n_named]), len(there) - n_named
+        for names in labels.values():  # the widest first
+            text = ", ".join(names[label] for label in named) + f" +{n_more}" * (n_more > 0)
+            if len(text) <= LABEL:
+                return text
+    return text
 
 
 def _values(values, errors, sign=""):

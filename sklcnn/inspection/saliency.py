@@ -19,7 +19,7 @@ from sklcnn.inspection._attribution import (
     import_captum,
     readable,
 )
-from sklcnn.inspection._drawing import find_cut, import_matplotlib, is_tall, set_title
+from sklcnn.inspection._drawing import find_cut, import_matplotlib, is_tall, set_title, shorten
 from sklcnn.inspection._network import OpenNetwork
 from sklcnn.inspection._overlay import (
     GROUND,
@@ -83,6 +83,9 @@ class SaliencyDisplay:
         Of occlusion: how many positions a patch covers along each axis; the border cuts the last ones.
     target_names : ndarray of shape (n_samples,) or None
         What the targets are called; None: as `targets` says.
+    short_names : list of str of length n_samples or None
+        The same for titles: where long names are cut, so that no two classes or columns look alike, if need be by their
+        position in brackets. None: `target_names`, cut each by itself.
     response_method : {"predict_proba", "decision_function"}, default="predict_proba"
         Of occlusion: whether attributions are of probabilities, or of logarithms of odds.
     position_names : ndarray of shape (n_positions,) or None
@@ -136,6 +139,7 @@ class SaliencyDisplay:
     patch_positions: tuple[np.ndarray, ...] | None = None
     patch_size: tuple[int, ...] | None = None
     target_names: np.ndarray | None = None
+    short_names: list[str] | None = None
     response_method: str = "predict_proba"
     position_names: np.ndarray | None = None
     figure_: Any = field(init=False, default=None)
@@ -299,6 +303,8 @@ def _explain(estimator, X, target, samples, display_labels, method, parameters):
     names = class_names(task, display_labels)
     if parameters["response_method"] is not None and names is None:
         raise ValueError("response_method is for a classifier's probabilities. Leave it out for a CNNRegressor.")
+    names = task.output_names if names is None else names
+    short_names = shorten(names)
     store = read_store(cnn, transformed)
     chosen = read_samples(cnn, store, choose_rows(samples, len(store), N_SAMPLES))
     network = OpenNetwork(cnn)
@@ -318,7 +324,8 @@ def _explain(estimator, X, target, samples, display_labels, method, parameters):
         "predictions": task.decode(outputs),
         "pictures": chosen.pictures,
         "names": chosen.names,
-        "target_names": (task.output_names if names is None else names)[codes],
+        "target_names": names[codes],
+        "short_names": [short_names[code] for code in codes],
         "position_names": position_names(estimator, X),
         "response_method": parameters["response_method"] or "predict_proba",
         "kind": task.kind,

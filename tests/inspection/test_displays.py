@@ -185,6 +185,16 @@ def test_signals_are_drawn_along_the_names_of_columns_that_are_no_numbers(displa
     assert texts == [frame.columns[int(position)] for position in positions]
 
 
+@looker
+def test_long_names_of_columns_that_begin_alike_are_told_apart_on_the_axis(display, cases):
+    case = cases["signals"]
+    frame = pd.DataFrame(case.X, columns=[f"current of the {chr(ord('a') + i)}-band" for i in range(30)])
+    shown = display(CNNClassifier(**case.cnn.get_params()).fit(frame, case.y), frame, case.y)
+    [panel, *_] = [panel for panel in shown.axes_.ravel() if panel is not None and panel.get_xlabel() == "column"]
+    positions, texts = ticks_of(panel)
+    assert len(set(texts)) == len(positions) > 1
+
+
 @pytest.mark.parametrize(
     "first", [StandardScaler(), FunctionTransformer(np.gradient, kw_args={"axis": 1}), "passthrough"]
 )

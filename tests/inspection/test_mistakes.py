@@ -164,3 +164,64 @@ def test_targets_that_do_not_fit_are_an_error(cases):
     for wrong in (0, 1.5, True):
         with pytest.raises(ValueError, match="n_samples"):
             mistakes(case.cnn, case.X, case.y, n_samples=wrong)
+
+
+ALIKE = ["canis lupus familiaris alsatian vulgaris", "canis lupus familiaris terrier vulgaris", "fox"]
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["sitting down on a chair", "sitting down on a bench", "fox"], ["sitting…a chair", "sitting…a bench", "fox"]),
+        (ALIKE, ["…alsatian…", "…terrier…", "fox"]),
+        ([f"{'0' * 20}{letter}{'1' * 20}" for letter in "abc"], [f"…000000000000{letter}…" for letter in "abc"]),
+        (["the same name twice"] * 2 + ["fox"], ["the same n… (0)", "the same n… (1)", "fox"]),
+        (["dog", "dog", "dog (0)"], ["dog (0)", "dog (1)", "dog (0) (2)"]),
+    ],
+    ids=["ends", "words between", "characters between", "numbers", "numbers that look like names"],
+)
+def test_classes_that_differ_look_different_where_their_names_are_cut(names, expected, cases, find_overlaps):
+    case = cases["grey"]
+    shown = MistakesDisplay.from_estimator(case.cnn, case.X, case.y, display_labels=names, n_samples=24)
+    called = dict(zip(case.cnn.classes_, expected, strict=True))
+    for i, panel in enumerate(shown.axes_):
+        lines = panel.get_title().split("\n")
+        assert lines[1:3] == [f"true {called[shown.y_true[i]]}", f"pred. {called[shown.y_pred[i]]}"]
+    assert find_overlaps(shown.figure_) == []
+
+
+SOUNDS = ["background noise", "background music", "speech", "laughter", "dogs barking"]
+
+
+def texts_of_sets(cases, true, predicted):
+    """Return what titles say of true and of predicted sets of sounds, and the figure."""
+    shown = mistakes(cases["grey"].cnn, cases["grey"].X, cases["grey"].y, n_samples=len(true))
+    shown.y_true, shown.y_pred, shown.display_labels = np.array(true), np.array(predicted), np.array(SOUNDS)
+    shown.probabilities = np.full((len(true), len(SOUNDS)), 0.5)
+    lines = [panel.get_title().split("\n") for panel in shown.plot().axes_]
+    return [(line[1].removeprefix("true "), line[2].removeprefix("pred. ")) for line in lines], shown.figure_
+
+
+def test_each_label_of_a_set_is_cut_to_its_share_of_the_place(cases):
+    true = [[1, 0, 0, 0, 0], [1, 0, 1, 1, 0], [1, 1, 1, 1, 1]]
+    predicted = [[1, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 0]]
+    texts, _ = texts_of_sets(cases, true, predicted)
+    assert texts == [
+        ("background noi…", "bac…ise, speech"),
+        ("b…e, spe…, lau…", "none"),
+        ("ba…se, dogs… +3", "ba…se, ba…ic +2"),  # dogs are what differs
+    ]
+
+
+def test_different_sets_of_labels_have_different_texts(cases, find_overlaps):
+    true, predicted = np.random.RandomState(0).randint(2, size=(2, 24, 5))
+    true[0] = predicted[0]
+    texts, figure = texts_of_sets(cases, true, predicted)
+    assert [one == other for one, other in texts] == (true == predicted).all(1).tolist()
+    assert find_overlaps(figure) == []
+
+
+def test_one_sample_has_one_loss_in_the_title(cases):
+    case = cases["grey"]
+    shown = MistakesDisplay.from_estimator(case.cnn, case.X, case.y, n_samples=1)
+    assert shown.figure_.get_suptitle() == f"largest loss, {shown.losses[0]:.4g}"

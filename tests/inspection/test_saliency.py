@@ -357,6 +357,27 @@ def test_classes_are_called_by_display_labels(cases):
     assert all(over.get_title().startswith("P(a fig) = ") for _, over in shown.axes_)
 
 
+def test_classes_that_begin_alike_have_different_titles(cases, find_overlaps):
+    case = cases["grey"]
+    names = ["standing", "sitting down on a chair", "sitting down on a bench"]
+    shown = SaliencyDisplay.from_estimator(
+        case.cnn, case.X, target=case.y, samples=range(3), method="saliency", display_labels=names
+    )
+    assert shown.target_names.tolist() == [names[0], names[2], names[1]]  # of apple, pear, fig
+    titles = [over.get_title().partition(" =")[0] for _, over in shown.axes_]
+    assert titles == ["P(standing)", "P(sitting … a bench)", "P(sitting … a chair)"]
+    assert find_overlaps(shown.figure_) == []
+
+
+def test_columns_that_begin_alike_have_different_titles_also_where_only_one_is_shown(cases):
+    X = cases["grey"].X
+    y = pd.DataFrame(
+        np.random.RandomState(0).rand(24, 2), columns=["height above the left eye", "height above the right eye"]
+    )
+    shown = SaliencyDisplay.from_estimator(CNNRegressor(**SMALL).fit(X, y), X, method="saliency", target=1, samples=[0])
+    assert shown.axes_[0, 1].get_title().startswith("column height a…ight eye: ")
+
+
 # Backbones.
 
 

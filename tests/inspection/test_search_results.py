@@ -48,15 +48,22 @@ def test_a_grid_of_one_hyper_parameter_is_a_line_with_the_deviations_of_the_fold
     assert shown.best_index == search.best_index_
 
 
-def test_values_that_read_alike_are_told_apart(digits):
-    """Class weights that differ in a class in the middle, where a label is cut; one of them in two grids."""
-    weights = [dict.fromkeys(range(12), 1.0) | {6: weight} for weight in (1.0, 2.0, 3.0)]
+@pytest.mark.parametrize(
+    ("differing", "expected"),
+    [
+        (6, ["…4: 1.0, 5: 1.0, 6: 1…", "…4: 1.0, 5: 1.0, 6: 2…", "…4: 1.0, 5: 1.0, 6: 3…"]),
+        (11, ["{0: 1.0, 1: 1.0, 2:… (1)", "{0: 1.0, 1: 1.0, 2:… (2)", "{0: 1.0, 1: 1.0, 2:… (3)"]),
+    ],
+    ids=["in the middle", "where no text shows it"],
+)
+def test_values_that_read_alike_are_told_apart(differing, expected, digits):
+    """Class weights that differ where a label is cut; one of them in two grids."""
+    weights = [dict.fromkeys(range(12), 1.0) | {differing: weight} for weight in (1.0, 2.0, 3.0)]
     search = GridSearchCV(TREE, [{"class_weight": weights}, {"class_weight": [dict(weights[0])]}], cv=2)
     shown = shown_of(search, digits)
     ((places, means, _),) = bars_of(shown)
     assert len(places) == len(means) == 3
-    labels = [label.get_text() for label in shown.ax_.get_xticklabels()]
-    assert [label[-4:] for label in labels] == [" (1)", " (2)", " (3)"]
+    assert [label.get_text() for label in shown.ax_.get_xticklabels()] == expected
 
 
 def test_names_lose_their_step_in_a_pipeline_unless_two_would_be_alike(digits):

@@ -138,22 +138,19 @@ def _cause_in_inputs(cnn, data, is_poor):
     samples = store.batch(rows, torch.float64).cpu().flatten(2).numpy()
     for channel in range(samples.shape[1]):
         values = samples[:, channel]
-        code = find_code(values, CODED)
-        if code is not None:
+        code, away = find_code(values, CODED), np.abs(values - np.median(values)) if is_poor else None
+        most = values if away is None else values[away <= np.quantile(away, 1 - FEW)]
+        if away is not None and 0 < most.std() < DWARFED * values.std():
+            place, share = away.argmax(), 1 - FEW
+        elif code is not None:
             most = values[values != code]
-            place, which = np.argmax(values == code), f"{len(most) / values.size:.1%} of the values"
-        elif is_poor:
-            away = np.abs(values - np.median(values))
-            most = values[away <= np.quantile(away, 1 - FEW)]
-            if not 0 < most.std() < DWARFED * values.std():
-                continue
-            place, which = away.argmax(), f"{1 - FEW:.1%} of the values"
+            place, share = np.argmax(values == code), len(most) / values.size
         else:
             continue
         row, position = np.unravel_index(place, values.shape)
         return (
             f"Look whether a few values of X or y dwarf all others: row {int(rows[row])} of X, position {position}, "
-            f"holds {values[row, position]:.6g}, where {which} are from {most.min():.3g} to "
+            f"holds {values[row, position]:.6g}, where {share:.1%} of the values are from {most.min():.3g} to "
             f"{most.max():.3g}, of whose differences the network sees little. Clip X, replace what stands for a "
             "missing value, or take the logarithm."
         ), code is not None

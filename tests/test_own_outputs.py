@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn import functional
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
-from sklcnn.deploy.extras import has_right_exporter
 from sklcnn.deploy.export import export_onnx
+from sklcnn.deploy.extras import has_right_exporter
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.randn(40, 8, 8).astype(np.float32)

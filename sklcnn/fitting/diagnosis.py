@@ -19,7 +19,7 @@ from sklcnn.training.run import Outcome
 
 NOTHING_TO_LEARN = 0.01  # loss of a constant: one class, or value, has nearly all of the weight
 POOR = 1 / 3  # of the loss of the best constant: networks that memorise rows by chance come some way below it
-MOST_VALUES = 2**19  # of X that are looked at: some copies of them are made
+MOST_VALUES = 2**18  # of X that are looked at: some copies of them are made
 FEW, DWARFED = 0.005, 1 / 10  # so few values, without which the deviation is less than this part of itself
 MOST = 2 / 3  # of all squares; one value of 120 that is ten times too large makes 0.8, and R2 falls from 0.94 to -0.5
 # As they come, pixels up to 255 train as well as standardised ones; up to 65,535 half as well, by chance.

@@ -7,7 +7,6 @@ import warnings
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from sklcnn.data.targets import TORCH_FLOATS
@@ -79,7 +78,7 @@ def _settle(network, settled):
     are zero. Rows of a later call in which the target is another have one, and the outputs learn it.
     """
     if settled is not None and settled.any():
-        rows = torch.from_numpy(np.flatnonzero(settled))
+        rows = torch.from_numpy(settled)
         with torch.no_grad():
             network.output.weight[rows] = 0
             network.output.bias[rows] = 0

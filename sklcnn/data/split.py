@@ -89,17 +89,18 @@ def _hold_out_stratified(codes, n_held_out, rng):
     The rows that rounding down leaves are given to classes of which nothing would be held out, then to those that
     lack most.
     """
-    present, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
+    counts = np.bincount(codes)
+    counts = counts[counts > 0]
     exact = counts * (n_held_out / len(codes))
     quota = np.minimum(np.floor(exact).astype(int), counts - 1)
-    tie_breaker = rng.permutation(len(present))
+    tie_breaker = rng.permutation(len(counts))
     while quota.sum() < n_held_out and np.any(quota < counts - 1):
         can_give = quota < counts - 1
         given = (quota > 0) | (counts == 1)
         order = np.lexsort((tie_breaker, quota - exact, given))
         quota[order[can_give[order]][: n_held_out - quota.sum()]] += 1  # one each, before any gives a second
     held_out = np.zeros(len(codes), dtype=bool)
-    members = np.split(np.argsort(inverse, kind="stable"), np.cumsum(counts)[:-1])
+    members = np.split(np.argsort(codes, kind="stable"), np.cumsum(counts)[:-1])
     for rows, n_rows in zip(members, quota, strict=True):
         held_out[rng.permutation(rows)[:n_rows]] = True
     return held_out

@@ -178,8 +178,11 @@ def find_code(values: np.ndarray, share: float) -> float | None:
     for code in (least, greatest):
         if abs(code) < LEAST_CODE or code == WHITE:
             continue
-        rest = values[values != code]
-        if 0 < rest.size < values.size - 1 and 0 < (rest / peak).std() < share * (values / peak).std():
+        is_code = values == code
+        if not 1 < np.count_nonzero(is_code) < values.size:
+            continue
+        scaled = values / peak
+        if 0 < scaled[~is_code].std() < share * scaled.std():
             return code
     return None
 
@@ -214,12 +217,19 @@ def _name_of_column(task, column):
 
 
 def _warn_of_far_targets(name, train, task, values):
-    weights = np.ones(len(values)) if train.weights is None else train.weights.cpu().numpy().astype(np.float64)
+    if train.weights is None:
+        weights = np.broadcast_to(1.0, len(values))
+    else:
+        weights = train.weights.cpu().numpy().astype(np.float64)
+    away = np.abs(values - weighted_quantile(values, weights, 0.5))
+    squares = away / np.maximum(away.max(axis=0), TINY)
+    np.square(squares, out=squares)
+    squares *= weights[:, None]
+    if (FEW_FAR * weights.sum() <= MOST * squares.sum(axis=0)).all():  # were the few all as far as the farthest
+        return
     far = values_far_from_the_others(values, weights)
     if weights @ far.any(axis=1) > FEW_FAR * weights.sum():  # each of many columns has a few, so they are many
         return
-    away = np.abs(values - weighted_quantile(values, weights, 0.5))
-    squares = weights[:, None] * np.square(away / np.maximum(away.max(axis=0), TINY))
     hiding = np.flatnonzero((squares * far).sum(axis=0) > MOST * squares.sum(axis=0))
     if len(hiding):
         column = int(hiding[0])

@@ -59,9 +59,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
     loss: Any = parameter(
         "squared_error",
         OneOf(Choice(tuple(REGRESSION_LOSSES)), CALLABLE_LOSS),
-        """"squared_error", "absolute_error", "huber" (quadratic up to one standard deviation of y), "quantile" (the
-        pinball loss, which is least at the given `quantile` of y), or a callable that is given raw outputs and
-        standardised targets, both (n, k), and returns one loss per row, (n,).""",
+        """"squared_error", "absolute_error", "huber" (quadratic up to one standard deviation of y, or, where a few
+        outliers make that, up to 1.35 of the other values), "quantile" (the pinball loss, which is least at the given
+        `quantile` of y), or a callable that is given raw outputs and standardised targets, both (n, k), and returns
+        one loss per row, (n,).""",
     )
     quantile: float = parameter(
         0.5,
@@ -74,7 +75,8 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         return task.make_loss(self.loss, self._name, **options)
 
     def _learn_task(self, y):
-        return learn_values(y, self._name, robust=isinstance(self.loss, str) and self.loss in ROBUST_LOSSES)
+        loss = self.loss if isinstance(self.loss, str) else None
+        return learn_values(y, self._name, robust=loss in ROBUST_LOSSES, huber=loss == "huber")
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Compute the coefficient of determination R² of the predictions.

@@ -97,15 +97,16 @@ def _refuse_rows_of_labels(y, estimator_name):
         )
 
 
-def learn_values(y: Any, estimator_name: str, *, robust: bool = False) -> ValuesToStandardise:
+def learn_values(y: Any, estimator_name: str, *, robust: bool = False, huber: bool = False) -> ValuesToStandardise:
     """Check a regressor's targets.
 
     Parameters
     ----------
     y : array-like of shape (n,) or (n, k)
     estimator_name : str
-    robust : bool
-        Whether a few values far from the others are to leave the unit of the others as it is.
+    robust, huber : bool
+        Whether a few values far from the others are to leave the unit of the others as it is, and which one
+        (`ValuesToStandardise`).
 
     Raises
     ------
@@ -113,4 +114,4 @@ def learn_values(y: Any, estimator_name: str, *, robust: bool = False) -> Values
         If they are not finite numbers.
     """
     check_values(y, estimator_name)
-    return ValuesToStandardise(robust)
+    return ValuesToStandardise(robust, huber)

@@ -18,6 +18,13 @@ from sklcnn.training.scores import R2
 FLOAT32_RANGE = 1e-30, 1e30
 FLOAT32_DIGITS_TO_SPARE = 1000
 NORMAL = math.sqrt(math.pi / 2)  # the deviation of normal values by their mean distance from the median
+# Huber's own constant: where it begins to be linear, in deviations of normal values. With 1 to 10 % of y wrong (by 30,
+# or 1e4, where the others have a deviation of 2) and early stopping, R2 of right values was greater than with the
+# deviation of all in 16 of the 19 fits in which it applied (three kinds of data), by 0.06 to thousands, and less in 3
+# of diabetes, by 0.2 to 0.5; log-normal values gained -0.01 and 0.06.
+HUBER = 1.35
+MEDIAN_DISTANCES = 1.4826  # which the deviation of normal values is
+FAR = 4.5  # deviations by that measure; of normal values, 7 of a million are farther
 HIDING = 2  # such deviations; of log-normal values with a sigma of 1 the deviation has 1.6
 FEW_FAR = 0.075  # of the rows; more are data. A twentieth may be wrong, and by chance some more of those that train
 LEAST_DIFFERING = 0.15  # of the rows; where fewer are not at the median, all of these are rare, and none far
@@ -32,7 +39,7 @@ class Values(Task):
     Attributes
     ----------
     mean, deviation : ndarray of shape (k,)
-        Or, for a robust loss, the median and the mean distance from it, in deviations of normal values.
+        Or, for losses that outliers move less, the median and a distance from it that these do not make.
     one_dimensional : bool
         Whether y, and so the predictions, have shape (n,).
     names : ndarray of shape (k,) or None
@@ -174,9 +181,13 @@ class ValuesToStandardise:
         Whether the median takes the place of the mean, and the mean distance from it that of the deviation, where rare
         values make these: for a loss that such values do not move. Three outliers of a hundred values would else be
         all that the network learns.
+    huber : bool
+        Whether the median and Huber's constant times the deviation that the median distance tells do so: for the loss
+        that is quadratic up to that unit. Of the deviation that outliers make, all other errors would be quadratic.
     """
 
     robust: bool = False
+    huber: bool = False
 
     def strata(self, y: Any, estimator_name: str) -> None:
         """Return None: a hold-out of values is not stratified."""
@@ -205,6 +216,8 @@ class ValuesToStandardise:
         deviation = unit * np.sqrt(np.average((differences / unit) ** 2, axis=0, weights=weights))
         if self.robust:
             mean, deviation = _median_and_distance(columns, weights, mean, deviation)
+        elif self.huber:
+            mean, deviation = _median_and_common_unit(columns, weights, mean, deviation)
         constant = spread <= ROUNDING * np.abs(mean)
         # All equal but for rounding; or one row has nearly all of the weight.
         without = np.where(constant, np.maximum(unit, 1.0), unit)
@@ -225,6 +238,19 @@ def _median_and_distance(columns, weights, mean, deviation):
     distance = NORMAL * unit * np.average(away / unit, axis=0, weights=np.where(far, 0.0, weights[:, None]))
     hidden = (distance > 0) & (deviation > HIDING * distance)
     return np.where(hidden, median, mean), np.where(hidden, distance, deviation)
+
+
+def _median_and_common_unit(columns, weights, mean, deviation):
+    """Replace mean and deviation, where a few outliers make them, by the median and 1.35 deviations of the others.
+
+    Those are measured by the median distance, which a tenth of the values being outliers hardly changes.
+    """
+    median = weighted_quantile(columns, weights, 0.5)
+    away = np.abs(columns - median)
+    common = MEDIAN_DISTANCES * weighted_quantile(away, weights, 0.5)
+    is_few = weights @ (away > FAR * common) <= FEW_FAR * weights.sum()
+    hidden = (common > 0) & (deviation > HIDING * common) & is_few
+    return np.where(hidden, median, mean), np.where(hidden, HUBER * common, deviation)
 
 
 def values_far_from_the_others(columns: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -110,16 +110,17 @@ def test_a_few_wrong_values_of_y_do_not_hide_the_others(loss, outlier):
     assert net.score(X[right], y[right]) > 0.8
 
 
-def standardised(y, weights=None, *, robust=True):
-    draft = learn_values(y, "CNNRegressor", robust=robust)
+def standardised(y, weights=None, *, robust=True, huber=False):
+    draft = learn_values(y, "CNNRegressor", robust=robust, huber=huber)
     return draft.trained_on(y, slice(None), np.ones(len(y)) if weights is None else weights, "CNNRegressor")
 
 
-def test_weight_2_is_the_row_twice_in_median_and_distance():
+@pytest.mark.parametrize("loss", [{}, {"robust": False, "huber": True}], ids=["robust", "huber"])
+def test_weight_2_is_the_row_twice_in_median_and_distance(loss):
     y, weights = RANDOM.normal(size=(31, 2)), np.arange(31) % 3 + 1
     y[3] = 1e4
-    weighted = standardised(y, weights.astype(float))
-    repeated = standardised(np.repeat(y, weights, axis=0))
+    weighted = standardised(y, weights.astype(float), **loss)
+    repeated = standardised(np.repeat(y, weights, axis=0), **loss)
     np.testing.assert_array_equal(weighted.mean, repeated.mean)
     np.testing.assert_allclose(weighted.deviation, repeated.deviation, rtol=1e-12)
 
@@ -138,6 +139,41 @@ def test_a_few_values_far_from_the_others_do_not_count_in_the_unit(n_wrong, fact
     robust = standardised(y)
     np.testing.assert_allclose(robust.deviation, right, rtol=0.05)
     np.testing.assert_array_equal(robust.mean, np.quantile(y, 0.5, axis=0, method="inverted_cdf"))
+
+
+@pytest.mark.parametrize("spread", [30, 1e4, 1e290])
+def test_huber_is_linear_beyond_what_most_values_do_where_a_few_are_outliers(spread):
+    y = RANDOM.normal(size=(400, 2))
+    y[::25, 1] *= spread  # a twenty-fifth, in all distances: no gap parts them from the others
+    found, plain = standardised(y, robust=False, huber=True), standardised(y, robust=False)
+    assert (found.mean[0], found.deviation[0]) == (plain.mean[0], plain.deviation[0])
+    assert found.mean[1] == np.quantile(y[:, 1], 0.5, method="inverted_cdf")
+    assert found.deviation[1] == pytest.approx(1.35, rel=0.15)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        RANDOM.uniform(size=200),
+        RANDOM.exponential(size=200),
+        np.where(np.arange(200) % 9 < 4, 0, RANDOM.gamma(2, size=200)),
+        np.where(np.arange(200) % 20, 0, RANDOM.gamma(2, size=200)),
+        np.r_[np.zeros(180), 100 + RANDOM.normal(size=20)],
+    ],
+    ids=["uniform", "exponential", "many zeros", "mostly zeros", "two groups"],
+)
+def test_huber_keeps_the_deviation_of_values_without_outliers(y):
+    found, plain = standardised(y, robust=False, huber=True), standardised(y, robust=False)
+    assert (found.mean, found.deviation) == (plain.mean, plain.deviation)
+
+
+def test_huber_learns_the_values_that_are_right():
+    X = RANDOM.normal(size=(300, 12))
+    y = X[:, :4].sum(1)
+    wrong = y.copy()
+    wrong[::20] += 300 * RANDOM.normal(size=15)
+    net = CNNRegressor(loss="huber", filters=8, dense_units=(), max_epochs=100, random_state=0)
+    assert net.fit(X[:200], wrong[:200]).score(X[200:], y[200:]) > 0.8
 
 
 def peaks(n, size=16, width=4):

@@ -20,17 +20,24 @@ from sklcnn.training.run import Outcome
 NOTHING_TO_LEARN = 0.01  # loss of a constant: one class, or value, has nearly all of the weight
 POOR = 1 / 3  # of the loss of the best constant: networks that memorise rows by chance come some way below it
 MOST_VALUES = 2**18  # of X that are looked at: some copies of them are made
-FEW, DWARFED = 0.005, 1 / 10  # so few values, without which the deviation is less than this part of itself
+# So few values, without which the deviation is less than this part of itself: of a camera 1 % may be hot pixels.
+FEW, DWARFED = (0.005, 0.02), 1 / 10
+LEAST_ROWS = 30  # of validation; the loss of fewer is chance
+NO_SUCH_CAUSE = (
+    "What tells training rows apart does not hold for them: X may say little of y, the rows may be too few, or what "
+    "differs between rows for other reasons (a baseline, a drift, brightness) dwarfs what is to be learnt, and is best "
+    "taken off before. Compare with a linear model."
+)
 MOST = 2 / 3  # of all squares; one value of 120 that is ten times too large makes 0.8, and R2 falls from 0.94 to -0.5
 # As they come, pixels up to 255 train as well as standardised ones; up to 65,535 half as well, by chance.
 LARGE = 1000.0
 # Codes of missing values, such as -999 and 9999, are far from one. Other values that many share are background (0), ink
 # and white (1 and 255) of drawings and silhouettes, whose other values may well be alike.
 LEAST_CODE, WHITE = 90.0, 255.0
-CODED = 1 / 100  # of the deviation, for the deviation of the values without a code
-# Of y, whose others are then 1/2,500 of the squares. Five codes of -999 in 150 rows leave 1/90; times of some days, of
-# which half are censored at 365, leave 1/36.
-CODED_TARGETS = 1 / 50
+# Of the deviation, for that of the values without a code: the others are then 1/2,500 of the squares. Five codes of
+# -999 in 150 rows of y leave 1/90; times of some days, of which half are censored at 365, 1/36; of X, a hundredth of
+# hot pixels of 4095 among digits 1/70.
+CODED = CODED_TARGETS = 1 / 50
 ANOTHER_UNIT = 10.0  # deviations of the first call, for the root mean square of a later call's rows
 TINY = np.finfo(float).tiny  # for columns that are all equal
 MOST_ROWS = 64  # of a later call that are looked at
@@ -67,9 +74,10 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
     # Where early stopping keeps an epoch that has hardly trained, what was learnt later may hold for no other rows.
     loss = losses[-1] if fitted.spec.patience is None else min(losses)
     constant = loss_of_constant(criterion, data.train)
-    ratio = loss / constant if constant else 0.0
-    is_poor = ratio > POOR
-    cause, is_code = _cause_in_inputs(cnn, data, is_poor)
+    hopeless = _loss_of_far_rows(criterion, data.train)  # of no network's fault
+    ratio = (loss - hopeless) / (constant - hopeless) if constant else 0.0
+    is_poor, on_others = ratio > POOR, _losses_of_validation(fitted, data)
+    cause, is_code = _cause_in_inputs(cnn, data, is_poor or on_others is not None)
     # Above it, it has diverged or never come down; or it is seen through dropout, or in rows that are altered.
     is_seen_as_it_is = not (cnn.dropout or cnn.conv_dropout or cnn.augmentation)
     tells = is_seen_as_it_is and constant is not None and constant > NOTHING_TO_LEARN
@@ -79,6 +87,11 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
         _warn(
             f"{name}: the network has learnt {how_little}: its training loss is {loss:.3g}, and {constant:.3g} for "
             f"one answer to all rows. {cause or _usual_causes(cnn, criterion.loss)}"
+        )
+    elif on_others is not None:
+        _warn(
+            f"{name}: the network has learnt next to nothing that holds for other rows: its least validation loss is "
+            f"{on_others[0]:.3g}, and {on_others[1]:.3g} for one answer to all of them. {cause or NO_SUCH_CAUSE}"
         )
     elif is_code:  # whose places a network learns by heart, so that its training loss tells nothing
         _warn(f"{name}: the network may have learnt the training rows by heart. {cause}")
@@ -90,6 +103,30 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
         )
     if cnn.augmentation is not None:
         _warn_of_scale(name, cnn.augmentation, data.statistics)
+
+
+def _loss_of_far_rows(criterion, train):
+    """Return what rows whose y is far from all others add to the loss of one answer, where the loss heeds none of them.
+
+    A network that has learnt all others right has that loss too.
+    """
+    if not isinstance(criterion.loss, str) or criterion.loss not in ROBUST_LOSSES:
+        return 0.0
+    targets = train.targets.cpu().double().numpy()
+    weights = np.ones(len(targets)) if train.weights is None else train.weights.cpu().double().numpy()
+    far = values_far_from_the_others(targets, weights).any(axis=1)
+    return loss_of_constant(criterion, train, far) if weights @ far <= FEW_FAR * weights.sum() else 0.0
+
+
+def _losses_of_validation(fitted, data):
+    """Return the least validation loss and that of one answer to all rows; None where it is well below, or unknown."""
+    if data.valid is None or len(data.valid) < LEAST_ROWS:
+        return None
+    losses = [row["val_loss"] for row in fitted.history if not math.isnan(row.get("val_loss", math.nan))]
+    constant = loss_of_constant(fitted.source.criterion_, data.valid)
+    if not losses or constant is None or constant <= NOTHING_TO_LEARN or min(losses) < (1 - NEAR) * constant:
+        return None
+    return min(losses), constant
 
 
 def _warn_of_scale(name, augmentation, statistics):
@@ -138,23 +175,31 @@ def _cause_in_inputs(cnn, data, is_poor):
     samples = store.batch(rows, torch.float64).cpu().flatten(2).numpy()
     for channel in range(samples.shape[1]):
         values = samples[:, channel]
-        code, away = find_code(values, CODED), np.abs(values - np.median(values)) if is_poor else None
-        most = values if away is None else values[away <= np.quantile(away, 1 - FEW)]
-        if away is not None and 0 < most.std() < DWARFED * values.std():
-            place, share = away.argmax(), 1 - FEW
+        code, found = find_code(values, CODED), most_and_farthest(values) if is_poor else None
+        if found is not None:
+            most, place = found
         elif code is not None:
-            most = values[values != code]
-            place, share = np.argmax(values == code), len(most) / values.size
+            most, place = values[values != code], np.argmax(values == code)
         else:
             continue
         row, position = np.unravel_index(place, values.shape)
         return (
             f"Look whether a few values of X or y dwarf all others: row {int(rows[row])} of X, position {position}, "
-            f"holds {values[row, position]:.6g}, where {share:.1%} of the values are from {most.min():.3g} to "
-            f"{most.max():.3g}, of whose differences the network sees little. Clip X, replace what stands for a "
-            "missing value, or take the logarithm."
+            f"holds {values[row, position]:.6g}, where {len(most) / values.size:.1%} of the values are from "
+            f"{most.min():.3g} to {most.max():.3g}, of whose differences the network sees little. Clip X, replace what "
+            "stands for a missing value, or take the logarithm."
         ), code is not None
     return None, False
+
+
+def most_and_farthest(values: np.ndarray) -> tuple[np.ndarray, Any] | None:
+    """Return all values but the few that dwarf them, and the flat position of the farthest; None where none do."""
+    away, deviation = np.abs(values - np.median(values)), values.std()
+    for few in FEW:
+        most = values[away <= np.quantile(away, 1 - few)]
+        if 0 < most.std() < DWARFED * deviation:
+            return most, away.argmax()
+    return None
 
 
 def find_code(values: np.ndarray, share: float) -> float | None:

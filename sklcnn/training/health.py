@@ -89,13 +89,15 @@ class DeathCheck:
         return bool(self._differed) and (self._is_dead if self._kept_is_dead is None else self._kept_is_dead)
 
 
-def loss_of_constant(criterion: RowLoss, rows: Rows) -> float | None:
+def loss_of_constant(criterion: RowLoss, rows: Rows, part: np.ndarray | None = None) -> float | None:
     """Return the least mean loss of rows by outputs that are the same for all of them.
 
     Parameters
     ----------
     criterion : RowLoss
     rows : Rows
+    part : bool ndarray of shape (n,) or None
+        Of a robust loss: the rows whose share of it is wanted. None: all.
 
     Returns
     -------
@@ -109,7 +111,8 @@ def loss_of_constant(criterion: RowLoss, rows: Rows) -> float | None:
     weights /= weights.sum()
     if criterion.loss in ROBUST_LOSSES:
         best = weighted_quantile(targets, weights, criterion.options.get("quantile", 0.5))
-        return float(weights @ criterion(torch.from_numpy(best), torch.from_numpy(targets)).numpy())
+        losses = criterion(torch.from_numpy(best), torch.from_numpy(targets)).numpy()
+        return float(weights @ losses if part is None else weights[part] @ losses[part])
     if task.kind == "classes":  # codes
         mean = np.bincount(targets, weights, minlength=task.n_outputs)
     else:

@@ -11,7 +11,7 @@ from scipy.stats import entropy
 from sklcnn import CNNClassifier, CNNRegressor
 from sklcnn.data.batches import Rows
 from sklcnn.data.stores import Statistics
-from sklcnn.fitting.diagnosis import CODED, CODED_TARGETS, _warn_of_scale, find_code
+from sklcnn.fitting.diagnosis import CODED, CODED_TARGETS, _warn_of_scale, find_code, most_and_farthest
 from sklcnn.tasks.learn import learn_labels, learn_values
 from sklcnn.training.health import loss_of_constant
 
@@ -228,10 +228,10 @@ def test_maps_of_peaks_are_learnt_no_worse_than_medians(loss):
 LONG = {"filters": (8,), "dense_units": (16,), "random_state": 0}
 
 
-def warnings_of(net, *args):
+def warnings_of(net, *args, **validation):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        net.fit(*args)
+        net.fit(*args, **validation)
     return [str(warning.message) for warning in caught]
 
 
@@ -313,6 +313,44 @@ def test_healthy_values_hold_no_code(kind):
     values = healthy()[kind].astype(float)
     assert find_code(values, CODED) is None
     assert find_code(values[:, 7], CODED_TARGETS) is None
+
+
+@pytest.mark.parametrize("share", [0.001, 0.015])
+def test_a_few_values_in_all_sizes_that_dwarf_all_others_are_found(share):
+    values = RANDOM.normal(size=(200, 50))
+    hot = RANDOM.uniform(size=values.shape) < share
+    values[hot] = RANDOM.uniform(200, 4000, hot.sum())
+    most, place = most_and_farthest(values)
+    assert values.flat[place] == values.max()
+    assert most.max() < 200
+    assert most_and_farthest(RANDOM.exponential(size=values.shape)) is None
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_what_holds_for_training_rows_alone_is_warned_of(early_stopping):
+    rows = RANDOM.normal(size=(150, 24))
+    nothing, something = np.arange(150) % 2, (rows[:, :12].sum(1) > 0).astype(int)
+    validation = {} if early_stopping else {"X_val": rows[100:]}
+    n_train = 150 if early_stopping else 100
+    network = CNNClassifier(**LONG, early_stopping=early_stopping, validation_fraction=0.3)
+    for y, warned in ((nothing, True), (something, False)):
+        given = validation and validation | {"y_val": y[100:]}
+        found = " ".join(warnings_of(network, rows[:n_train], y[:n_train], **given))
+        assert ("learnt next to nothing that holds for other rows: its least validation loss is" in found) == warned
+
+
+def test_of_few_validation_rows_nothing_is_said():
+    rows = RANDOM.normal(size=(120, 24))
+    assert warnings_of(CNNClassifier(**LONG), rows[:100], LABELS[:100], X_val=rows[100:], y_val=LABELS[100:]) == []
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "quantile"])
+def test_wrong_values_that_a_loss_does_not_heed_make_no_network_look_poor(loss):
+    y = X[:, :6].sum(1)
+    y[[7, 70]] = 1e4
+    network = CNNRegressor(**LONG, loss=loss)
+    assert warnings_of(network, X, y) == []
+    assert network.score(np.delete(X, [7, 70], 0), np.delete(y, [7, 70])) > 0.8
 
 
 def test_a_wrong_value_of_y_is_named():

@@ -15,8 +15,8 @@ from pathlib import Path
 
 SECTIONS = (
     "training", "blocks", "predicting", "memory", "grid_search", "augmentation", "penalty", "import_time",
-    "image_files", "search", "jobs", "small_fits", "bfloat16", "scaling", "accuracy", "small_data", "temperature",
-    "recipes",
+    "image_files", "search", "jobs", "small_fits", "bfloat16", "scaling", "accuracy", "small_data", "outliers",
+    "temperature", "recipes",
 )  # fmt: skip
 PACKAGES = ("sklcnn", "torch", "numpy", "scikit-learn", "skorch", "torchvision", "kornia", "timm")
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
 
+from sklcnn.data.plain import plain_values
+from sklcnn.data.rows import check_lengths
 from sklcnn.deploy.convertible import OnnxConvertible
 from sklcnn.donors import find_donor
 from sklcnn.fitting.data import Given
@@ -238,6 +240,16 @@ class BaseCNN(PlainStateMixin, CallbackSupportMixin, OnnxConvertible, CNNParamet
             check_is_fitted(self)
         with own_modes():
             return self._fitted.outputs_of(X, n_jobs=self.n_jobs, feature_cache=self.feature_cache)
+
+    def _scored(self, X, y, sample_weight):
+        """Return y and weights that predictions are compared with, checked as far as that can be before predicting."""
+        if self._fitted is None:
+            check_is_fitted(self)
+        y = plain_values(y, self._name, "y")
+        if sample_weight is not None:
+            sample_weight = plain_values(sample_weight, self._name, "sample_weight")
+        check_lengths(X, y, sample_weight, self._name)
+        return y, sample_weight
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict labels or values.

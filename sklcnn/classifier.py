@@ -11,7 +11,6 @@ from sklearn.utils import check_consistent_length
 
 from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, Dictionary, Nothing, Number, OneOf
-from sklcnn.data.plain import plain_values
 from sklcnn.data.targets import are_foreign_labels, check_labels, comparable, is_indicator
 from sklcnn.declarations import parameter
 from sklcnn.fitting.data import Given
@@ -19,7 +18,7 @@ from sklcnn.fitting.guards import FittedAttribute, OneEpochAtATime, arguments_ex
 from sklcnn.network.losses import CLASSIFICATION_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
 from sklcnn.tasks.learn import check_classes, learn_labels
-from sklcnn.wording import shown
+from sklcnn.wording import errors_named, shown
 
 
 class CNNClassifier(ClassifierMixin, BaseCNN):
@@ -99,7 +98,7 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         known, found = super()._known_task(y), learn_labels(y, self._name)
         if not known.accepts(found):
             last, now = shown(known.classes.tolist()), shown(found.classes.tolist())
-            if last == now:  # a row had one class, and has several labels now; or the other way round
+            if known.kind != found.kind:  # a row had one class, and has several labels now; or the other way round
                 last, now = f"{last} (each a {known.output_kind})", f"{now} (each a {found.output_kind})"
             raise ValueError(
                 f"{self._name}: warm_start continues with the classes of the last fit, {last}, but y holds {now}. Pass "
@@ -173,13 +172,13 @@ class CNNClassifier(ClassifierMixin, BaseCNN):
         score : float
             From 0 to 1.
         """
-        predicted, y = self.predict(X), plain_values(y, self._name, "y")
+        y, sample_weight = self._scored(X, y, sample_weight)
+        predicted = self.predict(X)
         if not is_indicator(y):
             predicted, y = comparable(predicted), comparable(check_labels(y, self._name))
-        if sample_weight is not None:
-            sample_weight = plain_values(sample_weight, self._name, "sample_weight")
         if not are_foreign_labels(y):
-            return float(accuracy_score(y, predicted, sample_weight=sample_weight))
+            with errors_named(self._name, "y"):
+                return float(accuracy_score(y, predicted, sample_weight=sample_weight))
         check_consistent_length(y, predicted, sample_weight)
         return float(np.average(predicted == y, weights=sample_weight))
 

@@ -46,7 +46,7 @@ def check_feature_backbone(backbone: Any) -> None:
         if isinstance(backbone, BaseEstimator):
             raise TypeError(
                 "backbone must be a fitted CNNClassifier or CNNRegressor where it is an estimator, such as a search's "
-                f"best_estimator_; got {shown(backbone)}."
+                f"best_estimator_ or the last step of a Pipeline, pipeline[-1]; got {shown(backbone)}."
             )
         check_backbone(backbone)
     else:
@@ -204,7 +204,8 @@ class CNNFeatures(
                     self.backbone, self.backbone_weights, schema.sample_shape, scale=scale, frozen=True
                 )
         recipe = BackboneRecipe.of(backbone, self.backbone, schema.sample_shape)
-        return FittedFeatures(backbone, recipe, schema, Columns.of(X, schema), precision, backbone.n_features), store
+        columns = Columns.of(X, schema, type(self).__name__)
+        return FittedFeatures(backbone, recipe, schema, columns, precision, backbone.n_features), store
 
     def _seeded(self):
         """Seed the draw of the backbone's weights; where they are loaded nothing is drawn."""

@@ -361,7 +361,7 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         "loss",
         OneOf(InstanceOf(lambda: str, '"loss" or a scorer\'s name'), Function("a scorer callable")),
         """What `early_stopping` watches on the validation rows: "loss", or a scorer's name or callable, in the user's
-        units (greater is better).""",
+        units (greater is better). A callable whose signature names `sample_weight` is given weights, if any.""",
     )
     refit_full: bool = parameter(
         False,

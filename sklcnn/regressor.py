@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from sklearn.base import RegressorMixin
+from sklearn.metrics import r2_score
 
 from sklcnn.base import BaseCNN
 from sklcnn.constraints import Choice, Number, OneOf
-from sklcnn.data.plain import plain_values
 from sklcnn.declarations import parameter
 from sklcnn.network.losses import REGRESSION_LOSSES, ROBUST_LOSSES
 from sklcnn.parameters import CALLABLE_LOSS
 from sklcnn.tasks.learn import learn_values
+from sklcnn.wording import errors_named
 
 
 class CNNRegressor(RegressorMixin, BaseCNN):
@@ -95,9 +96,10 @@ class CNNRegressor(RegressorMixin, BaseCNN):
         score : float
             1 is perfect; 0 is what the mean of y would score. Averaged over several outputs.
         """
-        if sample_weight is not None:
-            sample_weight = plain_values(sample_weight, self._name, "sample_weight")
-        return super().score(X, plain_values(y, self._name, "y"), sample_weight)
+        y, sample_weight = self._scored(X, y, sample_weight)
+        predicted = self.predict(X)
+        with errors_named(self._name, "y"):
+            return float(r2_score(y, predicted, sample_weight=sample_weight))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -101,8 +101,27 @@ def _missing_values(text, name):
     return found and found[0]
 
 
+def _repeated_columns(text, name):
+    """Return what an error of narwhals, by which scikit-learn reads tables, says of column names; else None."""
+    if "unique column names" not in text:
+        return None
+    names = cut(", ".join(re.findall(r"^- (.*) \d+ times", text, re.MULTILINE)), LINE)
+    return f"Expected unique column names, but several columns of {name} are called {names}. Give each its own name."
+
+
 @contextmanager
-def errors_named(estimator: str, name: str) -> Iterator[None]:
+def repeated_columns_named(estimator: str, name: str) -> Iterator[None]:
+    """Name the estimator and the table in the error of another library that column names are repeated."""
+    try:
+        yield
+    except ValueError as error:
+        if repeated := _repeated_columns(str(error), name):
+            raise ValueError(f"{estimator}: {repeated}") from None
+        raise
+
+
+@contextmanager
+def errors_named(estimator: str, name: str, remedy: str = "") -> Iterator[None]:
     """Name the estimator and the value in another library's errors that name neither.
 
     Parameters
@@ -110,14 +129,19 @@ def errors_named(estimator: str, name: str) -> Iterator[None]:
     estimator : str
     name : str
         What is checked, such as "y".
+    remedy : str
+        What to do where values are missing, if that is something else than to drop rows.
     """
     try:
         yield
     except (TypeError, ValueError) as error:
         text = str(error)
         if missing := _missing_values(text, name):
-            remedy = " or give them weight 0" if name == "sample_weight" else ""
-            raise ValueError(f"{estimator}: {missing} Drop those rows{remedy}.") from None
+            if not remedy:
+                remedy = f"Drop those rows{' or give them weight 0' * (name == 'sample_weight')}."
+            raise ValueError(f"{estimator}: {missing} {remedy}") from None
+        if repeated := _repeated_columns(text, name):
+            raise ValueError(f"{estimator}: {repeated}") from None
         if len(text) <= PARAGRAPH and re.search(rf"(?<!\w)(?:{estimator}|{name})(?!\w)", text):
             raise
         kind = TypeError if isinstance(error, TypeError) else ValueError

@@ -4,12 +4,13 @@ from datetime import date
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 import torch
 from scipy import sparse
 from sklearn.exceptions import DataConversionWarning, NotFittedError
 
-from sklcnn import CNNClassifier, CNNRegressor
+from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
 
 RNG = np.random.RandomState(0)
 SIGNALS = RNG.randn(12, 6)
@@ -32,6 +33,7 @@ def replaced(array, value, dtype=None):
     return array
 
 
+REPEATED = "Expected unique column names, but several columns of {} are called 'a'. Give each its own name"
 DAYS = [date(2020, 1, day) for day in range(1, 13)]
 # Columns of dates that NumPy does not know as such.
 DISGUISED = {
@@ -59,6 +61,14 @@ def test_dates_that_numpy_does_not_know_as_such_are_refused_too(dates, message, 
 
 # What is no array of finite numbers, as samples of six numbers.
 NO_NUMBERS = {
+    "numbers of another package": (
+        np.zeros((12, 6), dtype="V2"),
+        r"^CNN.*: X has dtype \|V2, which is no number format of NumPy's own\. .* X\.astype\(np\.float32\)\.$",
+    ),
+    "a missing number": (
+        replaced(SIGNALS, np.nan),
+        r"^CNN.*: Input X contains NaN\. Leave those samples out, or fill the values in, as \S+ does in a table\.$",
+    ),
     "NaN": (replaced(SIGNALS, np.nan), "NaN.*Leave those samples out"),
     "infinity": (replaced(SIGNALS, np.inf), "infinity.*Leave those samples out"),
     "infinity in half precision": (replaced(SIGNALS, np.inf, np.float16), "infinity"),
@@ -221,6 +231,49 @@ def test_columns_of_other_names_are_refused(estimator_class, refuses):
         estimator.predict(frame[list("fedcba")])
 
 
+def test_a_table_whose_columns_have_one_name_is_refused(estimator_class, refuses):
+    y, twice = Y[estimator_class], pd.DataFrame(SIGNALS, columns=list("aabcde"))
+    message = f"^{estimator_class.__name__}: {REPEATED.format('X')}"
+    estimator = small(estimator_class)
+    for _ in range(2):
+        with refuses(estimator, message):
+            estimator.fit(twice, y)
+        estimator.fit(pd.DataFrame(SIGNALS, columns=list("abcdef")), y)
+    with refuses(estimator, message):
+        estimator.predict(twice)
+    with refuses(estimator, f"^Validation rows .*{REPEATED.format('X')}"):
+        estimator.fit(SIGNALS, y, X_val=twice, y_val=y)
+    features = CNNFeatures(backbone=torch.nn.Flatten())
+    with pytest.raises(ValueError, match=f"^CNNFeatures: {REPEATED.format('X')}"):
+        features.fit(twice)
+
+
+def test_y_and_weights_of_another_length_are_refused_before_anything_is_predicted(
+    estimator_class, refuses, monkeypatch
+):
+    y = Y[estimator_class]
+    estimator = small(estimator_class).fit(SIGNALS, y)
+    monkeypatch.setattr(estimator_class, "predict", None)
+    message = f"inconsistent numbers of samples: {estimator_class.__name__} got 12 rows in X but 3 in"
+    for X in (SIGNALS, list(SIGNALS), pd.DataFrame(SIGNALS), torch.tensor(SIGNALS)):
+        for targets in (y[:3], list(y[:3]), pd.Series(y[:3])):
+            with refuses(estimator, f"{message} y. Pass one target a row"):
+                estimator.score(X, targets)
+        with refuses(estimator, f"{message} sample_weight. Pass one weight a row"):
+            estimator.score(X, y, np.ones(3))
+
+
+def test_an_error_of_scikit_learns_score_names_the_estimator(refuses):
+    regressor = small(CNNRegressor).fit(SIGNALS, VALUES)
+    with refuses(regressor, "^CNNRegressor: y: y_true and y_pred have different number of output"):
+        regressor.score(SIGNALS, np.column_stack([VALUES, VALUES]))
+    with refuses(regressor, f"^CNNRegressor: {REPEATED.format('y')}"):
+        regressor.score(SIGNALS, pd.DataFrame(SIGNALS[:, :2], columns=["a", "a"]))
+    classifier = small(CNNClassifier).fit(SIGNALS, INDICATORS)
+    with refuses(classifier, CELLS.format("Series", "y")):
+        classifier.score(SIGNALS, pd.Series(list(INDICATORS)))
+
+
 def test_nothing_is_predicted_before_fit(estimator_class, refuses):
     estimator = small(estimator_class)
     methods = ("predict", "score", "predict_proba", "predict_log_proba", "decision_function")
@@ -244,6 +297,17 @@ BAD_TARGETS = {
     "a tensor that is no array": (torch.ones(12).to_sparse(), r"y is a torch tensor that is no array.*y\.to_dense"),
     "a masked array": (np.ma.masked_equal(np.arange(12) % 3, 0), r"y is a masked array.*y\.filled"),
 }
+INDICATORS = np.array([[0, 1, 1], [1, 0, 1]] * 6)
+CELLS = r"^CNNClassifier: the values of y .{}. are arrays or lists\. .*n_labels.*np\.stack\({}\)\.$"
+
+
+def in_cells(rows):
+    """Put each row of an array in a cell of an array of objects."""
+    cells = np.empty(len(rows), dtype=object)
+    cells[:] = list(rows)
+    return cells
+
+
 MISSING_LABELS = "^CNNClassifier: Input y contains NaN or other missing labels"
 BAD_LABELS = {
     "one class": (["a"] * 12, "1 class"),
@@ -268,7 +332,20 @@ BAD_LABELS = {
     "a missing indicator": (np.array([[0, None], [1, 0]] * 6), "y must be an indicator matrix of zeros and ones"),
     "continuous indicators": (RNG.rand(12, 3), "y must be an indicator matrix of zeros and ones"),
     "indicators with NaN": (np.array([[0, np.nan], [1, 0]] * 6), "NaN"),
-    "three axes": (np.zeros((12, 2, 2), dtype=int), "dim 3"),
+    "three axes": (
+        np.zeros((12, 2, 2), dtype=int),
+        r"^CNNClassifier: .*dim 3.*y has shape \(12, 2, 2\)\. Pass one label",
+    ),
+    "a Series of indicators": (pd.Series(list(INDICATORS)), CELLS.format("Series", r"y")),
+    "a Series of lists of indicators": (pd.Series(INDICATORS.tolist()), CELLS.format("Series", "y")),
+    "objects that are indicators": (in_cells(INDICATORS), CELLS.format("ndarray", "y")),
+    "a column of indicators": (pd.DataFrame({"a": list(INDICATORS)}), CELLS.format("DataFrame", r"y\[column\]")),
+    "polars' lists of indicators": (pl.Series(INDICATORS.tolist()), CELLS.format("Series", "y")),
+    "polars' arrays of indicators": (
+        pl.Series(INDICATORS.tolist(), dtype=pl.Array(pl.Int64, 3)),
+        CELLS.format("Series", "y"),
+    ),
+    "polars' lists of labels": (pl.Series([["a"], ["a", "b"]] * 6), "lists or sets of labels.*MultiLabelBinarizer"),
     "lists of labels": ([["a"], ["a", "b"]] * 6, "lists or sets of labels.*MultiLabelBinarizer"),
     "lists of as many labels": ([["a", "b"], ["a", "c"]] * 6, "lists or sets of labels.*MultiLabelBinarizer"),
     "sets of labels": (np.array([{"a"}, {"a", "b"}] * 6), "lists or sets of labels.*MultiLabelBinarizer"),
@@ -294,6 +371,7 @@ BAD_VALUES = {
         pd.Series(list(SIGNALS)),
         r"^CNNRegressor: the values of y .Series. are arrays .*np\.stack\(y\)\.$",
     ),
+    "columns of one name": (pd.DataFrame(SIGNALS[:, :2], columns=["a", "a"]), f"^CNNRegressor: {REPEATED.format('y')}"),
     "a column of lists": (
         pd.DataFrame({"a": SIGNALS.tolist()}),
         r"the values of y .DataFrame. are .*np\.stack\(y\[column\]\)",
@@ -338,7 +416,7 @@ BAD_WEIGHTS = {
     "all zero": (np.zeros(12), "[Ss]ample.weights? .*zero"),
     "NaN": (replaced(np.ones(12), np.nan), "CNN.*: Input sample_weight contains NaN.*rows or give them weight 0"),
     "infinite": (replaced(np.ones(12), np.inf), "sample_weight.*infinity"),
-    "one short": (np.ones(11), r"sample_weight.*\(11,\)"),
+    "one short": (np.ones(11), r"CNN.*: sample_weight.shape == \(11,\), expected \(12,\)\. Pass one weight a row\.$"),
     "two columns": (np.ones((12, 2)), "[Ss]ample weights must be 1D"),
     "strings": (LABELS, "convert string.*'a'"),
     "complex": (np.ones(12) * 1j, "[Cc]omplex"),
@@ -366,6 +444,10 @@ def test_classes_left_by_weights_of_zero_count_alone(refuses):
 
 BAD_CLASS_WEIGHTS = {
     "unknown label": ({"z": 2.0}, "class_weight={'z': 2.0}.*'a', 'b', 'c'"),
+    "a known label and another": (
+        {"a": 1.0, "z": 2.0},
+        r"\['b', 'c'\], are not in class_weight, whose keys \['z'\] are no labels of y\. Write labels.*{'a': 1\.0, ",
+    ),
     "negative": ({"a": -1.0}, "class_weight.*negative"),
     "infinite": ({"a": np.inf}, "class_weight.*infinite"),
     "NaN": ({"a": np.nan}, "class_weight.*nan"),
@@ -443,7 +525,7 @@ def test_the_first_partial_fit_refuses_labels_that_are_not_among_its_classes(ref
 
 def test_partial_fit_refuses_another_number_of_outputs(refuses):
     regressor = small(CNNRegressor).partial_fit(SIGNALS, VALUES)
-    with refuses(regressor, "2 columns.*1"):
+    with refuses(regressor, "2 columns, but 1 is expected, as in the y that was fitted. Pass as many"):
         regressor.partial_fit(SIGNALS, np.column_stack([VALUES, VALUES]))
     classifier = small(CNNClassifier).partial_fit(SIGNALS, np.array([[0, 1], [1, 1]] * 6))
     with refuses(classifier, "3 columns.*2"):
@@ -456,7 +538,9 @@ def test_a_warm_start_refuses_other_classes(refuses):
     classifier = small(CNNClassifier, warm_start=True).fit(SIGNALS, LABELS)
     with refuses(classifier, "'d'"):
         classifier.fit(SIGNALS, ["a", "b", "d"] * 4)
-    with refuses(classifier, "classes of the last fit"):
+    with refuses(
+        classifier, r"classes of the last fit, .* \(each a class\), but y holds \[0, 1\] \(each a column of y\)"
+    ):
         classifier.fit(SIGNALS, np.array([[0, 1], [1, 1]] * 6))
     with refuses(classifier, "class"):
         classifier.fit(SIGNALS, ["a", "b"] * 6)
@@ -477,6 +561,11 @@ BAD_VALIDATION = {
     "unknown labels": ({"X_val": SIGNALS[:1], "y_val": ["z"]}, "'z'.*'a', 'b', 'c'"),
     "no rows": ({"X_val": SIGNALS[:0], "y_val": LABELS[:0]}, "0 sample"),
     "NaN": ({"X_val": replaced(SIGNALS, np.nan), "y_val": LABELS}, "NaN"),
+    "arrays in cells": ({"X_val": SIGNALS, "y_val": in_cells(INDICATORS)}, r"Validation rows.*np\.stack\(y\)"),
+    "weights of another length": (
+        {"X_val": SIGNALS, "y_val": LABELS, "sample_weight_val": np.ones(3)},
+        r"^Validation rows .*: CNNClassifier: sample_weight.shape == \(3,\), expected \(12,\)\. Pass one weight a row",
+    ),
     "weights all zero": ({"X_val": SIGNALS, "y_val": LABELS, "sample_weight_val": np.zeros(12)}, "zero"),
 }
 
@@ -523,7 +612,10 @@ def test_a_class_of_one_row_is_named_where_rows_are_held_out():
 @pytest.mark.parametrize(
     "groups, message",
     [
-        (np.zeros(11), "12.*11|11.*12"),
+        (
+            np.zeros(11),
+            "^CNN.*: groups: .*numbers of samples: 12 rows in y but 11 in groups. Pass the label of a group",
+        ),
         (3, "at least 1 dimension|array-like"),
         (replaced(np.ones(12), np.nan), "^CNN.*: Input groups contains NaN.*Drop those rows"),
         (pd.Series([None, *LABELS[1:]], dtype="string"), "^CNN.*: Input groups contains NaN.*NA.*Drop those rows"),

@@ -12,6 +12,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
 from torch import nn
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
@@ -124,6 +125,14 @@ def test_the_lender_serves_in_folds_and_searches_and_frozen_ones_are_candidates(
 def test_other_estimators_are_refused(backbone, error, message, wrap):
     with pytest.raises(error, match=message):
         CNNRegressor(**QUICK, backbone=wrap(backbone)).fit(IMAGES, VALUES)
+
+
+def test_of_a_pipeline_the_last_step_is_to_be_passed():
+    pipeline = make_pipeline(CNNClassifier(**QUICK)).fit(IMAGES, KINDS)
+    for estimator in (CNNRegressor(**QUICK, backbone=pipeline), CNNFeatures(backbone=pipeline)):
+        with pytest.raises(TypeError, match=r"backbone must be .*last step.*pipeline\[-1\]"):
+            estimator.fit(IMAGES, VALUES)
+    CNNFeatures(backbone=pipeline[-1]).fit(IMAGES)
 
 
 def test_a_search_lends_nothing_not_even_what_it_was_given():

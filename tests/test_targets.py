@@ -106,6 +106,18 @@ def test_labels_that_fit_takes_are_scored_as_they_are(y):
     assert cnn.score(X, y, torch.tensor(weights)) == pytest.approx(np.average(right, weights=weights))
 
 
+@pytest.mark.parametrize("kind", ["int64", "strings", "bool", "floats"])
+def test_labels_that_are_arrays_of_no_axes_are_the_labels_in_an_array(kind):
+    y = ARRAYS[kind]
+    one_by_one = [np.array(label) for label in y]
+    cnn = classify(one_by_one, early_stopping=True)
+    np.testing.assert_array_equal(cnn.predict_proba(X), classify(y, early_stopping=True).predict_proba(X))
+    assert cnn.classes_.tolist() == np.unique(y).tolist()
+    assert cnn.score(X, one_by_one) == cnn.score(X, y)
+    cnn = CNNClassifier(**QUICK).fit(X, y, X_val=X, y_val=one_by_one)
+    assert cnn.history_["val_score"].iloc[-1] == cnn.score(X, y)
+
+
 def test_truth_values_in_categories_stay_truth_values():
     assert classify(pd.Series(CODES > 0, dtype="category")).classes_.dtype == bool
 
@@ -637,3 +649,15 @@ def test_a_value_beyond_float32_once_standardised_is_named_with_its_row(refuses)
     without = FAR < 1e30
     net.partial_fit(FAR_X, FAR, sample_weight=without)
     net.fit(FAR_X, FAR, sample_weight=without, X_val=FAR_X, y_val=FAR, sample_weight_val=without)
+
+
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+def test_predictions_have_the_shape_of_the_last_y(method):
+    net = CNNRegressor(**QUICK, warm_start=True)
+    for y in (VALUES, VALUES[:, None], VALUES, VALUES[:, None].tolist(), pd.DataFrame({"a": VALUES}), list(VALUES)):
+        assert getattr(net, method)(X, y).predict(X).shape == np.shape(y)
+
+
+def test_the_refit_of_a_warm_start_predicts_in_the_shape_of_its_y():
+    net = CNNRegressor(**QUICK, warm_start=True, early_stopping=True, refit_full=True).fit(X, VALUES)
+    assert net.fit(X, VALUES[:, None]).predict(X).shape == (N, 1)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import _safe_indexing, check_array, check_consistent_length
+from sklearn.utils import _safe_indexing, check_array
 from sklearn.utils.validation import _num_samples
 
 from sklcnn.data.plain import plain_values
@@ -144,6 +144,30 @@ def check_rows_first(X: Any, y: Any, estimator: str) -> None:
     )
 
 
+def check_lengths(X: Any, y: Any, sample_weight: Any, estimator: str) -> None:
+    """Refuse y or weights of another length than X, as far as lengths are known at once.
+
+    Raises
+    ------
+    ValueError
+    """
+    for values, name, remedy in ((y, "y", "target"), (sample_weight, "sample_weight", "weight")):
+        n_rows, n_values = _length_of(X), _length_of(values)
+        if None not in (n_rows, n_values) and n_rows != n_values:
+            raise ValueError(
+                f"Found input variables with inconsistent numbers of samples: {estimator} got {n_rows} rows in X but "
+                f"{n_values} in {name}. Pass one {remedy} a row."
+            )
+
+
+def _length_of(values):
+    """Return the length of a list, or of what has axes; None of anything else."""
+    if isinstance(values, (list, tuple)):
+        return len(values)
+    shape = () if getattr(values, "is_nested", False) else getattr(values, "shape", ())
+    return shape[0] if isinstance(shape, tuple) and shape and isinstance(shape[0], int) else None
+
+
 def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: str) -> KeptRows:
     """Check targets, weights and groups against X, and drop the rows of zero weight.
 
@@ -176,7 +200,12 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
         if not hasattr(groups, "__len__") or isinstance(groups, str):
             raise TypeError(f"{estimator}: groups must be array-like, of one label a row; got {shown(groups)}.")
         with errors_named(estimator, "groups"):
-            check_consistent_length(y, groups)
+            n_groups = _num_samples(groups)
+        if n_groups != n_targets:
+            raise ValueError(
+                f"{estimator}: groups: Found input variables with inconsistent numbers of samples: {n_targets} rows in "
+                f"y but {n_groups} in groups. Pass the label of a group for each row."
+            )
     if weights is None:
         rows, weights = np.arange(len(store)), np.broadcast_to(1.0, len(store))
     else:

@@ -41,6 +41,12 @@ def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
         )
     if str(getattr(y, "dtype", "")).startswith("complex"):
         raise ValueError(f"Complex data not supported: {estimator_name}: y has dtype {y.dtype}. Pass real labels.")
+    if len(shape := getattr(y, "shape", ())) > 2:
+        raise ValueError(
+            f"{estimator_name}: Found array with dim {len(shape)}, while dim <= 2 is required: y has shape "
+            f"{tuple(shape)}. Pass one label a row, (n_samples,), or an indicator matrix, (n_samples, n_labels)."
+        )
+    _refuse_arrays_in_cells(y, estimator_name)
     y = column_or_1d(y, warn=warn)
     if getattr(y, "dtype", None) is not None and y.dtype.kind == "f" and not np.all(np.isfinite(y)):
         raise ValueError(f"{estimator_name}: Input y contains NaN or infinity. Drop those rows.")
@@ -124,6 +130,7 @@ def is_indicator(y: Any) -> bool:
             isinstance(y, (list, tuple))
             and len(y) > 0
             and isinstance(y[0], (list, tuple, np.ndarray))
+            and getattr(y[0], "ndim", 1) > 0  # labels may be arrays of no axes
             and len(y[0]) > 1
         )
     )
@@ -138,6 +145,7 @@ def check_indicators(y: Any, estimator_name: str) -> np.ndarray:
         If it is something else.
     """
     y = plain_values(y, estimator_name, "y")
+    _refuse_arrays_in_cells(y, estimator_name)
     y = y.toarray() if sparse.issparse(y) else np.asarray(y)
     # Of numbers, scikit-learn says what is wrong with them; texts, dates and other objects it knows no remedy for.
     if y.ndim == 2 and y.dtype.kind in "biufc":
@@ -150,6 +158,26 @@ def check_indicators(y: Any, estimator_name: str) -> np.ndarray:
             "for several labels a row sklearn.preprocessing.MultiLabelBinarizer().fit_transform(y)."
         )
     return y.astype(np.float32)
+
+
+def _refuse_arrays_in_cells(y, estimator_name):
+    """Refuse a column whose cells are arrays or lists, one a row, of zeros and ones as a rule."""
+    if isinstance(y, (list, tuple)) or getattr(getattr(y, "dtype", None), "kind", "O") != "O":
+        return
+    cells = np.asarray(y)
+    first = cells.flat[0] if cells.dtype.kind == "O" and cells.size else None
+    # polars' columns of arrays of one length become an array of two axes.
+    if cells.ndim > len(getattr(y, "shape", cells.shape)) or isinstance(first, (list, tuple)) or np.ndim(first):
+        raise _arrays_in_cells_error(y, estimator_name, "n_labels")
+
+
+def _arrays_in_cells_error(y, estimator_name, columns):
+    """Say how a column whose cells are arrays or lists becomes one array."""
+    table = hasattr(y, "columns")
+    return ValueError(
+        f"{estimator_name}: the values of y ({type(y).__name__}) are arrays or lists. Pass one array, of shape "
+        f"(n_samples, {columns}), such as np.stack(y{'[column]' * table})."
+    )
 
 
 def _are_indicators(y):
@@ -236,11 +264,7 @@ def _arrays_in_cells_explained(y, estimator_name):
     except ValueError as error:
         if "array element with a sequence" not in str(error) or isinstance(y, (list, tuple)):
             raise
-        table = hasattr(y, "columns")
-        raise ValueError(
-            f"{estimator_name}: the values of y ({type(y).__name__}) are arrays or lists. Pass one array, of shape "
-            f"(n_samples, n_outputs), such as np.stack(y{'[column]' * table})."
-        ) from None
+        raise _arrays_in_cells_error(y, estimator_name, "n_outputs") from None
 
 
 def check_values(y: Any, estimator_name: str) -> np.ndarray:
@@ -283,7 +307,12 @@ def check_weights(sample_weight: Any, X_length: int, estimator_name: str) -> np.
     refuse_dates(sample_weight, estimator_name, "sample_weight")
     placeholder = np.empty((X_length, 1))
     with errors_named(estimator_name, "sample_weight"):
-        weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)
+        try:
+            weights = _check_sample_weight(sample_weight, placeholder, dtype=np.float64)
+        except ValueError as error:
+            if "sample_weight.shape" not in str(error):
+                raise
+            raise ValueError(f"{estimator_name}: {str(error).rstrip('!')}. Pass one weight a row.") from None
     if not np.isfinite(weights).all():  # a single number for all rows, which scikit-learn does not look at
         raise ValueError(f"{estimator_name}: sample_weight contains NaN or infinity. Pass numbers.")
     if np.any(weights < 0):
@@ -305,7 +334,11 @@ def _by_code(class_weight, classes):
     labels = classes.tolist()
     missing = [label for label in labels if label not in class_weight]
     if missing and len(labels) - len(missing) != len(class_weight):
-        raise ValueError(f"The classes, {missing}, are not in class_weight")
+        unknown = [key for key in class_weight if key not in labels]
+        raise ValueError(
+            f"The classes, {shown(missing)}, are not in class_weight, whose keys {shown(unknown)} are no labels of y. "
+            f"Write labels as y holds them, such as {shown(dict.fromkeys(labels, 1.0))}"
+        )
     return {code: class_weight.get(label, 1.0) for code, label in enumerate(labels)}
 
 

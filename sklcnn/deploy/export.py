@@ -37,7 +37,8 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     path : str or path-like
         Of the file. An old file is replaced once the new one is complete.
     input_dtype : dtype, default=None
-        Format of the numbers in X. None: uint8 where `fit` saw integers 0..255 or pictures of 8 bits, else float32.
+        Format of the numbers in X. None: uint8 where `fit` saw images of integers 0..255 or pictures of 8 bits, else
+        float32, for signals and volumes too.
 
     Returns
     -------
@@ -257,6 +258,11 @@ def _run(data, X):
 
 def _find_place(path: Any) -> Path:
     """Check, before anything is computed, that a file can be written there."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(
+            f"export_onnx: path must be a str or path-like; got {shown(path)}. Pass the estimator first, then the "
+            "path: export_onnx(estimator, path)."
+        )
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"export_onnx: there is no folder {shown(str(path.parent))}. Make it first.")

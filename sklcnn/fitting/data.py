@@ -93,7 +93,7 @@ def read_rows(cnn: Any, given: Given, previous: Fitted | None) -> tuple[KeptRows
     X, rows = replace_weightless_rows(given.X, given.sample_weight, name)
     store, schema = _read(cnn, X, rows, previous)
     kept = keep_rows(store, given.y, given.sample_weight, given.groups, name)
-    return kept, schema, Columns.of(given.X, schema)
+    return kept, schema, Columns.of(given.X, schema, name)
 
 
 def _read(cnn, X, rows, previous) -> tuple[Store, InputSchema]:

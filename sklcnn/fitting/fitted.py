@@ -25,6 +25,7 @@ from sklcnn.training.evaluation import forward_store, has_own_code
 from sklcnn.training.run import HISTORY_COLUMNS, Outcome, TrainingSpec
 from sklcnn.training.seeding import generators_kept
 from sklcnn.training.stages import names_in_groups
+from sklcnn.wording import repeated_columns_named
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,13 @@ class Columns:
     names: np.ndarray | None = None
 
     @classmethod
-    def of(cls, X: Any, schema: InputSchema) -> Columns:
+    def of(cls, X: Any, schema: InputSchema, estimator_name: str) -> Columns:
         """Return the columns of an X that is read by a schema."""
         if not (schema.flat or hasattr(X, "columns")):
             return cls()
         table: Any = _Table()
-        validate_data(table, X, reset=True, skip_check_array=True)
+        with repeated_columns_named(estimator_name, "X"):
+            validate_data(table, X, reset=True, skip_check_array=True)
         return cls(getattr(table, "n_features_in_", None), getattr(table, "feature_names_in_", None))
 
     def check(self, X: Any, schema: InputSchema, estimator_name: str) -> None:
@@ -68,7 +70,8 @@ class Columns:
             table.n_features_in_ = self.n_features
             if self.names is not None:
                 table.feature_names_in_ = self.names
-            validate_data(table, X, reset=False, skip_check_array=True)
+            with repeated_columns_named(estimator_name, "X"):
+                validate_data(table, X, reset=False, skip_check_array=True)
 
 
 class _Table(BaseEstimator):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -10,13 +11,13 @@ import numpy as np
 from scipy import sparse
 from sklearn.base import is_regressor
 from sklearn.metrics import get_scorer, get_scorer_names
-from sklearn.metrics._scorer import _BaseScorer
+from sklearn.metrics._scorer import _BaseScorer, _PassthroughScorer
 from sklearn.utils.validation import _num_samples
 
 from sklcnn.data.rows import take_rows
 from sklcnn.data.targets import are_foreign_labels
 from sklcnn.suggestions import did_you_mean
-from sklcnn.wording import short_cause, shortened, shown
+from sklcnn.wording import name_of, short_cause, shortened, shown
 
 
 def find_scorer(scoring: Any, cnn: Any) -> Callable:
@@ -53,13 +54,31 @@ def is_scikit_learns(scorer: Callable) -> bool:
 
 
 def takes_weights(scorer: Callable) -> bool:
-    """Tell whether a scorer's metric takes sample weights."""
-    if not isinstance(scorer, _BaseScorer):
-        return False
+    """Tell whether a scorer can be given the weights of its rows: whether it, or the metric in it, names them.
+
+    A callable of the user's that only takes any arguments may hand them to one that takes no weights.
+    """
+    if isinstance(scorer, functools.partial):
+        # Weights that the user has bound stay; a scorer in it may have a metric that takes none.
+        return "sample_weight" not in scorer.keywords and _names_weights(scorer) and takes_weights(scorer.func)
+    if isinstance(scorer, _BaseScorer):
+        return _names_weights(scorer._score_func)
+    if isinstance(scorer, _PassthroughScorer):
+        return _names_weights(scorer._estimator.score)
+    return _names_weights(scorer)
+
+
+def _names_weights(function):
+    """Whether a function takes an argument `sample_weight` by that name, itself or as a decorator passes it on."""
     try:
-        return "sample_weight" in inspect.signature(scorer._score_func).parameters
+        own = inspect.signature(function, follow_wrapped=False).parameters
+        named = own.get("sample_weight", inspect.signature(function).parameters.get("sample_weight"))
     except (TypeError, ValueError):
         return False
+    by_name = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    if named is None or named.kind not in by_name:
+        return False
+    return "sample_weight" in own or any(one.kind is inspect.Parameter.VAR_KEYWORD for one in own.values())
 
 
 def scored_data(X: Any, y: Any, rows: np.ndarray, positions: np.ndarray | slice) -> Callable:
@@ -97,10 +116,29 @@ def checked_score(scorer: Callable, cnn: Any, X: Any, y: Any, arguments: dict, s
             error.add_note(f"{where} raised this on {rows}.")  # a type of the user's may not be made of one text
             raise
         text = shortened(error).rstrip(".")
-        raise type(error)(f"{where} failed on {rows}: {text}. {_remedy(cnn, y)}") from short_cause(error)
+        remedy = _remedy_for_metric(scorer) or _remedy(cnn, y)
+        raise type(error)(f"{where} failed on {rows}: {text}. {remedy}") from short_cause(error)
     if not np.isfinite(value):
         raise ValueError(f"{where} gave {value} on {rows}. {_remedy(cnn, y)}")
     return value
+
+
+def _remedy_for_metric(function):
+    """Say what to pass for a function of y and predictions; None for what can be called as a scorer is."""
+    try:
+        inspect.signature(function).bind(None, None, None)
+    except TypeError:
+        pass
+    except ValueError:  # it has no signature
+        return None
+    else:
+        return None
+    scorers = {name: get_scorer(name) for name in get_scorer_names()}
+    names = [name for name, scorer in scorers.items() if scorer._score_func is function]
+    known = f'scoring="{names[0]}" or ' if names else ""
+    is_loss = ", greater_is_better=False" if names and scorers[names[0]]._sign < 0 else ""
+    made = f"sklearn.metrics.make_scorer({name_of(function)}{is_loss})"
+    return f"A scorer is called with (estimator, X, y): pass {known}{made}."
 
 
 def _remedy(cnn, y):

@@ -11,7 +11,7 @@ from scipy.special import expit, log_expit
 
 from sklcnn.data.targets import check_indicators
 from sklcnn.network.losses import binary_cross_entropy
-from sklcnn.tasks.task import Task
+from sklcnn.tasks.task import Task, other_columns_error
 from sklcnn.training.scores import LABEL_SET_ACCURACY
 
 
@@ -64,7 +64,7 @@ class LabelSets(Task):
         """Turn an indicator matrix into floats (n, k)."""
         y = check_indicators(y, estimator_name)
         if y.shape[1] != self.n_outputs:
-            raise ValueError(f"{estimator_name}: y has {y.shape[1]} columns, but {self.n_outputs} labels are expected.")
+            raise other_columns_error(y.shape[1], self.n_outputs, estimator_name, "labels")
         return torch.from_numpy(np.ascontiguousarray(y)).to(dtype)
 
     def strata(self, y: Any, estimator_name: str) -> np.ndarray:

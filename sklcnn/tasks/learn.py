@@ -84,11 +84,14 @@ def check_classes(classes: Any, estimator_name: str) -> np.ndarray:
 
 def _refuse_rows_of_labels(y, estimator_name):
     """Refuse a list or a set of labels in each row: several labels a row come as an indicator matrix."""
-    rows = np.asarray(y) if str(getattr(y, "dtype", "")) == "object" else y
-    first = rows[0] if isinstance(rows, (list, tuple, np.ndarray)) and len(rows) else None
+    is_column = hasattr(y, "dtype") and (isinstance(y, np.ndarray) or hasattr(y, "to_numpy"))
+    # Columns of polars and Arrow have dtypes of their own.
+    rows = np.asarray(y) if is_column and getattr(y.dtype, "kind", "O") == "O" else y
+    one_each = isinstance(rows, (list, tuple)) or (isinstance(rows, np.ndarray) and rows.ndim == 1)
+    first = rows[0] if one_each and len(rows) else None
     refused = isinstance(first, (set, frozenset))
-    if isinstance(first, (list, tuple)):
-        n_labels = {len(row) for row in rows if isinstance(row, (list, tuple))}
+    if isinstance(first, (list, tuple)) or np.ndim(first) == 1:
+        n_labels = {len(row) for row in rows if isinstance(row, (list, tuple)) or np.ndim(row) == 1}
         refused = len(n_labels) > 1 or (len(first) > 1 and isinstance(first[0], str))
     if refused:
         raise ValueError(

@@ -180,3 +180,12 @@ class Task(ABC):
     def given(self, y: Any, rows: np.ndarray, estimator_name: str) -> np.ndarray:
         """Return the targets of some rows as the user gave them, in the form of predictions."""
         raise NotImplementedError
+
+
+def other_columns_error(n_found: int, n_expected: int, estimator_name: str, what: str = "") -> ValueError:
+    """Make the error for a y of another number of columns than the y that was fitted."""
+    columns, are = "column" if n_found == 1 else "columns", "is" if n_expected == 1 else "are"
+    return ValueError(
+        f"{estimator_name}: y has {n_found} {columns}, but {n_expected} {what + ' ' * bool(what)}{are} expected, as in "
+        "the y that was fitted. Pass as many, or fit a new estimator."
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 
 from sklcnn.data.targets import MAX_VALUE, check_values, column_names, weighted_quantile
 from sklcnn.network.losses import REGRESSION_LOSSES
-from sklcnn.tasks.task import Task
+from sklcnn.tasks.task import Task, other_columns_error
 from sklcnn.training.scores import R2
 
 # Deviations of y that float32 holds with all of its seven digits; and the mean, in deviations, that leaves four digits.
@@ -89,7 +89,7 @@ class Values(Task):
         values = check_values(y, estimator_name)
         columns = values.reshape(len(values), -1)
         if columns.shape[1] != self.n_outputs:
-            raise ValueError(f"{estimator_name}: y has {columns.shape[1]} columns, but {self.n_outputs} are expected.")
+            raise other_columns_error(columns.shape[1], self.n_outputs, estimator_name)
         with np.errstate(over="ignore"):  # what is infinite is refused below
             differences = columns - self.mean
         if self.constant is not None:  # of rounding, a network would learn steps as large as its rate
@@ -108,6 +108,14 @@ class Values(Task):
                 f"with{in_float32}. Leave that row out, or give it weight 0{remedy}"
             )
         return torch.from_numpy(standardised).to(dtype)
+
+    def trained_on(self, y: Any, rows: Any, weights: np.ndarray, estimator_name: str) -> Values:
+        """Return the same, with predictions of the shape of this y: one column is (n,) in one call, (n, 1) in another.
+
+        Their unit stays that of the first fit, which the network has learnt.
+        """
+        one_dimensional = len(getattr(y, "shape", None) or np.shape(y)) == 1
+        return self if one_dimensional == self.one_dimensional else replace(self, one_dimensional=one_dimensional)
 
     def activate(self, outputs: torch.Tensor) -> torch.Tensor:
         """Leave values as they are."""

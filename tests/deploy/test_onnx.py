@@ -406,6 +406,13 @@ def test_labels_are_compared_too(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_an_estimator_in_the_place_of_the_path_is_told_the_order(tmp_path):
+    with pytest.raises(
+        TypeError, match=r"path must be a str or path-like; got CNNRegressor.*estimator first, then the"
+    ):
+        export_onnx(str(tmp_path / "cnn.onnx"), CNNRegressor())
+
+
 def test_a_place_where_no_file_can_be_is_refused_in_words_and_left_as_it_was(tmp_path):
     cnn, _ = FAST["signals"]()
     with pytest.raises(FileNotFoundError, match=r"export_onnx: there is no folder .*none"):

@@ -449,6 +449,14 @@ def test_a_file_that_is_no_state_dict_is_refused(tmp_path, suffix):
             load_backbone("resnet18", path, (3, 64, 64), scale=1.0)
 
 
+def test_an_error_within_a_reader_of_files_is_no_reason(tmp_path):
+    path = tmp_path / "weights.pth"
+    for content in (b"", b"hello"):  # torch raises an EOFError, a KeyError
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"state dict: it is empty, damaged or of another kind\. Save one"):
+            load_backbone("resnet18", path, (3, 64, 64), scale=1.0)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere.pth.*no such file"):
         load_backbone("resnet18", tmp_path / "nowhere.pth", (3, 64, 64), scale=1.0)

@@ -1,5 +1,6 @@
 """Laws of validation: what is held out, what is measured on it, when training stops, and what is kept."""
 
+import functools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
-from sklearn.metrics import get_scorer, log_loss, make_scorer
+from sklearn.metrics import accuracy_score, check_scoring, get_scorer, log_loss, make_scorer, mean_squared_error
 from skorch.callbacks import Callback
 from torch.nn import functional
 
@@ -211,6 +212,108 @@ def losses_of(net, rows, y):
         outputs = net.module_(torch.from_numpy(rows)[:, None])
     codes = torch.from_numpy(np.searchsorted(net.classes_, y))
     return functional.cross_entropy(outputs, codes, reduction="none").numpy()
+
+
+def weighted_accuracy(estimator, X, y, sample_weight=None):
+    return accuracy_score(y, estimator.predict(X), sample_weight=sample_weight)
+
+
+def timed(scorer):
+    @functools.wraps(scorer)
+    def call(*args, **kwargs):
+        return scorer(*args, **kwargs)
+
+    return call
+
+
+class WeightedAccuracy:
+    def __call__(self, estimator, X, y, *, sample_weight=None):
+        return weighted_accuracy(estimator, X, y, sample_weight)
+
+
+WEIGHTED_SCORERS = {
+    "a name": "accuracy",
+    "a function": weighted_accuracy,
+    "a decorated function": timed(weighted_accuracy),
+    "a partial function": functools.partial(weighted_accuracy),
+    "a partial scorer": functools.partial(get_scorer("accuracy")),
+    "an object": WeightedAccuracy(),
+    "the estimator's own score": check_scoring(CNNClassifier()),
+}
+# By which accuracy differs from that of rows that count the same.
+UNEQUAL = np.where(np.arange(60) % 4 == 0, 50.0, 0.1)
+
+
+@pytest.mark.parametrize("scorer", WEIGHTED_SCORERS.values(), ids=WEIGHTED_SCORERS)
+def test_a_scorer_that_names_weights_is_given_those_of_the_validation_rows(scorer):
+    net = CNNClassifier(**QUICK, early_stopping=True, patience=8, scoring=scorer)
+    net.fit(X, LABELS, X_val=-X, y_val=LABELS, sample_weight_val=UNEQUAL)
+    best = net.history_["val_score"].max()
+    assert best == pytest.approx(net.score(-X, LABELS, UNEQUAL))
+    assert best != pytest.approx(net.score(-X, LABELS))
+
+
+def takes_any(estimator, X, y, **others):
+    assert not others
+    return 0.0
+
+
+def has_no_weights(estimator, X, y):
+    return 0.0
+
+
+@functools.wraps(weighted_accuracy)
+def decorated_without_weights(estimator, X, y):
+    return 0.0
+
+
+def median_error(y, predicted):
+    return 0.0
+
+
+WITHOUT_WEIGHTS = {
+    "a function": has_no_weights,
+    "of any arguments": takes_any,
+    "decorated": decorated_without_weights,
+    "a scorer": make_scorer(median_error),
+    "a partial scorer": functools.partial(make_scorer(median_error)),
+}
+
+
+@pytest.mark.parametrize("scorer", WITHOUT_WEIGHTS.values(), ids=WITHOUT_WEIGHTS)
+def test_a_scorer_that_names_no_weights_is_called_without_them(scorer):
+    net = CNNClassifier(**QUICK | {"max_epochs": 1}, early_stopping=True, scoring=scorer)
+    assert net.fit(X, LABELS, WEIGHTS).history_["val_score"].tolist() == [0.0]
+
+
+def test_weights_that_are_bound_in_a_scorer_stay():
+    bound = functools.partial(weighted_accuracy, sample_weight=UNEQUAL)
+    net = CNNClassifier(**QUICK | {"max_epochs": 1}, early_stopping=True, scoring=bound)
+    net.fit(X, LABELS, X_val=-X, y_val=LABELS, sample_weight_val=WEIGHTS)
+    assert net.history_["val_score"].max() == pytest.approx(net.score(-X, LABELS, UNEQUAL))
+
+
+def test_without_weights_a_scorer_is_called_with_three_arguments():
+    def scorer(*args, sample_weight="not given"):
+        assert (len(args), sample_weight) == (3, "not given")
+        return 0.0
+
+    CNNClassifier(**QUICK | {"max_epochs": 1}, early_stopping=True, scoring=scorer).fit(X, LABELS)
+
+
+METRICS = {
+    accuracy_score: 'scoring="accuracy" or sklearn.metrics.make_scorer(accuracy_score)',
+    mean_squared_error: 'scoring="neg_mean_squared_error" or sklearn.metrics.make_scorer(mean_squared_error, '
+    "greater_is_better=False)",
+    median_error: "sklearn.metrics.make_scorer(median_error)",
+}
+
+
+@pytest.mark.parametrize(("metric", "remedy"), METRICS.items(), ids=lambda part: getattr(part, "__name__", ""))
+def test_a_metric_that_is_no_scorer_is_refused_with_the_scorer_to_pass(metric, remedy):
+    with pytest.raises(TypeError, match=r"^CNNClassifier: scoring=.* failed on the 6 validation rows: ") as caught:
+        CNNClassifier(**QUICK, early_stopping=True, scoring=metric).fit(X, CODES)
+    assert str(caught.value).endswith(f"A scorer is called with (estimator, X, y): pass {remedy}.")
 
 
 @pytest.mark.parametrize("class_weight", [None, {"a": 1, "b": 5, "c": 0.5}, "balanced"], ids=str)

@@ -189,6 +189,21 @@ def of_one_shape(arrays):
     return len({tuple(array.shape) for array in arrays}) == 1
 
 
+def number_formats_error(dtypes, whole, other):
+    """Name a row whose numbers are integers, and one whose are not.
+
+    Parameters
+    ----------
+    dtypes : {row: dtype}
+    whole, other : int
+        The rows.
+    """
+    return ValueError(
+        f"X must hold arrays of integers (0 to 255) or of floats, but row {whole} is {dtypes[whole]} and row {other} "
+        f"is {dtypes[other]}. Convert them to one dtype."
+    )
+
+
 def mixed_kinds_error(values):
     """Name the first two rows whose kinds differ."""
     names = [image_kind(value) or f"a {type(value).__name__}" for value in values]

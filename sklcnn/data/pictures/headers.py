@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 
 from sklcnn.data.pictures.cache import IMAGE_CACHE
+from sklcnn.data.pictures.columns import number_formats_error
 from sklcnn.data.pictures.errors import naming
 from sklcnn.data.pictures.pixels import WHITE_8, WHITE_16
 
@@ -67,11 +68,7 @@ def arrays_are_integer(headers, sources):
     integer = {row: sources[row].integer for row in headers}
     if len(set(integer.values())) > 1:
         rows = {kind: row for row, kind in reversed(integer.items())}
-        names = {kind: sources[row].array.dtype for kind, row in rows.items()}
-        raise ValueError(
-            f"X must hold arrays of integers (0 to 255) or of floats, but row {rows[True]} is {names[True]} and row "
-            f"{rows[False]} is {names[False]}. Convert them to one dtype."
-        )
+        raise number_formats_error({row: sources[row].array.dtype for row in rows.values()}, rows[True], rows[False])
     if not all(integer.values()):
         return False
     low, high = extremes_of(headers) or (0, WHITE_8)

@@ -109,7 +109,9 @@ def pillow_pixels(image: Any, orientation: int = 1) -> np.ndarray:
     if image.mode.startswith("I"):
         return over_white(at_most_16_bits(np.asarray(image))[:, :, None], key)
     if image.mode == "F":
-        raise UnusableImageError("whose pixels are floats. Pass arrays instead")
+        raise UnusableImageError(
+            "whose pixels are floats. Pass arrays instead: np.asarray(image) of each, opened by PIL.Image.open"
+        )
     if image.mode in ("La", "RGBa"):
         return premultiplied_over_white(np.asarray(image))
     if image.mode in ("LA", "RGBA"):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_array
 
-from sklcnn.data.pictures.columns import is_numeric
+from sklcnn.data.pictures.columns import is_numeric, number_formats_error
 from sklcnn.data.plain import refuse_dates, refuse_hidden, tensor_to_array
 from sklcnn.data.stores.base import CHUNK_VALUES
 from sklcnn.wording import PARAGRAPH, errors_named, shortened, shown
@@ -25,6 +25,7 @@ SMALLEST = {"float32": 1e-37, "bfloat16": 1e-37, "float64": 1e-150}
 # an epoch; left as they are 1.1 s an epoch.
 TOGETHER = 2**27
 LARGE_MAP = 2**26  # bytes of a memory map whose rows lie apart, from which on a warning says so
+INCOMPLETE = "Leave those samples out, or fill the values in, as sklearn.impute.SimpleImputer does in a table."
 # So many values, a row or a few, are looked at by what has to be in the processor's cache anyway, to see their range.
 FEW_VALUES = 2**14
 
@@ -75,6 +76,7 @@ def _unwrapped(X, estimator):
         return tensor_to_array(X, estimator)
     if isinstance(X, (list, tuple)):
         _check_equal_lengths(X, estimator)
+        _check_one_number_format(X)
         return X
     if hasattr(X, "to_numpy") and not hasattr(X, "columns"):
         return X.to_numpy()  # a Series
@@ -128,7 +130,8 @@ def _checked_array(X, estimator):
         if isinstance(X, list) and (array := np.asarray(X)).ndim > 1:
             X = array  # in which Python's numbers of any kind are converted
         _check_axes(X, estimator)
-        with np.errstate(all="ignore"), errors_named(estimator, "X"):  # sums that overflow
+        _check_number_format(X, estimator)
+        with np.errstate(all="ignore"), errors_named(estimator, "X", INCOMPLETE):  # sums that overflow
             return check_array(X, dtype="numeric", allow_nd=True, estimator=estimator, input_name="X")
     except OverflowError as error:
         raise ValueError(f"{estimator}: Input X contains a value too large for float64: {error}.") from error
@@ -137,12 +140,6 @@ def _checked_array(X, estimator):
             raise ValueError(
                 f"{estimator}: X is no array of numbers: lists within it have different lengths. Pad or "
                 "cut them to one."
-            ) from None
-        first_line = str(error).partition("\n")[0]
-        if "Input X contains" in first_line:
-            raise ValueError(
-                f"{estimator}: {first_line[first_line.index('Input X') :]} Leave those samples out, or fill the values "
-                "in, as sklearn.impute.SimpleImputer does in a table."
             ) from None
         if len(str(error)) <= PARAGRAPH:
             raise
@@ -188,6 +185,16 @@ def _check_axes(X, estimator):
         f"{what}. Reshape your data: one sample is X.reshape(1, -1), or of a table df.iloc[[row]]; samples of one "
         "value each are X.reshape(-1, 1)."
     )
+
+
+def _check_number_format(X, estimator):
+    """Refuse numbers that only another package knows, such as ml_dtypes' bfloat16: NumPy takes them for bytes."""
+    dtype = getattr(X, "dtype", None)
+    if getattr(dtype, "kind", "") == "V" and dtype.names is None:
+        raise ValueError(
+            f"{estimator}: X has dtype {dtype}, which is no number format of NumPy's own. Convert it, such as "
+            "X.astype(np.float32)."
+        )
 
 
 def _check_size(array, rows, precision, estimator):
@@ -258,3 +265,18 @@ def _check_equal_lengths(X, estimator):
             f"{estimator}: the samples of X have different lengths, from {min(lengths)} to {max(lengths)}. Pad or cut "
             "them to one length."
         )
+
+
+def _check_one_number_format(X):
+    """Refuse a list of pictures of which some are integers, from 0 to 255, and others floats, most likely from 0 to 1.
+
+    As one array they would all be floats. Signals, whose integers are numbers like others, may be of both.
+    """
+    dtypes = [getattr(sample, "dtype", None) for sample in X]
+    kinds = {dtype: getattr(dtype, "kind", "") for dtype in set(dtypes)}
+    if not ("f" in kinds.values() and {"i", "u"}.intersection(kinds.values())):
+        return
+    pictures = {row: dtypes[row] for row, sample in enumerate(X) if getattr(sample, "ndim", 0) > 1}
+    first = {kinds[dtype].replace("u", "i"): row for row, dtype in reversed(pictures.items())}
+    if {"i", "f"} <= first.keys():
+        raise number_formats_error(pictures, first["i"], first["f"])

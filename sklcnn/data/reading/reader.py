@@ -14,7 +14,7 @@ from sklcnn.data.glance import (
     warn_of_dark_pictures,
     warn_of_plain_pictures,
 )
-from sklcnn.data.pictures.columns import image_sources
+from sklcnn.data.pictures.columns import image_kind, image_sources
 from sklcnn.data.pictures.pixels import WHITE_8, WHITE_16
 from sklcnn.data.pictures.store import ImageStore
 from sklcnn.data.reading.axes import channels_first_shape, check_same_sample, find_channels, schema_of, understand_axes
@@ -54,6 +54,7 @@ def read_inputs(
     sources = image_sources(X)
     store: Store
     if sources is not None:
+        sources = _channels_last(sources, spec)
         _check_are_images(sources, spec)
         store = ImageStore(sources, image_size=spec.image_size, mode=None, n_jobs=spec.n_jobs, rows=rows)
         _check_input_shape(store, spec)
@@ -83,6 +84,22 @@ def _with_glance(store, schema, rows):
     if spec.pixels:
         warn_of_dark_pictures(glance, schema.unit, spec.estimator)
     return replace(schema, glance=glance)
+
+
+def _channels_last(sources, spec):
+    """Move the channels of arrays to the last axis, where `data_format` says that they come first.
+
+    Only where they can be nowhere else in one of the arrays: other lists are of pictures, which have them last.
+    """
+    if spec.data_format != "channels_first":
+        return sources
+    shapes = [np.shape(source) if image_kind(source) == "arrays" else () for source in sources]
+    if not any(len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3) for shape in shapes):
+        return sources
+    return [
+        np.moveaxis(np.asarray(source), 0, -1) if len(shape) == 3 and shape[0] in (1, 3) else source
+        for source, shape in zip(sources, shapes, strict=True)
+    ]
 
 
 def _check_are_images(sources, spec):
@@ -150,6 +167,7 @@ def read_again(
     sources = image_sources(X, stack=schema.mode is None)
     store: Store
     if sources is not None:
+        sources = _channels_last(sources, spec)
         size = spec.image_size or (schema.sample_shape[1:] if schema.spatial_dims == 2 else None)
         mode = schema.mode or {1: "L", 3: "RGB"}.get(schema.sample_shape[0])
         store = ImageStore(

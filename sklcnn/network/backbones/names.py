@@ -47,10 +47,12 @@ def check_backbone(backbone):
     if not isinstance(backbone, str):
         if callable(backbone):
             return
-        of_search = " or, of a fitted search, its best_estimator_" if hasattr(backbone, "cv_results_") else ""
+        instead = " or, of a fitted search, its best_estimator_" if hasattr(backbone, "cv_results_") else ""
+        if hasattr(backbone, "steps"):
+            instead = " or, of a fitted Pipeline that ends with a CNN, its last step, pipeline[-1]"
         raise TypeError(
             "backbone must be None, a name, an nn.Module or a factory that is given the sample shape; "
-            f"got {shown(backbone)}. Pass a name such as 'efficientnet_lite0'{of_search}."
+            f"got {shown(backbone)}. Pass a name such as 'efficientnet_lite0'{instead}."
         )
     if backbone in LITE or backbone in TORCHVISION_NAMES:
         return

@@ -1,6 +1,7 @@
 """Reading a state dict from a file, and fitting it to a network."""
 
 import pickle
+import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ from sklcnn.files import open_regular
 from sklcnn.process import Entered
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import LINE, cut, short_cause, shown
+
+# What readers of tensors stumble over in a file that they do not know: no words for a user.
+NO_REASONS = (LookupError, EOFError, AttributeError, TypeError, UnicodeError, AssertionError, struct.error)
 
 
 def load_file(network, path, name, head, rename):
@@ -143,6 +147,8 @@ def _reason(error):
     """Say why a file could not be read."""
     if isinstance(error, pickle.UnpicklingError):  # torch's own words advise to let the file's code run
         return ": it is damaged or of another kind, or holds more than tensors, and no code of a file is run"
+    if isinstance(error, NO_REASONS):
+        return ": it is empty, damaged or of another kind"
     return f" ({type(error).__name__}: {cut(str(error).partition(chr(10))[0], LINE)})"
 
 

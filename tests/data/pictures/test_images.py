@@ -350,6 +350,15 @@ def test_pixels_beyond_sixteen_bits_are_refused(image):
         read([encode(image, "TIFF")])
 
 
+def test_arrays_take_the_place_of_pil_images_of_floats():
+    images = [Image.fromarray(np.full((4, 4), value, np.float32)) for value in (0.25, 0.5)]
+    with pytest.raises(
+        ValueError, match=r"row 0 a PIL image, whose pixels are floats\. .* np\.asarray\(image\) of each"
+    ):
+        read(images)
+    assert read([np.asarray(image) for image in images], torch.float32)[1].max() == 0.5
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "TIFF"])
 def test_exif_orientation_is_respected(photos, format, orientation):

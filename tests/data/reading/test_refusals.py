@@ -9,6 +9,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import torch
+from numpy.testing import assert_array_equal
 from PIL import Image
 from scipy import sparse
 
@@ -286,3 +287,66 @@ def test_arrays_of_several_sizes_that_are_no_images_have_a_remedy(shape, remedy)
     sizes = [(3, 5 + row % 3, 6) if shape is None else (5 + row % 3, 6, *shape) for row in range(N)]
     with pytest.raises(ValueError, match=remedy):
         fit([np.zeros(size, np.uint8) for size in sizes], image_size=8)
+
+
+# Integers from 0 to 255 beside floats from 0 to 1
+
+
+SCALED = PIXELS / 255
+OF_BOTH = [SCALED[row] if row % 2 else PIXELS[row] for row in range(N)]
+BOTH = "X must hold arrays of integers .0 to 255. or of floats, but row 0 is uint8 and row 1 is float64. Convert them"
+FORMS_OF_BOTH = {
+    "list": OF_BOTH,
+    "tuple": tuple(OF_BOTH),
+    "tensors": [torch.from_numpy(np.array(image)) for image in OF_BOTH],
+    "Series": pd.Series(OF_BOTH),
+    "with channels": [image[..., None] for image in OF_BOTH],
+    "volumes": [np.repeat(image[..., None, None], 2, axis=2) for image in OF_BOTH],
+    "several sizes": [OF_BOTH[0][:5], *OF_BOTH[1:]],
+}
+
+
+@pytest.mark.parametrize("X", FORMS_OF_BOTH.values(), ids=FORMS_OF_BOTH)
+def test_pictures_on_two_scales_are_refused(X, refuses):
+    with refuses(CNNClassifier(), BOTH):
+        fit(X, image_size=8 if X is FORMS_OF_BOTH["several sizes"] else None)
+
+
+@pytest.mark.parametrize("fitted", [PIXELS, SCALED, list(SCALED)], ids=["pixels", "scaled", "list"])
+def test_pictures_on_two_scales_are_refused_after_fit(fitted, refuses):
+    cnn = fit(fitted)
+    with refuses(cnn, BOTH):
+        cnn.predict(OF_BOTH)
+    with refuses(cnn, f"^Validation rows .*{BOTH}"):
+        cnn.fit(fitted, LABELS, X_val=OF_BOTH, y_val=LABELS)
+
+
+@pytest.mark.parametrize(
+    "X",
+    [
+        [image.astype([np.uint8, np.int64, np.uint16][row % 3]) for row, image in enumerate(PIXELS)],
+        [image.astype([np.float32, np.float64][row % 2]) for row, image in enumerate(SCALED)],
+        [(SCALED[row] if row % 2 else PIXELS[row]).tolist() for row in range(N)],
+        [signal if row % 2 else signal.astype(int) for row, signal in enumerate(SIGNALS)],
+    ],
+    ids=["integers", "floats", "lists", "signals"],
+)
+def test_numbers_of_one_kind_and_signals_of_any_may_come_in_one_list(X):
+    assert_array_equal(fit(X).predict_proba(X), fit(np.array(X)).predict_proba(np.array(X)))
+
+
+# Channels first
+
+
+def test_arrays_of_several_sizes_have_their_channels_where_data_format_says(refuses):
+    sizes = [(5 + row % 3, 6) for row in range(N)]
+    last = [RANDOM.randint(0, 256, (*size, 3)).astype(np.uint8) for size in sizes]
+    first = [np.moveaxis(image, -1, 0) for image in last]
+    expected, cnn = fit(last, image_size=8), fit(first, image_size=8, data_format="channels_first")
+    assert_array_equal(cnn.predict_proba(first), expected.predict_proba(last))
+    assert_array_equal(cnn.predict_proba(last), expected.predict_proba(last))  # which can be nothing else
+    alike = first[::3]  # of one size
+    assert_array_equal(cnn.predict_proba(alike), expected.predict_proba(last[::3]))
+    assert_array_equal(cnn.predict_proba(np.stack(alike)), expected.predict_proba(last[::3]))
+    with refuses(CNNClassifier(), "Move the channels to the last axis"):
+        fit(first, image_size=8, data_format="channels_last")

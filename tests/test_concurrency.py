@@ -1,6 +1,9 @@
 """Threads and processes at the same time give what each gives alone, and none of them waits for ever."""
 
+import copy
 import os
+import pickle
+import random
 import subprocess
 import sys
 import threading
@@ -11,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from sklcnn import CNNClassifier, CNNFeatures, CNNRegressor
+from sklcnn.training.turns import in_turn
 
 RANDOM = np.random.RandomState(0)
 X = RANDOM.rand(40, 6, 5, 3).astype(np.float32)
@@ -126,6 +131,94 @@ def test_an_estimator_that_is_fitted_anew_predicts_by_its_old_network_or_its_new
     _, predictions = at_once([lambda: fitted(estimator), lambda: [estimator.predict(X) for _ in range(100)]])
     assert all(np.array_equal(found, old) or np.array_equal(found, new) for found in predictions)
     np.testing.assert_array_equal(estimator.predict(X), new)
+
+
+# Loading builds a network anew, which would draw weights from the generators of a fit in another thread.
+
+
+def own_backbone(sample_shape):
+    torch.manual_seed(0)
+    np.random.seed(0)
+    random.seed(0)
+    return nn.Sequential(nn.Conv2d(sample_shape[0], 4, 3), nn.BatchNorm2d(4), nn.Flatten())
+
+
+def own_block(channels, filters, kernel_size, spatial_dims):
+    return nn.Conv2d(channels, filters, 3, padding=1)
+
+
+class OwnActivation(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.Parameter(torch.rand(()))
+
+    def forward(self, values):
+        return values * self.slope
+
+
+NAMED = {"backbone": "timm/test_efficientnet", "backbone_weights": None, "image_size": 32}
+ONE_EPOCH = {"max_epochs": 1, "random_state": 0}
+LOADED = {
+    "no backbone": lambda: fitted(CNNClassifier(**SMALL, random_state=0)),
+    "a named backbone": lambda: fitted(CNNClassifier(**NAMED, **ONE_EPOCH)),
+    "features of a named one": lambda: CNNFeatures(**NAMED, random_state=0).fit(X),
+    "another estimator": lambda: fitted(CNNClassifier(backbone=LOADED["no backbone"](), **ONE_EPOCH)),
+    "a module": lambda: fitted(CNNClassifier(backbone=own_backbone((3, 6, 5)), **ONE_EPOCH)),
+}
+LOADED_BY_OWN_CODE = {
+    "a factory": lambda: fitted(CNNClassifier(backbone=own_backbone, **ONE_EPOCH)),
+    "features of a factory": lambda: CNNFeatures(backbone=own_backbone).fit(X),
+    "a block": lambda: fitted(CNNClassifier(block=own_block, **SMALL, random_state=0)),
+    "an activation": lambda: fitted(CNNClassifier(activation=OwnActivation, **SMALL, random_state=0)),
+    "a head": lambda: fitted(
+        CNNClassifier(**NAMED, activation=OwnActivation, dense_units=3, freeze_epochs=1, **ONE_EPOCH)
+    ),
+}
+
+
+def states_of_generators():
+    return [torch.get_rng_state().numpy(), np.random.get_state()[1], np.array(random.getstate()[1])]
+
+
+@pytest.mark.parametrize("way", ["pickle", "deep copy"])
+@pytest.mark.parametrize("name", LOADED | LOADED_BY_OWN_CODE)
+def test_fits_beside_loads_give_what_each_gives_alone(name, way):
+    loaded = (LOADED | LOADED_BY_OWN_CODE)[name]()
+    data, stop, n_loads = pickle.dumps(loaded), threading.Event(), []
+
+    def load():
+        while not stop.is_set():
+            n_loads.append(pickle.loads(data) if way == "pickle" else copy.deepcopy(loaded))
+
+    def fit():
+        try:
+            return [fitted(CNNClassifier(**SMALL, random_state=seed)) for seed in (0, 1, 2)]
+        finally:
+            stop.set()
+
+    expected = [fitted(CNNClassifier(**SMALL, random_state=seed)) for seed in (0, 1, 2)]
+    found, _ = at_once([fit, load])
+    assert n_loads
+    assert all(map(same_bits, found, expected))
+
+
+@pytest.mark.parametrize("name", LOADED | LOADED_BY_OWN_CODE)
+def test_the_generators_are_as_before_a_load(name):
+    data = pickle.dumps((LOADED | LOADED_BY_OWN_CODE)[name]())
+    before = states_of_generators()
+    pickle.loads(data)
+    for found, state in zip(states_of_generators(), before, strict=True):
+        np.testing.assert_array_equal(found, state)
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_loading_waits_for_no_fit_where_no_code_of_the_users_makes_the_network(name):
+    data = pickle.dumps(LOADED[name]())
+    thread = threading.Thread(target=pickle.loads, args=(data,), daemon=True)
+    with in_turn():  # as a fit has it
+        thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 # Processes. Each test is a process of its own, so that one that waits for ever fails, and no more.

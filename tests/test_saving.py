@@ -315,6 +315,19 @@ def test_loading_draws_no_random_number():
     assert torch.equal(torch.rand(1), expected)
 
 
+@pytest.mark.parametrize("way", ["pickle", "deep copy"])
+def test_what_an_optimizer_keeps_in_another_format_comes_back_in_it(way):
+    estimator = CNNRegressor(**QUICK, optimizer=torch.optim.NAdam, precision="float64").fit(IMAGES, VALUES)
+    again = WAYS[way](estimator)
+    formats = [
+        [value.dtype for entries in one.net_.optimizer_.state.values() for value in entries.values()]
+        for one in (estimator, again)
+    ]
+    assert formats[0] == formats[1]
+    expected = estimator.set_params(warm_start=True).fit(IMAGES, VALUES).predict(IMAGES)
+    np.testing.assert_array_equal(again.set_params(warm_start=True).fit(IMAGES, VALUES).predict(IMAGES), expected)
+
+
 # Versions.
 
 
@@ -372,6 +385,34 @@ def test_a_damaged_state_is_refused_in_words(damage):
     DAMAGES[damage](state["_fitted"])
     with pytest.raises(ValueError, match=r"CNNClassifier.*damaged or incomplete"):
         CNNClassifier().__setstate__(state)
+
+
+NAMED = {"backbone": "timm/test_efficientnet", "backbone_weights": None}
+HUGE = (1, 10**6, 10**6)  # samples of this shape take terabytes, and so do layers of so many units
+DAMAGES_ON_BACKBONES = {
+    "large samples of another network": (NAMED, lambda r: r["backbone"].update(sample_shape=HUGE, source="resnet18")),
+    "many units": (NAMED, lambda r: r["spec"].update(dense_units=(10**6, 10**6))),
+    "another head": (NAMED, lambda r: r["spec"].update(dense_units=(4, 3))),
+    "a larger network": (NAMED, lambda r: r["backbone"].update(source="vit_h_14")),
+    "many filters": ({"backbone": DONOR}, lambda r: r["backbone"]["source"]["spec"].update(filters=(10**6, 10**6))),
+    "a network in a network": (NAMED, lambda r: r["backbone"].update(source=copy.deepcopy(r))),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES_ON_BACKBONES)
+def test_a_damaged_state_of_a_network_on_a_backbone_is_refused_before_it_takes_memory(damage):
+    params, change = DAMAGES_ON_BACKBONES[damage]
+    state = copy.deepcopy(CNNClassifier(**QUICK, **params).fit(IMAGES, CLASSES).__getstate__())
+    change(state["_fitted"]["recipe"])
+    with pytest.raises(ValueError, match=r"CNNClassifier.*damaged or incomplete"):
+        CNNClassifier().__setstate__(state)
+
+
+@pytest.mark.parametrize("params", [NAMED, {"backbone": DONOR}])
+def test_no_network_is_run_on_samples_of_the_size_that_a_file_names(params):
+    state = CNNClassifier(**QUICK, **params).fit(IMAGES, CLASSES).__getstate__()
+    state["_fitted"]["recipe"]["backbone"]["sample_shape"] = HUGE
+    CNNClassifier().__setstate__(state)
 
 
 def test_a_file_that_is_cut_or_of_skops_changed_is_refused_by_its_reader():

@@ -16,6 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklcnn import __version__
 from sklcnn.deploy.extras import require_onnx
 from sklcnn.deploy.program import input_shape
+from sklcnn.files import check_regular
 from sklcnn.wording import LINE, cut, short_cause, shortened, shown
 
 N_CHECKED, TOLERANCE = 5, 1e-4  # rows on which file and estimator are compared, and by how much they may differ
@@ -35,7 +36,7 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
         Fitted: CNNClassifier, CNNRegressor, CNNFeatures, or a Pipeline with one among steps that skl2onnx converts;
         of a search, the best estimator; of a FrozenEstimator, what is in it.
     path : str or path-like
-        Of the file. An old file is replaced once the new one is complete.
+        Of the file. An old file is replaced once the new one is complete; of a link, the file that it leads to.
     input_dtype : dtype, default=None
         Format of the numbers in X. None: uint8 where `fit` saw images of integers 0..255 or pictures of 8 bits, else
         float32, for signals and volumes too.
@@ -54,7 +55,8 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     NotFittedError
         If the estimator is not fitted.
     TypeError, ValueError
-        If a step cannot be converted, or the file does not agree with the estimator. No file is written then.
+        If a step cannot be converted, no file can have such a name, or the file does not agree with the estimator. No
+        file is written then.
 
     Examples
     --------
@@ -69,7 +71,8 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     'digits.onnx'
     """
     require_onnx()
-    path = _find_place(path)
+    path = _as_path(path)
+    place = _find_place(path)
     estimator = _bare(estimator)
     steps = [estimator]
     if hasattr(estimator, "steps"):
@@ -103,7 +106,7 @@ def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
     else:
         exact = in_float32(estimator)
     _compare(exact, data, _examples(source.schema, shape, dtype, before), source if steps[ours] is steps[-1] else None)
-    _write(path, data)
+    _write(place, data)
     return path
 
 
@@ -256,24 +259,40 @@ def _run(data, X):
         ) from short_cause(error)
 
 
-def _find_place(path: Any) -> Path:
-    """Check, before anything is computed, that a file can be written there."""
+def _as_path(path: Any) -> Path:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(
             f"export_onnx: path must be a str or path-like; got {shown(path)}. Pass the estimator first, then the "
             "path: export_onnx(estimator, path)."
         )
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"export_onnx: there is no folder {shown(str(path.parent))}. Make it first.")
-    if path.is_dir():
-        raise IsADirectoryError(f"export_onnx: {shown(str(path))} is a folder. Pass the path of a file.")
-    return path
+    return Path(path)
+
+
+def _find_place(path: Path) -> Path:
+    """Check, before anything is computed, that a file can be written there; return its path, links followed."""
+    if "\0" in str(path):
+        raise ValueError(
+            f"export_onnx: no file can have the name {shown(str(path))}. Pass one without null characters."
+        )
+    try:
+        check_regular(os.stat(path), path)
+    except IsADirectoryError:
+        raise IsADirectoryError(f"export_onnx: {shown(str(path))} is a folder. Pass the path of a file.") from None
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # a new file, or none can be there
+    except OSError as error:
+        raise OSError(
+            f"export_onnx: {shown(str(path))} cannot be written ({error.strerror}). Pass the path of a file."
+        ) from None
+    place = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if not place.parent.is_dir():
+        raise FileNotFoundError(f"export_onnx: there is no folder {shown(str(place.parent))}. Make it first.")
+    return place
 
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file under another name, and rename it once it is complete."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    aside = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.onnx")  # short: names end at 255 characters
     try:
         with aside.open("xb") as file:
             file.write(data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,13 +12,15 @@ from torch import nn
 
 from sklcnn.donors import find_donor
 from sklcnn.network.blocks import has_known_activation
-from sklcnn.network.cnn import build_network
+from sklcnn.network.cnn import build_network, build_on_backbone
 from sklcnn.network.network import Network
 from sklcnn.network.own_modules import on_zeros
 from sklcnn.network.own_state import give_memory, with_memory, without_memory
-from sklcnn.network.plan import NetworkSpec
+from sklcnn.network.plan import NetworkSpec, plan_blocks
 from sklcnn.network.standardize import Scaling, parts_taken_off
-from sklcnn.process import Entered
+from sklcnn.training.seeding import drawing_undone
+
+Shapes = Mapping[str, tuple[int, ...]]  # by the names of weights
 
 
 @dataclass(frozen=True)
@@ -89,23 +92,54 @@ class BackboneRecipe:
             parts_taken_off(backbone),
         )  # fmt: skip
 
-    def build(self) -> Any:
-        """Make the backbone, not frozen, with weights that are to be replaced."""
-        from sklcnn.network.backbones import adopt_network, adopt_trained, load_backbone
+    def build(self, shapes: Shapes | None = None) -> Any:
+        """Make the backbone, not frozen, with weights that are to be replaced.
 
-        if isinstance(self.source, NetworkRecipe):
-            network = self.source.build()
-            names = [name for name, _ in network.named_children()]
-            return adopt_network(network[: names.index("features") + 1], self.sample_shape)
-        scaling = _scaling_of(self)
-        if isinstance(self.source, TrainedModule):
-            trained, n_axes = self.source, len(self.sample_shape) - 1
-            made = adopt_trained(with_memory(trained.module), trained.n_features, self.scale, scaling, n_axes)
-            made.channels_last, made.loaded = trained.channels_last, self.loaded
-            return made
-        made = load_backbone(self.source, None, self.sample_shape, scale=self.scale, scaling=scaling)
-        made.name, made.loaded = self.name, self.loaded
+        Parameters
+        ----------
+        shapes : mapping of str to tuple of int, or None
+            Of the weights that will be loaded. Unless there is code of the user's, they are compared with the recipe's
+            before memory is allocated.
+
+        Raises
+        ------
+        ValueError
+            If they differ from the recipe's.
+        """
+        from sklcnn.network.backbones import adopt_trained, count_by_name, load_backbone, outline_backbone
+
+        with drawing_undone(self.runs_own_code):
+            if isinstance(self.source, NetworkRecipe):
+                made = self._adopt(self.source)
+            elif isinstance(self.source, TrainedModule):
+                trained, n_axes, scaling = self.source, len(self.sample_shape) - 1, _scaling_of(self)
+                made = adopt_trained(with_memory(trained.module), trained.n_features, self.scale, scaling, n_axes)
+                made.channels_last = trained.channels_last
+            elif isinstance(self.source, str):
+                made = outline_backbone(self.source, self.sample_shape, self.scale)
+            else:
+                scaling = _scaling_of(self)
+                made = load_backbone(self.source, None, self.sample_shape, scale=self.scale, scaling=scaling)
+        if not self.holds_own_code:
+            _compare(made, shapes)
+        give_memory(made)
+        if isinstance(self.source, str):
+            made.n_features = count_by_name(made, self.source, self.sample_shape)
+        if not isinstance(self.source, NetworkRecipe):
+            made.name, made.loaded = self.name, self.loaded
         return made
+
+    def _adopt(self, source):
+        """Make a backbone of the feature layers of a network that was trained here."""
+        from sklcnn.network.backbones import adopt_network
+
+        if source.backbone is not None:  # whose recipe is that of its backbone
+            raise ValueError("a network on a backbone is no backbone")
+        network = source.outline()
+        names = [name for name, _ in network.named_children()]
+        # A file may name samples of any size, on which the network would have to be run to count its features.
+        n_features = None if source.runs_own_code else plan_blocks(source.spec, source.sample_shape)[1]
+        return adopt_network(network[: names.index("features") + 1], self.sample_shape, n_features)
 
     @property
     def holds_module(self) -> bool:
@@ -118,6 +152,13 @@ class BackboneRecipe:
         if isinstance(self.source, NetworkRecipe):
             return self.source.holds_own_code
         return not isinstance(self.source, str)
+
+    @property
+    def runs_own_code(self) -> bool:
+        """Whether code of the user's makes it, which may draw numbers; of a TrainedModule there is a copy."""
+        if isinstance(self.source, NetworkRecipe):
+            return self.source.runs_own_code
+        return not isinstance(self.source, (str, TrainedModule))
 
     def as_trained(self, backbone: Any) -> BackboneRecipe:
         """Return a recipe that does not change with the user's module."""
@@ -166,12 +207,17 @@ class NetworkRecipe:
         return not isinstance(self.spec.block, str) if self.backbone is None else self.backbone.holds_own_code
 
     @property
-    def _makes_known_layers(self):
-        """Whether all layers are this package's or torch's, which tensors without memory do not disturb.
+    def runs_own_code(self) -> bool:
+        """Whether code of the user's makes layers, which may draw numbers.
 
-        A module of the user's may compute values when it is made, which "meta" has none of.
+        It may compute values too, which tensors without memory have none of; all other layers are made of such.
         """
-        return has_known_activation(self.spec) and isinstance(self.spec.block, str)
+        return self._makes_own_layers or (self.backbone is not None and self.backbone.runs_own_code)
+
+    @property
+    def _makes_own_layers(self):
+        """Whether there are layers of the user's beside those of the backbone."""
+        return not has_known_activation(self.spec) or (self.backbone is None and not isinstance(self.spec.block, str))
 
     def as_trained(self, network: Any) -> NetworkRecipe:
         """Return a recipe that does not change with the user's module."""
@@ -179,7 +225,7 @@ class NetworkRecipe:
             return self
         return replace(self, backbone=self.backbone.as_trained(network.backbone))
 
-    def build(self, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Network:
+    def build(self, shapes: Shapes | None = None) -> Network:
         """Make the network, with weights that are to be replaced.
 
         Parameters
@@ -192,26 +238,43 @@ class NetworkRecipe:
         ValueError
             If they differ from the recipe's.
         """
-        if self.backbone is not None:
-            from sklcnn.network.cnn import build_on_backbone
+        with drawing_undone(self.runs_own_code):
+            network = self.outline(shapes)
+        if self.backbone is None or not self.backbone.holds_own_code:
+            _compare(network, shapes)
+        return give_memory(network)
 
-            with Entered(torch.random.fork_rng(devices=[])):
-                return build_on_backbone(self.spec, self.backbone.build(), self.n_outputs)
+    def outline(self, shapes: Shapes | None = None) -> Network:
+        """Make the network, where possible without memory for its weights; of its backbone they have some."""
+        backbone = None
+        if self.backbone is not None:
+            backbone = self.backbone.build(None if shapes is None else _within(shapes, "backbone."))
         # On "meta" tensors have shapes but take no memory.
-        place = torch.device("meta") if self._makes_known_layers else Entered(torch.random.fork_rng(devices=[]))
-        with place:
+        with nullcontext() if self._makes_own_layers else torch.device("meta"):
+            if backbone is not None:
+                return build_on_backbone(self.spec, backbone, self.n_outputs)
             network = build_network(self.spec, self.sample_shape, self.n_outputs, _scaling_of(self))
-            found = _shapes_in(network)
-            if network.has_own_code and shapes is not None and not shapes.keys() <= found.keys():
-                on_zeros(network, torch.zeros(1, *self.sample_shape))  # `forward` makes tensors when it is first called
-                found = _shapes_in(network)
-        if shapes is not None and found != shapes:
-            differing = next(name for name in {**found, **shapes} if found.get(name) != shapes.get(name))
-            raise ValueError(
-                f"the weights of {differing} have shape {shapes.get(differing)}, where the network has "
-                f"{found.get(differing)}"
-            )
-        return give_memory(network) if self._makes_known_layers else network
+        if network.has_own_code and shapes is not None and not shapes.keys() <= network.state_dict().keys():
+            on_zeros(network, torch.zeros(1, *self.sample_shape))  # `forward` makes tensors when it is first called
+        return network
+
+
+def _within(shapes, prefix):
+    """Return the shapes of what is inside a part of a network, by its names there."""
+    return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
+
+
+def _compare(module, shapes):
+    """Check, before its weights have memory, that what will be loaded is of a module's shapes."""
+    if shapes is None:
+        return
+    found = _shapes_in(module)
+    if found != shapes:
+        differing = next(name for name in {**found, **shapes} if found.get(name) != shapes.get(name))
+        raise ValueError(
+            f"the weights of {differing} have shape {shapes.get(differing)}, where the network has "
+            f"{found.get(differing)}"
+        )
 
 
 def _shapes_in(network):

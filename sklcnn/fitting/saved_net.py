@@ -61,11 +61,24 @@ class SavedNet:
         net.callbacks_ = made_whole(self.callbacks)
         net.history.extend({"batches": [{}], **row} for row in self.epochs)
         if self.optimizer_state is not None:
-            net.optimizer_.load_state_dict(to_tensors(self.optimizer_state))
+            saved = to_tensors(self.optimizer_state)
+            net.optimizer_.load_state_dict(saved)
             for parameter, entries in net.optimizer_.state.items():
                 for name, value in entries.items():
                     entries[name] = _laid_out_like(parameter, value)
+            _keep_formats(net.optimizer_, saved)
         return net
+
+
+def _keep_formats(optimizer, saved):
+    """Give what an optimiser keeps in another format than its weights that format again: loading casts it to theirs."""
+    for group, known in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+        for parameter, number in zip(group["params"], known["params"], strict=True):
+            entries = optimizer.state.get(parameter, {})
+            for name, value in saved["state"].get(number, {}).items():
+                now = entries.get(name)
+                if isinstance(value, torch.Tensor) and isinstance(now, torch.Tensor) and now.dtype != value.dtype:
+                    entries[name] = _laid_out_like(parameter, value.to(now.device))
 
 
 def _laid_out_like(parameter, value):

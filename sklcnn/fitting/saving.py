@@ -24,7 +24,6 @@ from sklcnn.network.layouts import is_sparse, sparse_parts
 from sklcnn.network.losses import RowLoss
 from sklcnn.network.own_state import pack_any, put_own_state, take_own_state, unpack
 from sklcnn.network.plan import NetworkSpec
-from sklcnn.process import Entered
 from sklcnn.tasks.classes import Classes
 from sklcnn.tasks.label_sets import LabelSets
 from sklcnn.tasks.values import Values
@@ -209,8 +208,7 @@ def _build(state, name):
     if spec.device != "cpu" and not _is_here(spec.device):
         warnings.warn(f"{name} was trained on {spec.device}, which is not here: it is on the CPU now.", stacklevel=4)
         spec = replace(spec, device="cpu")
-    shapes = {name: _shape_of(weights) for name, weights in state["weights"].items()}
-    network = recipe.build(shapes).to(TORCH_FLOATS[spec.precision])
+    network = recipe.build(_shapes_of(state)).to(TORCH_FLOATS[spec.precision])
     _fill(network, state)
     if state["frozen"]:
         network.freeze()
@@ -240,14 +238,18 @@ def _build(state, name):
 
 def _build_features(state):
     recipe, precision = from_plain(state["recipe"]), state["precision"]
-    with Entered(torch.random.fork_rng(devices=[])):
-        backbone = recipe.build().to(TORCH_FLOATS[precision])
+    backbone = recipe.build(_shapes_of(state)).to(TORCH_FLOATS[precision])
     _fill(backbone, state)
     put_own_state(backbone, state.get("own", {}), "cpu")
     return FittedFeatures(
         backbone.freeze(), recipe, from_plain(state["schema"]), from_plain(state["columns"]), precision,
         state["n_features"],
     )  # fmt: skip
+
+
+def _shapes_of(state):
+    """Return the shapes of the weights of a state, by name."""
+    return {name: _shape_of(weights) for name, weights in state["weights"].items()}
 
 
 def _shape_of(weights):

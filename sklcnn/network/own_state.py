@@ -260,12 +260,16 @@ def with_memory(network: Module) -> Module:
 def give_memory(network: Module) -> Module:
     """Give weights without memory (on "meta") memory on the CPU, in place, laid out as they say; shared ones stay so.
 
+    The others stay as they are.
+
     `to_empty` does the same by a decomposition that imports SymPy: a tenth of a second of each process's first load.
     """
     given: dict[torch.Tensor, torch.Tensor] = {}
     for module in network.modules():
         for named in (module.named_parameters, module.named_buffers):
             for name, tensor in list(named(recurse=False, remove_duplicate=False)):
+                if not tensor.is_meta:
+                    continue
                 if tensor not in given:
                     empty = _empty_like(tensor, "cpu")
                     is_weight = isinstance(tensor, nn.Parameter)

@@ -45,6 +45,34 @@ class seeded:  # noqa: N801 (called like a function)
         self._turn.__exit__()
 
 
+class drawing_undone:  # noqa: N801 (called like a function)
+    """Set the global generators back after a block in which code of the user's may seed them, or draw from them.
+
+    No other thread fits meanwhile: it would draw other numbers.
+
+    Parameters
+    ----------
+    needed : bool
+        Whether there is such code.
+    """
+
+    def __init__(self, needed: bool):
+        self._needed = needed
+
+    def __enter__(self):
+        if self._needed:
+            self._turn = take_turn()
+            states = _read_states(torch.cuda.is_initialized())
+            self._restored = Undone(lambda: _set_states(states))
+            self._restored.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        if self._needed:
+            self._restored.__exit__()
+            self._turn.__exit__()
+
+
 class generators_kept:  # noqa: N801 (called like a function)
     """Set the global generators back after a block in which modules of the user's may have drawn from them.
 

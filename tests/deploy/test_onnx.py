@@ -1,6 +1,7 @@
 """Laws of exported files: they give what the estimator gives, in any number of rows, or they are not written."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -420,6 +421,50 @@ def test_a_place_where_no_file_can_be_is_refused_in_words_and_left_as_it_was(tmp
     with pytest.raises(IsADirectoryError, match="is a folder"):
         export_onnx(cnn, tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def refuse_to_convert(*args):
+    raise AssertionError("it was converted before its place was looked at")
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda path: os.mkfifo(path), OSError, "a named pipe"),
+        (lambda path: path.symlink_to("/dev/null"), OSError, "a device"),
+        (lambda path: path.symlink_to(path.name), OSError, "ymbolic link"),
+        (lambda path: path.symlink_to("none/model.onnx"), FileNotFoundError, "there is no folder .*none"),
+    ],
+)
+def test_what_is_no_file_is_left_alone(make, error, message, tmp_path, monkeypatch):
+    cnn, _ = FAST["signals"]()
+    monkeypatch.setattr("sklcnn.deploy.steps.convert", refuse_to_convert)
+    path = tmp_path / "model.onnx"
+    make(path)
+    before = os.lstat(path).st_ino, os.lstat(path).st_mode
+    with pytest.raises(error, match=f"export_onnx: .*{message}"):
+        export_onnx(cnn, path)
+    assert (os.lstat(path).st_ino, os.lstat(path).st_mode) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("a\0.onnx", ValueError), ("a" * 256, OSError)], ids=["null character", "256 characters"]
+)
+def test_a_name_that_no_file_can_have_is_refused_first(name, error, tmp_path, monkeypatch):
+    cnn, _ = FAST["signals"]()
+    monkeypatch.setattr("sklcnn.deploy.steps.convert", refuse_to_convert)
+    with pytest.raises(error, match=r"export_onnx: .* Pass "):
+        export_onnx(cnn, tmp_path / name)
+
+
+def test_a_link_is_followed_and_a_name_may_be_as_long_as_the_system_allows(tmp_path):
+    cnn, _ = FAST["signals"]()
+    (tmp_path / "link").symlink_to("a" * 255)
+    for _ in range(2):  # a new file, and one that is there
+        assert export_onnx(cnn, tmp_path / "link") == tmp_path / "link"
+        assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / ("a" * 255)).stat().st_size > 1000
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 class Branching(nn.Module):

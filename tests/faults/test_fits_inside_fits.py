@@ -1,5 +1,6 @@
 """Laws of fits in threads that a fit waits for: they end, and each gives what it gives alone."""
 
+import pickle
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +11,7 @@ from ending import ended
 from joblib import parallel_config
 from sklearn.model_selection import cross_val_score
 from skorch.callbacks import Callback
+from torch import nn
 
 from sklcnn import CNNClassifier
 
@@ -121,3 +123,22 @@ def test_the_generators_are_as_before_a_fit_that_lent_its_turn():
 
     fit(0, callbacks=[Waits])
     np.testing.assert_array_equal(np.random.get_state()[1], before)
+
+
+def own_block(channels, filters, kernel_size, spatial_dims):
+    return nn.Conv1d(channels, filters, 3, padding=1)
+
+
+@pytest.mark.parametrize("where", ["its thread", "a thread"])
+def test_a_fit_whose_callback_loads_ends_with_the_same_bits(where):
+    data = pickle.dumps(CNNClassifier(**TINY, block=own_block, random_state=0).fit(X, LABELS))
+
+    class Loads(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            if where == "its thread":
+                pickle.loads(data)
+            else:
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(pickle.loads, data).result()
+
+    np.testing.assert_array_equal(ended(lambda: fit(0, callbacks=[Loads])), fit(0))

@@ -34,6 +34,7 @@ from sklcnn.network.backbones import (
 )
 from sklcnn.network.backbones.fingerprints import digest_module
 from sklcnn.network.backbones.recipes import find_recipe
+from sklcnn.network.backbones.shared import build_to_be_filled
 from sklcnn.network.backbones.torchvision_models import builder_options
 
 LITE0 = LITE[0]
@@ -858,3 +859,21 @@ def test_users_modules_that_compute_differently_have_fingerprints_of_their_own()
     changed = own_fingerprint(module)
     first.unit = 255  # which the code may read
     assert len({before, changed, own_fingerprint(module)}) == 3
+
+
+class Positions(nn.Module):
+    """A network with what its state dict leaves out, filled in a way that tensors without memory would not notice."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 2)
+        self.register_buffer("positions", torch.empty(4), persistent=False)
+        self.positions.copy_(torch.arange(4.0))
+
+
+def test_a_network_that_is_to_be_filled_draws_nothing_and_has_what_no_file_holds():
+    before = torch.get_rng_state()
+    plain, computed = build_to_be_filled(lambda: nn.Linear(3, 2)), build_to_be_filled(Positions)
+    assert plain.weight.is_meta
+    assert computed.positions.tolist() == [0, 1, 2, 3]
+    assert torch.equal(torch.get_rng_state(), before)

@@ -463,6 +463,18 @@ def test_leftovers_of_killed_writers_are_removed_when_old(tmp_path):
     assert [path.exists() for path in (old, new, claim)] == [False, True, False]
 
 
+def test_old_hidden_files_of_other_programs_are_left_alone(tmp_path):
+    keys, values = rows_of_numbers(1)
+    foreign = [tmp_path / name for name in (".letter.tmp", ".draft of mine.tmp", ".insurance.claim", ".tmp", "a.tmp")]
+    own = [tmp_path / f".{'0' * 32}.tmp", tmp_path / f".{'0' * 18}.claim"]
+    for path in (*foreign, *own):
+        path.write_bytes(b"precious")
+        os.utime(path, (time.time() - 7200,) * 2)
+    FolderCache(tmp_path).put(keys, values)
+    assert all(path.exists() for path in foreign)
+    assert not any(path.exists() for path in own)
+
+
 # Claims
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from sklcnn.network.backbones.module import Backbone, count_features, trainable_names
 from sklcnn.network.backbones.names import check_backbone
 from sklcnn.network.backbones.recipes import find_recipe
-from sklcnn.network.backbones.shared import pristine_network
+from sklcnn.network.backbones.shared import build_to_be_filled, pristine_network
 from sklcnn.network.layouts import laid_out_anew
 from sklcnn.network.own_modules import check_no_script, check_takes, own_copy
 from sklcnn.process import Entered
@@ -138,7 +138,44 @@ def _count_in_either_layout(made, sample_shape):
         return count_features(made, sample_shape)
 
 
-def adopt_network(network, sample_shape):
+def outline_backbone(name, sample_shape, scale):
+    """Make a named backbone whose weights are to be replaced. Nothing is drawn, and most of them have no memory yet.
+
+    Parameters
+    ----------
+    name : str
+    sample_shape : tuple of int
+    scale : float
+
+    Returns
+    -------
+    backbone : Backbone
+        Without `n_features`, which `count_by_name` finds once there is memory.
+    """
+    check_backbone(name)
+    _check_images(name, sample_shape)
+    recipe = find_recipe(name)
+    network = build_to_be_filled(recipe.build).to(memory_format=torch.channels_last)
+    made = Backbone(
+        network, name=f"{name} {recipe.version}", mean=recipe.mean, std=recipe.std, scale=scale,
+        trainable=trainable_names(network),
+    )  # fmt: skip
+    return made.unfreeze()
+
+
+def count_by_name(made, name, sample_shape):
+    """Count the features of a named backbone, which pools: an image of its own size has as many as a larger one.
+
+    A file may name samples of any size, which a network would take gigabytes to run on.
+    """
+    size = map(min, sample_shape[1:], find_recipe(name).image_size)
+    with _explained(f"backbone={name!r}", sample_shape, "Save it again from the fitted estimator."):
+        n_features = count_features(made, (sample_shape[0], *size))
+    made.train()
+    return n_features
+
+
+def adopt_network(network, sample_shape, n_features=None):
     """Make a backbone of the feature layers of a network trained here, which see samples as they come.
 
     Parameters
@@ -146,13 +183,15 @@ def adopt_network(network, sample_shape):
     network : nn.Module
         Maps (n, *sample_shape) to features (n, d).
     sample_shape : tuple of int
+    n_features : int or None
+        Where it is known; else the network is run to count them.
 
     Returns
     -------
     backbone : Backbone
     """
     made = Backbone(network, name=None, scale=1.0, trainable=trainable_names(network), loaded=True)
-    made.n_features = count_features(made, sample_shape)
+    made.n_features = count_features(made, sample_shape) if n_features is None else n_features
     return made
 
 

@@ -14,6 +14,7 @@ from sklcnn.network.backbones.module import trainable_names
 from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.state_dicts import load_file
 from sklcnn.network.network import layers_of
+from sklcnn.process import Entered
 
 # Networks kept in memory with their weights read: enough for a search over a few backbones.
 MAX_NETWORKS = 4
@@ -39,6 +40,8 @@ _networks: BoundedCache = BoundedCache(MAX_NETWORKS)
 _ZEROS = {
     torch.ops.aten.randn.default: torch.ops.aten.zeros.default,
     torch.ops.aten.rand.default: torch.ops.aten.zeros.default,
+    torch.ops.aten.randn_like.default: torch.ops.aten.zeros_like.default,
+    torch.ops.aten.rand_like.default: torch.ops.aten.zeros_like.default,
 }
 
 
@@ -55,6 +58,47 @@ class _NoDraws(TorchDispatchMode):
         elif torch.Tag.nondeterministic_seeded in func.tags and func._schema.is_mutable:
             return args[0].zero_()
         return func(*args, **(kwargs or {}))
+
+
+class _NoWeights(_NoDraws):
+    """Build networks whose weights take no memory (on "meta"); what is computed when they are built has its values."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.empty.memory_format:  # by which layers make weights, before they draw them
+            kwargs = {**(kwargs or {}), "device": torch.device("meta")}
+        return super().__torch_dispatch__(func, types, args, kwargs)
+
+
+def build_to_be_filled(build):
+    """Build a named network whose weights are to be replaced: nothing is drawn, and where possible none has memory.
+
+    Parameters
+    ----------
+    build : callable () -> nn.Module
+
+    Returns
+    -------
+    network : nn.Module
+        Its weights are on "meta", as far as nothing is computed of them.
+    """
+    try:
+        with Entered(_NoWeights()):
+            network = build()
+        if not _computes_weights(network):
+            return network
+    except (RuntimeError, TypeError):  # something is computed of weights
+        pass
+    with Entered(_NoDraws()):
+        return build()
+
+
+def _computes_weights(network):
+    """Tell whether modules keep, beside their state dict, what has no memory either and would not be filled."""
+    for module in network.modules():
+        values = [*vars(module).values(), *map(module._buffers.get, module._non_persistent_buffers_set)]
+        if any(isinstance(value, torch.Tensor) and value.is_meta for value in values):
+            return True
+    return False
 
 
 def pristine_network(name, weights):

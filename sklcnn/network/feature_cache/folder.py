@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 import os
+import re
 import time
 import uuid
 import warnings
@@ -27,6 +28,8 @@ from sklcnn.network.feature_cache.shards import (
 from sklcnn.process import Lock, Undone
 
 RETRY_SECONDS = 60.0  # before a folder that could not be written to is tried again
+# Of temporary files and of claims, whose names are hexadecimal.
+LEFTOVER_NAME = re.compile(r"\.([0-9a-f]{1,32}\.tmp|[0-9a-f]{1,18}\.claim)")
 LEFTOVER_SECONDS = 3600.0  # age of temporary files that no living writer can still need
 
 
@@ -188,7 +191,9 @@ class FolderCache:
         if self._tidied:
             return
         self._tidied = True
-        for path in itertools.chain(self.folder.glob(".*.tmp"), self.folder.glob(".*.claim")):
+        for path in self.folder.glob(".*"):
+            if not LEFTOVER_NAME.fullmatch(path.name):  # other programs have hidden files too
+                continue
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
                     path.unlink()

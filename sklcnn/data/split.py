@@ -13,6 +13,7 @@ PARTS_AT_ONCE = 1024  # whose change of the error is computed together
 # The hold-out is drawn again until so many groups were drawn in all, or so many times; then the best drawing is taken.
 # With many groups any drawing is nearly right.
 PARTS_DRAWN, MAX_DRAWINGS = 20_000, 10
+MOST_GROUPS = 2  # times their share of all groups may be held out
 
 
 def split_rows(
@@ -37,7 +38,7 @@ def split_rows(
         The class of each row as an int, or the indicators of k labels: the hold-out is stratified, and a class's last
         row always trains, as does the last row with a label and the last without.
     groups : array-like of shape (n,) or None
-        Rows of one group stay together.
+        Rows of one group stay together. At most twice the share of the groups is held out.
     labels : ndarray or None
         The names of classes or labels, for the warning.
     seed : int
@@ -149,7 +150,7 @@ def _hold_out_parts(memberships, groups, n_held_out, rng):
 
 def _draw_parts(counts, n_held_out, rng, exact):
     """Hold parts out in random order."""
-    parts, order = _Parts(counts, n_held_out), rng.permutation(counts.shape[0])
+    parts, order = _Parts(counts, n_held_out, exact), rng.permutation(counts.shape[0])
     parts.take_of_each_class(order, rng)
     parts.take_what_improves(order)
     if exact:
@@ -168,14 +169,19 @@ class _Parts:
         Rows of each class in each part; the last column counts all rows.
     n_held_out : int
         Rows to hold out.
+    exact : bool
+        Whether so many are held out, however many parts that takes. Else these are at most twice their share: where
+        most rows are in one group, all others would make up for what it cannot give, and none of them would train.
     """
 
-    def __init__(self, counts, n_held_out):
+    def __init__(self, counts, n_held_out, exact):
         self.counts, self.sizes = counts, counts[:, [-1]].toarray().ravel()
         totals = np.asarray(counts.sum(axis=0)).ravel()
         self.totals, self.left = np.maximum(totals, 1), totals.copy()
         self.lack = totals * n_held_out / totals[-1]  # what is still to be held out of each class
         self.taken = np.zeros(counts.shape[0], dtype=bool)
+        share = n_held_out / totals[-1]
+        self.n_left = len(self.taken) if exact else max(1, math.ceil(MOST_GROUPS * share * len(self.taken) - 1e-9))
 
     def take_one(self, parts):
         """Hold out the first of some parts that can be."""
@@ -191,8 +197,9 @@ class _Parts:
     def take(self, part):
         """Hold a part out, if that leaves each of its classes some rows; tell whether it did."""
         classes, numbers = self._of(part)
-        if self.taken[part] or np.any(numbers == self.left[classes]):
+        if self.n_left == 0 or self.taken[part] or np.any(numbers == self.left[classes]):
             return False
+        self.n_left -= 1
         self.left[classes] -= numbers
         self.lack[classes] -= numbers
         self.taken[part] = True
@@ -231,7 +238,7 @@ class _Parts:
     def take_what_improves(self, order, number=-1):
         """Hold out parts that bring the shares nearer, until enough rows are held out, in all and of one class."""
         for some in np.array_split(order, math.ceil(len(order) / PARTS_AT_ONCE) or 1):
-            if len(some) == 0 or min(self.lack[number], self.lack[-1]) <= 0:
+            if len(some) == 0 or self.n_left == 0 or min(self.lack[number], self.lack[-1]) <= 0:
                 return
             for part in some[self.error_growth_of_each(some) <= 0]:
                 if min(self.lack[number], self.lack[-1]) > 0 and self._error_growth(*self._of(part)).sum() <= 0:

@@ -12,6 +12,7 @@ import torch
 from sklcnn.data.targets import weighted_quantile
 from sklcnn.fitting.data import FitData
 from sklcnn.fitting.fitted import Fitted
+from sklcnn.fitting.specs import AUTO_MAX_EPOCHS, AUTO_UPDATES
 from sklcnn.network.losses import ROBUST_LOSSES
 from sklcnn.tasks.values import FEW_FAR, values_far_from_the_others
 from sklcnn.training.health import LEAST_UPDATES, NEAR, loss_of_constant
@@ -19,6 +20,7 @@ from sklcnn.training.run import Outcome
 
 NOTHING_TO_LEARN = 0.01  # loss of a constant: one class, or value, has nearly all of the weight
 POOR = 1 / 3  # of the loss of the best constant: networks that memorise rows by chance come some way below it
+HALF = 1 / 2  # of it, above which training was too short; absolute errors of networks that are right may be 0.4
 MOST_VALUES = 2**18  # of X that are looked at: some copies of them are made
 # So few values, without which the deviation is less than this part of itself: of a camera 1 % may be hot pixels.
 FEW, DWARFED = (0.005, 0.02), 1 / 10
@@ -93,6 +95,12 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
             f"{name}: the network has learnt next to nothing that holds for other rows: its least validation loss is "
             f"{on_others[0]:.3g}, and {on_others[1]:.3g} for one answer to all of them. {cause or NO_SUCH_CAUSE}"
         )
+    elif ratio > HALF and is_seen_as_it_is and n_updates < AUTO_UPDATES and _could_learn_by_heart(cnn, outcome):
+        _warn(
+            f"{name}: the network has not learnt its training rows yet: its training loss is {loss:.3g}, and "
+            f"{constant:.3g} for one answer to all rows. Of so few rows {outcome.n_epochs} epochs are {n_updates} "
+            "updates: raise max_epochs or learning_rate, lower batch_size, or set batch_norm=True."
+        )
     elif is_code:  # whose places a network learns by heart, so that its training loss tells nothing
         _warn(f"{name}: the network may have learnt the training rows by heart. {cause}")
     elif not cnn.standardize and cnn.backbone is None and (peak := _peak(data)) > LARGE:
@@ -103,6 +111,12 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
         )
     if cnn.augmentation is not None:
         _warn_of_scale(name, cnn.augmentation, data.statistics)
+
+
+def _could_learn_by_heart(cnn, outcome):
+    """Tell whether nothing but the greatest "auto" number of epochs kept a network from learning its training rows."""
+    is_free = not (cnn.l1 or cnn.l2 not in (0, "auto") or getattr(cnn, "label_smoothing", 0))
+    return is_free and not isinstance(cnn.backbone, str) and outcome.n_epochs == AUTO_MAX_EPOCHS
 
 
 def _loss_of_far_rows(criterion, train):

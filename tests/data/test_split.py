@@ -121,6 +121,17 @@ def test_groups_stay_whole_and_come_near_the_share():
         assert abs(len(valid) - fraction * n) <= sizes.max() + 1
 
 
+@pytest.mark.parametrize("with_classes", [False, True])
+@pytest.mark.parametrize("sizes", [[270, *[6] * 5], [900, *[10] * 9], [200, 200, *[10] * 8]])
+def test_small_groups_do_not_make_up_for_a_large_one(sizes, with_classes):
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    codes = np.arange(len(groups)) % 2 if with_classes else None
+    for seed in range(20):
+        train, valid = split(len(groups), codes=codes, groups=groups, seed=seed)
+        assert 1 <= len(set(groups[valid])) <= 2
+        assert len(train) + len(valid) == len(groups)
+
+
 def test_groups_leave_every_class_to_train_on():
     for n, fraction, seed, known in drawings("classes and groups"):
         codes, groups = known["codes"], known["groups"]

@@ -344,6 +344,17 @@ def test_of_few_validation_rows_nothing_is_said():
     assert warnings_of(CNNClassifier(**LONG), rows[:100], LABELS[:100], X_val=rows[100:], y_val=LABELS[100:]) == []
 
 
+def test_too_few_updates_for_the_training_rows_are_warned_of():
+    slow = CNNClassifier(**LONG, learning_rate=1e-5)
+    (found,) = warnings_of(slow, X[:60], (X[:60, :6].sum(1) > 0).astype(int))
+    assert "has not learnt its training rows yet" in found or "next to nothing" in found
+    (found,) = warnings_of(slow.set_params(learning_rate=2e-4), X[:60], (X[:60, :6].sum(1) > 0).astype(int))
+    assert "has not learnt its training rows yet: its training loss is 0." in found
+    assert "Of so few rows 200 epochs are 200 updates: raise max_epochs or learning_rate" in found
+    for healthy in ({"learning_rate": 2e-3}, {"max_epochs": 200}, {"learning_rate": 2e-4, "batch_size": 4}):
+        assert warnings_of(CNNClassifier(**LONG | healthy), X[:60], (X[:60, :6].sum(1) > 0).astype(int)) == []
+
+
 @pytest.mark.parametrize("loss", ["absolute_error", "quantile"])
 def test_wrong_values_that_a_loss_does_not_heed_make_no_network_look_poor(loss):
     y = X[:, :6].sum(1)

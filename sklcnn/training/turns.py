@@ -40,6 +40,7 @@ def take_turn() -> Lock:
     for turn in reversed(_turns):
         if turn.lock.is_owned():
             turn.lock.__enter__()
+            take_turn_back()  # a fit in a callback waits for those that have borrowed the turn from it
             return turn.lock
     seen: dict[int, Any] = {}
     while True:

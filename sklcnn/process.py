@@ -9,13 +9,19 @@ hit the first time.
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable)
+# Signals whose handlers raise: of Ctrl-C, and often of a request to end and of a time limit.
+RAISING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGALRM", "SIGBREAK") if hasattr(signal, name)]
 
 
 class _Pending(threading.local):
@@ -98,6 +104,90 @@ class Entered(Undone):
         super().__enter__()
         self._is_inside = self._context.__enter__() or True
         return self
+
+
+class warnings_hidden(Undone):  # noqa: N801 (called like a function)
+    """A block in which warnings of this thread are hidden, and those of no other.
+
+    ``warnings.catch_warnings`` would hide those of all threads, and of two blocks at once the one that ends last would
+    leave the filters of the other one behind. This adds a filter, and takes that one away.
+
+    Parameters
+    ----------
+    category : type
+        Of the warnings.
+    """
+
+    def __init__(self, category: type[Warning] = Warning):
+        super().__init__(self._remove)
+        self._category = category
+        self._kind: type | None = None
+
+    def __enter__(self):
+        super().__enter__()
+        namespace = {"thread": threading.get_ident(), "hidden": self._category}
+        self._kind = _KindOfThread("HiddenWarning", (Warning,), namespace)
+        warnings.simplefilter("ignore", self._kind)
+        return self
+
+    def _remove(self):
+        for entry in [entry for entry in warnings.filters if entry[2] is self._kind]:
+            with suppress(ValueError):  # another thread has put back filters of before
+                warnings.filters.remove(entry)  # type: ignore[attr-defined]
+
+
+class _KindOfThread(type):
+    """A kind of warnings to which those belong that one thread raises."""
+
+    thread: int
+    hidden: type[Warning]
+
+    def __subclasscheck__(cls, category):
+        return cls.thread == threading.get_ident() and issubclass(category, cls.hidden)
+
+
+class interrupts_wait(Undone):  # noqa: N801 (called like a function)
+    """Hold signals whose handlers may raise back until a block ends, then call their handlers.
+
+    It is for short work of libraries that an error between any two steps would leave broken: Ctrl-C comes later by as
+    long as that takes. In other threads than the main one it does nothing, since Python calls no handlers there.
+    """
+
+    def __init__(self):
+        super().__init__(self._put_back)
+        self._handlers: dict[int, Any] = {}
+        self._came: list[int] = []
+
+    def __enter__(self):
+        super().__enter__()
+        if threading.current_thread() is threading.main_thread():
+            for number in RAISING:
+                handler = signal.getsignal(number)
+                if callable(handler):  # else the system ends the process, or nothing happens
+                    self._handlers[number] = handler
+                    signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error):
+        super().__exit__()
+        self._hand_on()
+
+    def _hand_on(self):
+        try:
+            while self._came:
+                number = self._came.pop(0)
+                self._handlers[number](number, sys._getframe())
+        finally:
+            if self._came:  # one has raised: the others are called all the same
+                self._hand_on()
+
+    def _note(self, number, frame):
+        self._came.append(number)
+
+    def _put_back(self):
+        for number, handler in self._handlers.items():
+            if signal.getsignal(number) == self._note:  # else it has been replaced meanwhile
+                signal.signal(number, handler)
 
 
 _locks: weakref.WeakSet[Lock] = weakref.WeakSet()

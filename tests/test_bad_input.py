@@ -614,7 +614,7 @@ def test_a_class_of_one_row_is_named_where_rows_are_held_out():
     [
         (
             np.zeros(11),
-            "^CNN.*: groups: .*numbers of samples: 12 rows in y but 11 in groups. Pass the label of a group",
+            r"^CNN.*: groups: .*numbers of samples: \[12, 11\], of y and of groups. Pass the label of a group",
         ),
         (3, "at least 1 dimension|array-like"),
         (replaced(np.ones(12), np.nan), "^CNN.*: Input groups contains NaN.*Drop those rows"),

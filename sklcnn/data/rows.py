@@ -203,8 +203,8 @@ def keep_rows(store: Store, y: Any, sample_weight: Any, groups: Any, estimator: 
             n_groups = _num_samples(groups)
         if n_groups != n_targets:
             raise ValueError(
-                f"{estimator}: groups: Found input variables with inconsistent numbers of samples: {n_targets} rows in "
-                f"y but {n_groups} in groups. Pass the label of a group for each row."
+                f"{estimator}: groups: Found input variables with inconsistent numbers of samples: "
+                f"[{n_targets}, {n_groups}], of y and of groups. Pass the label of a group for each row."
             )
     if weights is None:
         rows, weights = np.arange(len(store)), np.broadcast_to(1.0, len(store))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +12,9 @@ from torch import nn
 
 from sklcnn.deploy.extras import require_right_exporter
 from sklcnn.deploy.left_out import fill_left_out
-from sklcnn.process import Entered, Undone, leaves_process_as_found
+from sklcnn.process import Undone, interrupts_wait, leaves_process_as_found, warnings_hidden
 from sklcnn.training.modes import own_modes
+from sklcnn.training.turns import turn_kept
 from sklcnn.wording import LINE, cut, short_cause
 
 OLDEST_OPSET = 18  # that torch's exporter writes
@@ -51,7 +50,9 @@ def graph_of(
     require_right_exporter()
     axes = dict.fromkeys(free_axes, torch.export.Dim.DYNAMIC)
     try:
-        with own_modes(), torch.no_grad(), _quiet():
+        # Flags and patches of torch's tell all threads that one traces: beside it a fit would train otherwise, and of
+        # two that trace both would fail. An error in the midst may abort the process: Ctrl-C comes some seconds later.
+        with turn_kept(), interrupts_wait(), own_modes(), torch.no_grad(), _quiet():
             exported = torch.onnx.export(
                 program,
                 (example,),
@@ -76,7 +77,7 @@ def graph_of(
 
 @contextlib.contextmanager
 def _quiet():
-    """Hide the exporter's log, warnings and prints."""
+    """Hide the exporter's log, and its warnings; it prints nothing where `verbose` is False."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "torch._dynamo", "onnxscript")]
     levels = [logger.level for logger in loggers]
 
@@ -84,11 +85,9 @@ def _quiet():
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
 
-    silence = Entered(contextlib.redirect_stdout(io.StringIO()))
-    with Undone(reset), Entered(warnings.catch_warnings()), silence:
+    with Undone(reset), warnings_hidden():
         for logger in loggers:
             logger.setLevel(logging.CRITICAL)
-        warnings.simplefilter("ignore")
         yield
 
 

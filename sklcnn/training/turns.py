@@ -28,7 +28,7 @@ class _Turn:
     def __init__(self):
         self.lock = Lock()
         self.thread = 0
-        self.is_asked_back = False  # whether that thread waits for the turn that it has lent
+        self.is_kept = False  # whether that thread lends it to no other for now
 
 
 # The turn itself; the one that its thread lends; the one that the borrower lends; and so on.
@@ -40,6 +40,7 @@ def take_turn() -> Lock:
     for turn in reversed(_turns):
         if turn.lock.is_owned():
             turn.lock.__enter__()
+            take_turn_back()  # a fit in a callback waits for those that have borrowed the turn from it
             return turn.lock
     seen: dict[int, Any] = {}
     while True:
@@ -50,12 +51,12 @@ def take_turn() -> Lock:
             if turn.lock.acquire(LOOK_EVERY):
                 # The lender may have continued by now; if not, it will wait in `take_turn_back`.
                 lender = _turns[level - 1]
-                if level == 0 or (not lender.is_asked_back and _lends(lender, level - 1, seen)):
+                if level == 0 or (not lender.is_kept and _lends(lender, level - 1, seen)):
                     turn.thread = threading.get_ident()
                     return turn.lock
                 turn.lock.__exit__()
                 break
-            if not turn.is_asked_back and not _lends(turn, level, seen):
+            if not turn.is_kept and not _lends(turn, level, seen):
                 break
 
 
@@ -80,6 +81,26 @@ class in_turn:  # noqa: N801 (called like a function)
             self._lock.__exit__()
 
 
+class turn_kept:  # noqa: N801 (called like a function)
+    """Have the turn in a block, and lend it to no other thread: for what changes the whole process meanwhile.
+
+    Whoever has borrowed it before, from a callback that has begun the block, is waited for.
+    """
+
+    def __enter__(self):
+        self._lock = take_turn()
+        turn = next(turn for turn in _turns if turn.lock is self._lock)
+        self._lent_again = Undone(partial(setattr, turn, "is_kept", turn.is_kept))
+        self._lent_again.__enter__()
+        turn.is_kept = True
+        take_turn_back()
+        return self
+
+    def __exit__(self, *error):
+        self._lent_again.__exit__()
+        self._lock.__exit__()
+
+
 class turn_if_free:  # noqa: N801 (called like a function)
     """Have the turn in a block, without waiting for it; what is entered says whether no other thread has it."""
 
@@ -101,8 +122,8 @@ def take_turn_back() -> None:
         return
     for turn, lent in itertools.pairwise(list(_turns)):
         if turn.lock.is_owned() and not lent.lock.is_owned():
-            with Undone(partial(setattr, turn, "is_asked_back", False)):
-                turn.is_asked_back = True
+            with Undone(partial(setattr, turn, "is_kept", turn.is_kept)):
+                turn.is_kept = True
                 with lent.lock:
                     return
 

@@ -142,3 +142,21 @@ def test_a_fit_whose_callback_loads_ends_with_the_same_bits(where):
                     pool.submit(pickle.loads, data).result()
 
     np.testing.assert_array_equal(ended(lambda: fit(0, callbacks=[Loads])), fit(0))
+
+
+def test_a_fit_in_a_callback_waits_for_one_in_a_thread_that_the_callback_has_begun():
+    found, long = {}, {"max_epochs": 20}
+
+    class Fits(Callback):
+        def on_train_begin(self, net, **kwargs):
+            begun = threading.Event()
+            tells = type("Tells", (Callback,), {"on_train_begin": lambda self, net, **kwargs: begun.set()})
+            thread = threading.Thread(target=lambda: found.update({1: fit(1, callbacks=[tells], **long)}))
+            thread.start()
+            begun.wait()
+            found[2] = fit(2, **long)
+            thread.join()
+
+    found[0] = ended(lambda: fit(0, callbacks=[Fits]))
+    for seed, params in enumerate([{}, long, long]):
+        np.testing.assert_array_equal(found[seed], fit(seed, **params))

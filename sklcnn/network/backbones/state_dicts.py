@@ -2,7 +2,6 @@
 
 import pickle
 import struct
-import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import torch
 
 from sklcnn.files import open_regular
-from sklcnn.process import Entered
+from sklcnn.process import warnings_hidden
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import LINE, cut, short_cause, shown
 
@@ -155,8 +154,7 @@ def _reason(error):
 def _read_tensors(path):
     if path.suffix.lower() != ".safetensors":
         _check_unpacked_size(path)
-        with Entered(warnings.catch_warnings()):
-            warnings.simplefilter("ignore")  # of how other programs pickle
+        with warnings_hidden():  # of how other programs pickle
             return torch.load(path, map_location="cpu", weights_only=True)
     try:
         from safetensors.torch import load_file

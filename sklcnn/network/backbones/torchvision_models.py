@@ -1,14 +1,13 @@
 """Backbones of torchvision, with their classifier cut off."""
 
 import re
-import warnings
 
 from torch import nn
 
 from sklcnn.network.backbones.downloads import find_url_file
 from sklcnn.network.backbones.recipe import Recipe
 from sklcnn.network.backbones.state_dicts import load_file
-from sklcnn.process import Entered
+from sklcnn.process import warnings_hidden
 
 # Prefixes of the keys that only classifiers need, the auxiliary ones of GoogLeNet and Inception among them.
 TORCHVISION_HEADS = ("fc.", "classifier.", "head.", "heads.", "aux1.", "aux2.", "AuxLogits.")
@@ -25,9 +24,8 @@ def torchvision_recipe(name):
     rename = rename_densenet_keys if name.startswith("densenet") else keep_keys
 
     def build():
-        with Entered(warnings.catch_warnings()):
-            # GoogLeNet and Inception announce a future default for an argument that is passed here.
-            warnings.simplefilter("ignore", FutureWarning)
+        # GoogLeNet and Inception announce a future default for an argument that is passed here.
+        with warnings_hidden(FutureWarning):
             return cut_classifier(torchvision.models.get_model(name, weights=None, **options))
 
     return Recipe(

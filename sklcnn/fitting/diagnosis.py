@@ -95,7 +95,7 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
             f"{name}: the network has learnt next to nothing that holds for other rows: its least validation loss is "
             f"{on_others[0]:.3g}, and {on_others[1]:.3g} for one answer to all of them. {cause or NO_SUCH_CAUSE}"
         )
-    elif ratio > HALF and is_seen_as_it_is and n_updates < AUTO_UPDATES and _could_learn_by_heart(cnn, outcome):
+    elif ratio > HALF and tells and n_updates < AUTO_UPDATES and _could_learn_by_heart(cnn, outcome):
         _warn(
             f"{name}: the network has not learnt its training rows yet: its training loss is {loss:.3g}, and "
             f"{constant:.3g} for one answer to all rows. Of so few rows {outcome.n_epochs} epochs are {n_updates} "

@@ -147,7 +147,7 @@ def test_what_other_threads_print_and_warn_of_during_an_export_is_seen(cnn, tmp_
     assert seen == ["of another thread"]
 
 
-@pytest.mark.parametrize("in_thread", [False, True])
+@pytest.mark.parametrize("in_thread", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_an_export_within_a_fits_callback_ends_and_changes_no_bit(cnn, expected, tmp_path, in_thread):
     files = []
 
@@ -160,6 +160,7 @@ def test_an_export_within_a_fits_callback_ends_and_changes_no_bit(cnn, expected,
     assert files == [expected]
 
 
+@pytest.mark.slow
 def test_an_export_within_a_callback_waits_for_a_fit_that_has_borrowed_the_turn(cnn, tmp_path, monkeypatch):
     begun, order = threading.Event(), []
 

@@ -216,7 +216,7 @@ def test_it_is_looked_into(kind):
 
 @pytest.mark.parametrize(
     "kind",
-    [name if name in ("EEG", "colours") else pytest.param(name, marks=pytest.mark.slow) for name in KINDS],
+    [name if name == "EEG" else pytest.param(name, marks=pytest.mark.slow) for name in KINDS],
     indirect=True,
 )
 def test_it_is_exported(kind, tmp_path):

@@ -287,6 +287,7 @@ def test_weights_that_are_shared_are_shared_after_loading():
     assert block.second.weight is block.first.weight
 
 
+@pytest.mark.slow
 def test_loading_and_predicting_import_nothing_that_torch_imports_for_compiling(tmp_path):
     saved = [pickle.dumps(CASES[name]()) for name in ("images", "lent backbone", "steps behind")]
     (tmp_path / "models.pickle").write_bytes(pickle.dumps(saved))

@@ -228,7 +228,7 @@ def test_a_monitor_logs_each_epoch_of_each_fit_of_a_search(n_jobs, in_pipeline, 
     assert log[log["parent_task_id_path"] == refitted]["accuracy"].iloc[-1] == search.score(X, y)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_search_stops_where_its_network_is_asked_to(n_jobs, table):
     cnn = CNNClassifier(**QUICK).set_callbacks(Recorder(stop_after=2))
     search = GridSearchCV(cnn, {"dropout": [0.0, 0.3]}, cv=2, scoring=lambda cnn, X, y: cnn.n_iter_, n_jobs=n_jobs)

@@ -405,6 +405,7 @@ def test_mixes_of_other_libraries_are_refused_with_the_names_to_use():
             check_augmentation(mix)
 
 
+@pytest.mark.slow
 def test_the_names_need_neither_kornia_nor_torchvision():
     code = (
         "import sys, torch; from sklcnn.data.augmentation import AUGMENTATIONS, build_augmentation;"

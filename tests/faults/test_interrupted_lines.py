@@ -84,7 +84,7 @@ closed_late = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExcepti
 
 
 @closed_late
-@pytest.mark.parametrize("name", ["arrays", "pictures"])
+@pytest.mark.parametrize("name", ["arrays", pytest.param("pictures", marks=pytest.mark.slow)])
 def test_an_interrupt_on_a_line_that_changes_the_process_loses_nothing(name, tmp_path):
     assert assert_nothing_lost(CALLS[name](tmp_path), lambda line: line[0] in OF_THE_PROCESS) > 50
 

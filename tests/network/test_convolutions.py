@@ -116,7 +116,7 @@ print(json.dumps(found))
 
 
 @pytest.mark.parametrize("instructions", [None, pytest.param("AVX2", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_outputs_and_gradients_depend_on_nothing_but_the_inputs(dtype, instructions):
     environment = dict(os.environ) | ({"ONEDNN_MAX_CPU_ISA": instructions} if instructions else {})
     result = subprocess.run(

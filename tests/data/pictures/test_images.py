@@ -696,6 +696,7 @@ def test_resizing_antialiases():
     assert (resized[..., 1:-1] - 127.5).abs().max() < 10
 
 
+@pytest.mark.slow
 def test_importing_the_module_imports_no_decoder():
     code = "import sys, sklcnn.data.pictures.store; print({'PIL', 'torchvision', 'pandas'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -126,6 +126,7 @@ def test_exports_at_once_give_the_files_that_each_gives_alone_and_leave_nothing_
     np.testing.assert_array_equal(predict(), cnn.predict_proba(X))
 
 
+@pytest.mark.slow
 def test_what_other_threads_print_and_warn_of_during_an_export_is_seen(cnn, tmp_path, monkeypatch, capsys):
     seen = []
 
@@ -147,7 +148,8 @@ def test_what_other_threads_print_and_warn_of_during_an_export_is_seen(cnn, tmp_
     assert seen == ["of another thread"]
 
 
-@pytest.mark.parametrize("in_thread", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("in_thread", [False, True])
 def test_an_export_within_a_fits_callback_ends_and_changes_no_bit(cnn, expected, tmp_path, in_thread):
     files = []
 

@@ -119,6 +119,7 @@ def test_the_pinball_loss_is_least_where_the_quantile_is_predicted(quantile):
     np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_quantiles_bound_the_share_of_values_that_they_say():
     random = np.random.RandomState(0)
     X = random.rand(600, 8)

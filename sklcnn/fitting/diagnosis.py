@@ -76,8 +76,10 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
     # Where early stopping keeps an epoch that has hardly trained, what was learnt later may hold for no other rows.
     loss = losses[-1] if fitted.spec.patience is None else min(losses)
     constant = loss_of_constant(criterion, data.train)
-    hopeless = _loss_of_far_rows(criterion, data.train)  # of no network's fault
-    ratio = (loss - hopeless) / (constant - hopeless) if constant else 0.0
+    ratio = loss / constant if constant else 0.0
+    if constant and ratio > POOR:
+        hopeless = _loss_of_far_rows(criterion, data.train)  # of no network's fault
+        ratio = (loss - hopeless) / (constant - hopeless)
     is_poor, on_others = ratio > POOR, _losses_of_validation(fitted, data)
     cause, is_code = _cause_in_inputs(cnn, data, is_poor or on_others is not None)
     # Above it, it has diverged or never come down; or it is seen through dropout, or in rows that are altered.

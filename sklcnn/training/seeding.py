@@ -18,33 +18,6 @@ def draw_seed(random_state: Any) -> int:
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
 
 
-class seeded:  # noqa: N801 (called like a function)
-    """Seed the global generators of torch, NumPy and Python in a block, and restore them afterwards.
-
-    Parameters
-    ----------
-    seed : int
-        Below 2**32.
-    """
-
-    def __init__(self, seed: int):
-        self._seed = seed
-
-    def __enter__(self):
-        self._turn = take_turn()
-        states = _read_states()
-        self._restored = Undone(lambda: _set_states(states))
-        self._restored.__enter__()
-        random.seed(self._seed)
-        np.random.seed(self._seed)
-        torch.manual_seed(self._seed)
-        return self
-
-    def __exit__(self, *error):
-        self._restored.__exit__()
-        self._turn.__exit__()
-
-
 class drawing_undone:  # noqa: N801 (called like a function)
     """Set the global generators back after a block in which code of the user's may seed them, or draw from them.
 
@@ -62,7 +35,7 @@ class drawing_undone:  # noqa: N801 (called like a function)
     def __enter__(self):
         if self._needed:
             self._turn = take_turn()
-            states = _read_states(torch.cuda.is_initialized())
+            states = self._read_states()
             self._restored = Undone(lambda: _set_states(states))
             self._restored.__enter__()
         return self
@@ -71,6 +44,33 @@ class drawing_undone:  # noqa: N801 (called like a function)
         if self._needed:
             self._restored.__exit__()
             self._turn.__exit__()
+
+    def _read_states(self):
+        return _read_states(torch.cuda.is_initialized())
+
+
+class seeded(drawing_undone):  # noqa: N801 (called like a function)
+    """Seed the global generators of torch, NumPy and Python in a block, and restore them afterwards.
+
+    Parameters
+    ----------
+    seed : int
+        Below 2**32.
+    """
+
+    def __init__(self, seed: int):
+        super().__init__(needed=True)
+        self._seed = seed
+
+    def __enter__(self):
+        super().__enter__()
+        random.seed(self._seed)
+        np.random.seed(self._seed)
+        torch.manual_seed(self._seed)
+        return self
+
+    def _read_states(self):
+        return _read_states()  # a device's generator too that is begun within the block
 
 
 class generators_kept:  # noqa: N801 (called like a function)

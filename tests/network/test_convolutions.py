@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from sklcnn import CNNClassifier
 from sklcnn.network.convolutions import convolve_in_equal_form, make_convolution
+from sklcnn.network.plan import same_padding
 from sklcnn.network.rows import RowConv1d, RowMaxPool1d, RowNorm1d, RowPad1d, join_channels
 
 CONVOLVE = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -211,3 +212,31 @@ def test_a_network_of_such_a_shape_trains_alike_in_float32_and_float64(shape, pa
     np.testing.assert_allclose(single.predict_proba(X), double.predict_proba(X), rtol=0, atol=1e-3)
     types = single.summary().set_index("layer")["type"]
     assert types["block1.conv"] == f"Conv{len(single.sample_shape_) - 1}d"
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride"),
+    [
+        ((1, 1), (3, 3), (1, 1)),
+        ((2, 1), (3, 3), (1, 1)),
+        ((2, 2), (3, 3), (1, 1)),
+        ((3, 4), (9, 2), (2, 1)),
+        ((6,), (15,), (1,)),
+        ((3, 3, 3), (3, 3, 3), (1, 1, 1)),
+        ((4, 4), (3, 3), (1, 1)),
+        ((28, 28), (3, 3), (2, 2)),
+        ((20,), (9,), (1,)),
+    ],
+)
+def test_a_kernel_that_mostly_meets_padding_begins_as_if_it_had_only_the_weights_that_count(size, kernel, stride):
+    pads = same_padding(size, kernel, stride)
+    torch.manual_seed(0)
+    _, conv = make_convolution(3, 4, size, kernel, stride, pads)
+    torch.manual_seed(0)
+    plain = {1: torch.nn.Conv1d, 2: torch.nn.Conv2d, 3: torch.nn.Conv3d}[len(size)](3, 4, kernel, stride)
+    ones = functional.pad(torch.ones(1, 1, *size), [width for pair in reversed(pads) for width in pair])
+    n_met = CONVOLVE[len(size)](ones, torch.ones(1, 1, *kernel), stride=stride).mean() / np.prod(kernel)
+    scale = n_met**-0.5 if n_met <= 0.5 else 1.0
+    torch.testing.assert_close(conv.weight, plain.weight * scale)
+    torch.testing.assert_close(conv.bias, plain.bias * scale)
+    assert (scale == 1) == torch.equal(conv.weight, plain.weight)

@@ -17,6 +17,7 @@ from sklcnn import __version__
 from sklcnn.deploy.extras import require_onnx
 from sklcnn.deploy.program import input_shape
 from sklcnn.files import check_regular
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import LINE, cut, short_cause, shortened, shown
 
 N_CHECKED, TOLERANCE = 5, 1e-4  # rows on which file and estimator are compared, and by how much they may differ
@@ -186,8 +187,9 @@ def _examples(schema, shape, dtype, before) -> np.ndarray:
             for step in reversed(before):
                 rows = step.inverse_transform(rows)
             return np.asarray(rows).reshape(N_CHECKED, *shape).astype(dtype)
-        except Exception:  # not every step can be undone
-            pass
+        except Exception as error:
+            raise_if_signalled(error)
+            pass  # not every step can be undone
     size = [2 * schema.sample_shape[1 + axis] + 1 if n is None else n for axis, n in enumerate(shape)]
     if dtype.kind in "ui":
         least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
@@ -240,6 +242,7 @@ def _ask(estimator, X):
     try:
         return method(X)
     except Exception as error:
+        raise_if_signalled(error)
         raise ValueError(
             f"export_onnx: the estimator refuses the rows on which the file is to be tried: {shortened(error)} Export "
             "the steps after the one that does."
@@ -253,6 +256,7 @@ def _run(data, X):
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         return session.run(None, {session.get_inputs()[0].name: X})
     except Exception as error:
+        raise_if_signalled(error)
         raise ValueError(
             f"export_onnx: onnxruntime does not run what skl2onnx has made: {cut(str(error), 2 * LINE)} Nothing was "
             "written."
@@ -281,6 +285,7 @@ def _find_place(path: Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         pass  # a new file, or none can be there
     except OSError as error:
+        raise_if_signalled(error)
         raise OSError(
             f"export_onnx: {shown(str(path))} cannot be written ({error.strerror}). Pass the path of a file."
         ) from None

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 from sklcnn.process import Lock, Undone
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import short_cause
 
 # Matches Pillow's modules. The comment inside tells this filter from any of the user's.
@@ -40,6 +41,7 @@ def readable():
             "which is a name that no file can have: it holds a null character or surrogates"
         ) from error
     except OSError as error:
+        raise_if_signalled(error)
         reason = error.strerror or error
         raise UnusableImageError(f"which cannot be read: {reason}") from short_cause(error)
 
@@ -52,6 +54,7 @@ def decodable():
     except UnusableImageError:
         raise
     except Exception as error:
+        raise_if_signalled(error)
         # Broken files make decoders raise nearly anything: OSError, SyntaxError, struct.error, RuntimeError.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnusableImageError(f"which is truncated or broken: {reason}") from error

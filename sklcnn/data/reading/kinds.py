@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import shown
 
 
@@ -85,7 +86,8 @@ def _samples_of_dataset(dataset):
     each = "(dataset[i] for i in range(len(dataset)))" if hasattr(dataset, "__len__") else "dataset"
     try:
         first = dataset[0] if hasattr(dataset, "__len__") else None
-    except Exception:
+    except Exception as error:
+        raise_if_signalled(error)
         first = None
     if isinstance(first, Mapping):
         return f"the values of one key: [sample[{shown(next(iter(first), 'image'))}] for sample in {each}]"

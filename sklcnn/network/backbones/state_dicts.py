@@ -10,6 +10,7 @@ import torch
 
 from sklcnn.files import open_regular
 from sklcnn.process import warnings_hidden
+from sklcnn.signals import raise_if_signalled
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import LINE, cut, short_cause, shown
 
@@ -105,6 +106,7 @@ def read_state_dict(path):
     except ImportError:
         raise
     except Exception as error:
+        raise_if_signalled(error)
         raise ValueError(
             f"backbone_weights={shown(str(path))} could not be read as a state dict{_reason(error)}. "
             "Save one with torch.save(module.state_dict(), path)."
@@ -135,6 +137,7 @@ def _check_is_file(path):
             f"{did_you_mean(str(path), ('pretrained', None))}"
         ) from None
     except (OSError, ValueError) as error:
+        raise_if_signalled(error)
         reason = getattr(error, "strerror", None) or "no file can have such a name"
         raise ValueError(
             f"backbone_weights={shown(str(path))} cannot be read: {reason}. Pass the path of a .pth or .safetensors "

@@ -292,6 +292,10 @@ def _find_place(path: Path) -> Path:
     place = Path(os.path.realpath(path)) if path.is_symlink() else path
     if not place.parent.is_dir():
         raise FileNotFoundError(f"export_onnx: there is no folder {shown(str(place.parent))}. Make it first.")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"export_onnx: no file can be written into the folder {shown(str(place.parent))}. Pass a path in another one."
+        )
     return place
 
 
@@ -304,5 +308,8 @@ def _write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        raise_if_signalled(error)
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the other name is not the user's
     finally:
         aside.unlink(missing_ok=True)

@@ -17,10 +17,12 @@ from sklcnn import __version__
 from sklcnn.deploy.extras import require_onnx
 from sklcnn.deploy.program import input_shape
 from sklcnn.files import check_regular
+from sklcnn.process import warnings_hidden
 from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import LINE, cut, short_cause, shortened, shown
 
 N_CHECKED, TOLERANCE = 5, 1e-4  # rows on which file and estimator are compared, and by how much they may differ
+ASKED = ("predict_proba", "predict", "transform")  # whose outputs a file has
 
 
 def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
@@ -203,7 +205,7 @@ def _compare(estimator, data, X, source):
 
     `source` is what the last step computes from, where that is of this package; else None.
     """
-    outputs, expected = _run(data, X), _ask(estimator, X)
+    outputs, expected = _run(data, X), _ask(estimator, X, ASKED)
     found = outputs[1 if hasattr(estimator, "predict_proba") else 0]
     expected, found = (np.asarray(values, float).reshape(len(X), -1) for values in (expected, found))
     if source is not None and source.deviation is not None:
@@ -220,7 +222,7 @@ def _compare(estimator, data, X, source):
             "written."
         )
     if hasattr(estimator, "predict_proba"):
-        _compare_labels(estimator.predict(X), outputs[0], expected, name)
+        _compare_labels(_ask(estimator, X, ["predict"]), outputs[0], expected, name)
 
 
 def _compare_labels(expected, found, probabilities, name):
@@ -236,11 +238,12 @@ def _compare_labels(expected, found, probabilities, name):
         )
 
 
-def _ask(estimator, X):
-    methods = ("predict_proba", "predict", "transform")
+def _ask(estimator, X, methods):
+    """Call the first of some methods that an estimator has on an array, whatever its columns were called in fit."""
     method = getattr(estimator, next(name for name in methods if hasattr(estimator, name)))
     try:
-        return method(X)
+        with warnings_hidden(UserWarning, "X does not have valid feature names"):
+            return method(X)
     except Exception as error:
         raise_if_signalled(error)
         raise ValueError(
@@ -294,7 +297,8 @@ def _find_place(path: Path) -> Path:
         raise FileNotFoundError(f"export_onnx: there is no folder {shown(str(place.parent))}. Make it first.")
     if not os.access(place.parent, os.W_OK | os.X_OK):
         raise PermissionError(
-            f"export_onnx: no file can be written into the folder {shown(str(place.parent))}. Pass a path in another one."
+            f"export_onnx: no file can be written into the folder {shown(str(place.parent))}. Pass a path in "
+            "another one."
         )
     return place
 

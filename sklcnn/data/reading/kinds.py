@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import shown
@@ -115,6 +116,11 @@ def check_cells(cells: list, first: Any, estimator: str) -> None:
         raise TypeError(
             f"{estimator}: X holds open files ({type(first).__name__}). Pass their paths, or what is in them: "
             "[file.read() for file in X]."
+        )
+    if sparse.issparse(first):
+        raise TypeError(
+            f"{estimator}: X holds sparse matrices ({type(first).__name__}). Pass dense arrays: "
+            "[sample.toarray() for sample in X]."
         )
     if isinstance(first, Mapping):
         key = shown(next((key for key in first if key not in ("label", "labels", "target")), "image"))

@@ -92,6 +92,8 @@ NO_NUMBERS = {
     "complex tensor": (torch.from_numpy(SIGNALS * 1j), "[Cc]omplex"),
     "complex objects": ((SIGNALS * 1j).astype(object), "complex"),
     "strings": (SIGNALS.astype(str), r"written as text in column 0.*astype\(float\)"),
+    "a text among objects": (replaced(SIGNALS, "1.0", object), r"written as text \('1\.0'\).*astype\(float\)"),
+    "a text among a table's objects": (pd.DataFrame(replaced(SIGNALS, "1.0", object)), r"written as text \('1\.0'\)"),
     "strings in a DataFrame": (pd.DataFrame(SIGNALS).astype(str), r"written as text in column 0.*astype\(float\)"),
     "one column of strings": (pd.DataFrame({"a": SIGNALS[:, 0], "b": LABELS}), "'b'.*ColumnTransformer"),
     "dates": (pd.DataFrame({0: pd.date_range("2020", periods=12), 1: SIGNALS[:, 0]}), "datetime64.*[Dd]ates"),

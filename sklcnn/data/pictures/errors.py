@@ -6,6 +6,7 @@ import warnings
 from contextlib import contextmanager
 from typing import ClassVar
 
+from sklcnn.files import working_folder
 from sklcnn.process import Lock, Undone
 from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import short_cause
@@ -29,7 +30,9 @@ def readable():
         if "://" in str(error.filename) or str(error.filename).startswith("data:"):
             reason = "which is an address, and no file of this machine. Fetch it first, and pass the path or the bytes"
         elif not os.path.isabs(error.filename):
-            reason += f". Relative paths start at the working folder, {os.getcwd()!r}"
+            folder = working_folder()
+            start = "which has been deleted: pass absolute ones" if folder is None else repr(folder)
+            reason += f". Relative paths start at the working folder, {start}"
         if str(error.filename).startswith("~"):
             reason = "which does not exist. os.path.expanduser puts your folder in the place of ~"
         raise UnusableImageError(reason) from short_cause(error)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from sklcnn.signals import raise_if_signalled
+
 
 def control_groups(controller: str, root: Path = Path("/")) -> Iterator[tuple[int, Path]]:
     """List the groups of this process that a controller may limit, the innermost first.
@@ -43,5 +45,6 @@ def read_lines(path: Path) -> list[str]:
     """Read a file's lines; none where it cannot be read."""
     try:
         return path.read_text().splitlines()
-    except OSError:
+    except OSError as error:
+        raise_if_signalled(error)
         return []

@@ -36,6 +36,14 @@ def open_regular(path: Any) -> IO[bytes]:
     return file
 
 
+def working_folder() -> str | None:
+    """Return the working folder, where relative paths start; None where it has been deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
 def check_regular(status: os.stat_result, path: Any) -> None:
     """Raise an OSError that says what was found, if it is no regular file."""
     if stat.S_ISDIR(status.st_mode):

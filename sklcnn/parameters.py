@@ -146,7 +146,7 @@ class BackboneParameters(Parameters):
     )
     feature_cache: Any = parameter(
         "memory",
-        OneOf(Nothing(), InstanceOf(_path_classes, '"memory" or a folder')),
+        OneOf(Nothing(), InstanceOf(_path_classes, '"memory" or a folder, as a path or str (of bytes: os.fsdecode)')),
         """Where a frozen backbone's outputs are kept: "memory" (this process, bounded by the environment variable
         SKLCNN_FEATURE_CACHE_MB, 512 by default), a folder (shared by processes, machines and runs), or None.""",
     )

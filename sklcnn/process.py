@@ -116,18 +116,20 @@ class warnings_hidden(Undone):  # noqa: N801 (called like a function)
     ----------
     category : type
         Of the warnings.
+    beginning : str
+        A pattern that their texts begin with.
     """
 
-    def __init__(self, category: type[Warning] = Warning):
+    def __init__(self, category: type[Warning] = Warning, beginning: str = ""):
         super().__init__(self._remove)
-        self._category = category
+        self._category, self._beginning = category, beginning
         self._kind: type | None = None
 
     def __enter__(self):
         super().__enter__()
         namespace = {"thread": threading.get_ident(), "hidden": self._category}
         self._kind = _KindOfThread("HiddenWarning", (Warning,), namespace)
-        warnings.simplefilter("ignore", self._kind)
+        warnings.filterwarnings("ignore", self._beginning, self._kind)
         return self
 
     def _remove(self):

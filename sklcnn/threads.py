@@ -19,6 +19,7 @@ import torch
 
 from sklcnn.control_groups import control_groups, read_lines
 from sklcnn.process import Undone
+from sklcnn.signals import raise_if_signalled
 
 # Multiply-adds of a batch's forward pass below which a second thread gains little on an idle machine, at most a third
 # of the time, where it costs ten times the time on a busy one.
@@ -102,7 +103,8 @@ def available_cores() -> int:
     """Count the cores that this process may use: its affinity, and the quota of its control groups."""
     try:
         n_cores = len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
+    except (AttributeError, OSError) as error:
+        raise_if_signalled(error)
         n_cores = os.cpu_count() or 1
     return min(n_cores, _cores_of_groups())
 

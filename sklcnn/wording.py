@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from sklcnn.signals import raise_if_signalled
+
 LINE = 100  # characters
 PARAGRAPH = 600
 
@@ -45,7 +47,8 @@ def shown(value: Any) -> str:
     """
     try:
         text = _shortener.repr(value)
-    except Exception:  # a value whose own repr fails
+    except Exception as error:  # a value whose own repr fails
+        raise_if_signalled(error)
         text = object.__repr__(value)
     return cut(" ".join(text.split()), LINE)
 

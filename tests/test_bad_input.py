@@ -84,10 +84,16 @@ NO_NUMBERS = {
     ),
     "sparse matrix": (sparse.csr_matrix(SIGNALS), "[Ss]parse"),
     "sparse array": (sparse.coo_array(SIGNALS), "[Ss]parse"),
+    "a list of sparse matrices": (
+        [sparse.csr_matrix(np.eye(3))] * 12,
+        r"^CNN.*: X holds sparse matrices \(csr_matrix\)\. Pass .*\[sample\.toarray\(\) for sample in X\]\.$",
+    ),
     "complex": (SIGNALS * 1j, "[Cc]omplex"),
     "complex tensor": (torch.from_numpy(SIGNALS * 1j), "[Cc]omplex"),
     "complex objects": ((SIGNALS * 1j).astype(object), "complex"),
     "strings": (SIGNALS.astype(str), r"written as text in column 0.*astype\(float\)"),
+    "a text among objects": (replaced(SIGNALS, "1.0", object), r"written as text \('1\.0'\).*astype\(float\)"),
+    "a text among a table's objects": (pd.DataFrame(replaced(SIGNALS, "1.0", object)), r"written as text \('1\.0'\)"),
     "strings in a DataFrame": (pd.DataFrame(SIGNALS).astype(str), r"written as text in column 0.*astype\(float\)"),
     "one column of strings": (pd.DataFrame({"a": SIGNALS[:, 0], "b": LABELS}), "'b'.*ColumnTransformer"),
     "dates": (pd.DataFrame({0: pd.date_range("2020", periods=12), 1: SIGNALS[:, 0]}), "datetime64.*[Dd]ates"),
@@ -352,11 +358,16 @@ BAD_LABELS = {
     "missing dates": (np.array(["2020-01-01", "NaT"] * 6, dtype="datetime64[D]"), "y contains NaT"),
     "dicts": ([{"a": 1}] * 12, "labels in y cannot be sorted.*dict"),
     "complex": (np.array([1j, 2j] * 6), "[Cc]omplex"),
+    "a list of complex labels": (
+        [1j, 2j] * 6,
+        r"^Complex data not supported: CNNClassifier: y has dtype complex\. Pass real labels\.$",
+    ),
 }
 BAD_VALUES = {
     "NaN": (replaced(VALUES, np.nan), r"^CNNRegressor: Input y contains NaN\. Drop those rows\.$"),
     "NA": (replaced(VALUES, pd.NA, object), "^CNNRegressor: Input y contains NaN.*NA.*Drop those rows"),
     "infinity": (replaced(VALUES, np.inf), "^CNNRegressor: Input y contains infinity.*Drop those rows"),
+    "beyond float64": (VALUES * np.longdouble("1e4000"), "^CNNRegressor: Input y contains infinity.*too large"),
     "None among values": (replaced(VALUES, None, object), "y.*NaN"),
     "missing in an array of pandas": (pd.array(replaced(VALUES, None, object), dtype="Float64"), "y.*NaN"),
     "strings": (LABELS, "convert string.*'a'"),

@@ -106,6 +106,20 @@ def refuse_hidden(values: Any, estimator: str, name: str) -> None:
         )
 
 
+def refuse_complex(y: Any, estimator: str) -> None:
+    """Refuse complex numbers as labels, in an array or a list.
+
+    Raises
+    ------
+    ValueError
+    """
+    dtype = str(getattr(y, "dtype", ""))
+    if isinstance(y, (list, tuple)) and any(isinstance(label, (complex, np.complexfloating)) for label in y):
+        dtype = "complex"
+    if dtype.startswith("complex"):
+        raise ValueError(f"Complex data not supported: {estimator}: y has dtype {dtype}. Pass real labels.")
+
+
 def refuse_dates(values: Any, estimator: str, name: str) -> None:
     """Refuse dates, durations and intervals, in whatever unit they would become numbers.
 

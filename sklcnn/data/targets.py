@@ -16,7 +16,7 @@ from sklearn.utils import check_array, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import _check_sample_weight
 
-from sklcnn.data.plain import plain_values, refuse_dates
+from sklcnn.data.plain import plain_values, refuse_complex, refuse_dates
 from sklcnn.wording import errors_named, shown
 
 TORCH_FLOATS = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.float32}
@@ -39,8 +39,7 @@ def check_labels(y: Any, estimator_name: str, warn: bool = False) -> np.ndarray:
         raise ValueError(
             f"{estimator_name}: y is an indicator matrix of shape {np.shape(y)}; one label a row is expected."
         )
-    if str(getattr(y, "dtype", "")).startswith("complex"):
-        raise ValueError(f"Complex data not supported: {estimator_name}: y has dtype {y.dtype}. Pass real labels.")
+    refuse_complex(y, estimator_name)
     if len(shape := getattr(y, "shape", ())) > 2:
         raise ValueError(
             f"{estimator_name}: Found array with dim {len(shape)}, while dim <= 2 is required: y has shape "
@@ -273,7 +272,8 @@ def check_values(y: Any, estimator_name: str) -> np.ndarray:
         raise ValueError(f"{estimator_name} requires y to be passed, but the target y is None. Pass one value a row.")
     y = plain_values(y, estimator_name, "y")
     refuse_dates(y, estimator_name, "y")
-    with errors_named(estimator_name, "y"), _arrays_in_cells_explained(y, estimator_name):
+    # NumPy warns of a longdouble that float64 does not hold, which is refused.
+    with np.errstate(all="ignore"), errors_named(estimator_name, "y"), _arrays_in_cells_explained(y, estimator_name):
         values = check_array(
             y,
             dtype=np.float64,

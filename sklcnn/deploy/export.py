@@ -17,9 +17,12 @@ from sklcnn import __version__
 from sklcnn.deploy.extras import require_onnx
 from sklcnn.deploy.program import input_shape
 from sklcnn.files import check_regular
+from sklcnn.process import warnings_hidden
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import LINE, cut, short_cause, shortened, shown
 
 N_CHECKED, TOLERANCE = 5, 1e-4  # rows on which file and estimator are compared, and by how much they may differ
+ASKED = ("predict_proba", "predict", "transform")  # whose outputs a file has
 
 
 def export_onnx(estimator: Any, path: Any, *, input_dtype: Any = None) -> Path:
@@ -186,8 +189,9 @@ def _examples(schema, shape, dtype, before) -> np.ndarray:
             for step in reversed(before):
                 rows = step.inverse_transform(rows)
             return np.asarray(rows).reshape(N_CHECKED, *shape).astype(dtype)
-        except Exception:  # not every step can be undone
-            pass
+        except Exception as error:
+            raise_if_signalled(error)
+            pass  # not every step can be undone
     size = [2 * schema.sample_shape[1 + axis] + 1 if n is None else n for axis, n in enumerate(shape)]
     if dtype.kind in "ui":
         least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
@@ -201,7 +205,7 @@ def _compare(estimator, data, X, source):
 
     `source` is what the last step computes from, where that is of this package; else None.
     """
-    outputs, expected = _run(data, X), _ask(estimator, X)
+    outputs, expected = _run(data, X), _ask(estimator, X, ASKED)
     found = outputs[1 if hasattr(estimator, "predict_proba") else 0]
     expected, found = (np.asarray(values, float).reshape(len(X), -1) for values in (expected, found))
     if source is not None and source.deviation is not None:
@@ -218,7 +222,7 @@ def _compare(estimator, data, X, source):
             "written."
         )
     if hasattr(estimator, "predict_proba"):
-        _compare_labels(estimator.predict(X), outputs[0], expected, name)
+        _compare_labels(_ask(estimator, X, ["predict"]), outputs[0], expected, name)
 
 
 def _compare_labels(expected, found, probabilities, name):
@@ -234,12 +238,14 @@ def _compare_labels(expected, found, probabilities, name):
         )
 
 
-def _ask(estimator, X):
-    methods = ("predict_proba", "predict", "transform")
+def _ask(estimator, X, methods):
+    """Call the first of some methods that an estimator has on an array, whatever its columns were called in fit."""
     method = getattr(estimator, next(name for name in methods if hasattr(estimator, name)))
     try:
-        return method(X)
+        with warnings_hidden(UserWarning, "X does not have valid feature names"):
+            return method(X)
     except Exception as error:
+        raise_if_signalled(error)
         raise ValueError(
             f"export_onnx: the estimator refuses the rows on which the file is to be tried: {shortened(error)} Export "
             "the steps after the one that does."
@@ -253,6 +259,7 @@ def _run(data, X):
         session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
         return session.run(None, {session.get_inputs()[0].name: X})
     except Exception as error:
+        raise_if_signalled(error)
         raise ValueError(
             f"export_onnx: onnxruntime does not run what skl2onnx has made: {cut(str(error), 2 * LINE)} Nothing was "
             "written."
@@ -281,12 +288,18 @@ def _find_place(path: Path) -> Path:
     except (FileNotFoundError, NotADirectoryError):
         pass  # a new file, or none can be there
     except OSError as error:
+        raise_if_signalled(error)
         raise OSError(
             f"export_onnx: {shown(str(path))} cannot be written ({error.strerror}). Pass the path of a file."
         ) from None
     place = Path(os.path.realpath(path)) if path.is_symlink() else path
     if not place.parent.is_dir():
         raise FileNotFoundError(f"export_onnx: there is no folder {shown(str(place.parent))}. Make it first.")
+    if not os.access(place.parent, os.W_OK | os.X_OK):
+        raise PermissionError(
+            f"export_onnx: no file can be written into the folder {shown(str(place.parent))}. Pass a path in "
+            "another one."
+        )
     return place
 
 
@@ -299,5 +312,8 @@ def _write(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
+    except OSError as error:
+        raise_if_signalled(error)
+        raise OSError(error.errno, error.strerror, str(path)) from None  # the other name is not the user's
     finally:
         aside.unlink(missing_ok=True)

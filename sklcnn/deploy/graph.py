@@ -13,6 +13,7 @@ from torch import nn
 from sklcnn.deploy.extras import require_right_exporter
 from sklcnn.deploy.left_out import fill_left_out
 from sklcnn.process import Undone, interrupts_wait, leaves_process_as_found, warnings_hidden
+from sklcnn.signals import raise_if_signalled
 from sklcnn.training.modes import own_modes
 from sklcnn.training.turns import turn_kept
 from sklcnn.wording import LINE, cut, short_cause
@@ -65,6 +66,7 @@ def graph_of(
             )
             model = exported.model_proto  # type: ignore[union-attr]
     except Exception as error:
+        raise_if_signalled(error)
         raise ValueError(
             f"torch cannot export the network to ONNX: {_reason(error)} A module of your own must run without "
             "branches that depend on values, and of operations that ONNX has."

@@ -13,6 +13,7 @@ from skl2onnx.common.exceptions import MissingConverter, MissingShapeCalculator
 from sklearn.base import is_classifier
 
 from sklcnn.deploy.convertible import OnnxConvertible
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import LINE, cut, short_cause
 
 OPSET = {"": 18, "ai.onnx.ml": 3}  # what torch's exporter writes; what all of skl2onnx's converters support
@@ -39,6 +40,7 @@ def convert(estimator: Any, input_type: Any) -> Any:
     try:
         return _convert(estimator, input_type)
     except Exception as error:
+        raise_if_signalled(error)
         if PACKAGE in Path(traceback.extract_tb(error.__traceback__)[-1].filename).parents:
             raise  # an error of this package says it already
         raise _refusal(estimator, error) from short_cause(error)
@@ -87,6 +89,7 @@ def _find_culprit(estimator) -> tuple[Any, Exception] | None:
     try:
         _convert(estimator, FloatTensorType([None, getattr(estimator, "n_features_in_", None)]))
     except Exception as error:
+        raise_if_signalled(error)
         inner = (_find_culprit(part) for part in _parts_of(estimator))
         return next((found for found in inner if found is not None), (estimator, error))
     return None

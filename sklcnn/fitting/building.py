@@ -22,6 +22,7 @@ from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
 from sklcnn.network.own_modules import check_runs_in
 from sklcnn.network.standardize import parts_taken_off
+from sklcnn.signals import raise_if_signalled
 from sklcnn.training.memory import check_fits, need_of_network, need_on_backbone
 from sklcnn.training.run import TrainingSpec
 from sklcnn.wording import name_of
@@ -188,5 +189,6 @@ def _copied_net(previous):
     """Copy the net of a fit; where a module of the user's cannot be copied, it is made again, as from a file."""
     try:
         return previous.net.copied()
-    except Exception:
+    except Exception as error:
+        raise_if_signalled(error)
         return from_state(to_state(previous)).net  # type: ignore[union-attr]

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sklcnn.signals import raise_if_signalled
+
 STRINGS = "strings of variable width"
 TIMES = "times of pandas"
 
@@ -73,7 +75,8 @@ def _plain_time(value):
     plain["zone"] = None if zone is None else str(zone)
     try:
         again = _time(plain)
-    except (KeyError, ValueError, TypeError, OSError):  # ZoneInfoNotFoundError is a KeyError
+    except (KeyError, ValueError, TypeError, OSError) as error:  # ZoneInfoNotFoundError is a KeyError
+        raise_if_signalled(error)
         return None
     return plain if again == value and str(again) == str(value) else None
 

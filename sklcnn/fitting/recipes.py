@@ -18,6 +18,7 @@ from sklcnn.network.own_modules import on_zeros
 from sklcnn.network.own_state import give_memory, with_memory, without_memory
 from sklcnn.network.plan import NetworkSpec, plan_blocks
 from sklcnn.network.standardize import Scaling, parts_taken_off
+from sklcnn.signals import raise_if_signalled
 from sklcnn.training.seeding import drawing_undone
 
 Shapes = Mapping[str, tuple[int, ...]]  # by the names of weights
@@ -166,7 +167,8 @@ class BackboneRecipe:
             return self
         try:
             return replace(self, source=TrainedModule.of(backbone))
-        except Exception:  # it cannot be copied any more, by what its `forward` has put into it
+        except Exception as error:  # it cannot be copied any more, by what its `forward` has put into it
+            raise_if_signalled(error)
             return self
 
 

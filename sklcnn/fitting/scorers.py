@@ -16,6 +16,7 @@ from sklearn.utils.validation import _num_samples
 
 from sklcnn.data.rows import take_rows
 from sklcnn.data.targets import are_foreign_labels
+from sklcnn.signals import raise_if_signalled
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import name_of, short_cause, shortened, shown
 
@@ -112,6 +113,7 @@ def checked_score(scorer: Callable, cnn: Any, X: Any, y: Any, arguments: dict, s
     try:
         value = float(scorer(cnn, X, y, **arguments))
     except Exception as error:
+        raise_if_signalled(error)
         if not (type(error) in (TypeError, ValueError) or type(error).__module__.startswith("sklearn.")):
             error.add_note(f"{where} raised this on {rows}.")  # a type of the user's may not be made of one text
             raise

@@ -14,6 +14,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from sklcnn.inspection._drawing import shorten
+from sklcnn.signals import raise_if_signalled
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import cut, shown
 
@@ -180,7 +181,8 @@ def key_of(value: Any) -> Any:
         return f"text {value}"
     try:
         return joblib.hash(value)
-    except Exception:  # what cannot be pickled, such as a lambda, equals itself
+    except Exception as error:  # what cannot be pickled, such as a lambda, equals itself
+        raise_if_signalled(error)
         return id(value)
 
 

@@ -13,6 +13,7 @@ import os
 from functools import cache
 
 from sklcnn.process import Lock, Undone
+from sklcnn.signals import raise_if_signalled
 
 # Parameters of mallopt(3).
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
@@ -47,7 +48,8 @@ def _glibc():
         library.malloc_trim.argtypes = [ctypes.c_size_t]
         library.mallopt.argtypes = [ctypes.c_int, ctypes.c_int]
         _resident()
-    except (OSError, AttributeError, TypeError):
+    except (OSError, AttributeError, TypeError) as error:
+        raise_if_signalled(error)
         return None
     return library
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sklcnn.control_groups import control_groups, read_lines
 from sklcnn.network.plan import BlockPlan, NetworkSpec, plan_blocks
+from sklcnn.signals import raise_if_signalled
 
 INDEX_BYTES = 8
 KEEPING_OUTPUTS = ("relu", "tanh", "sigmoid")  # activations whose gradient is computed from what they return
@@ -146,7 +147,8 @@ def _physical_memory():
     """Read the size of the memory where nothing is told of what is free, as on a Mac."""
     try:
         return [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    except (AttributeError, ValueError, OSError):
+    except (AttributeError, ValueError, OSError) as error:
+        raise_if_signalled(error)
         return []
 
 

@@ -14,6 +14,7 @@ from sklcnn.network.layouts import compressed_copies, laid_out_anew
 from sklcnn.network.own_outputs import as_floats, check_activation
 from sklcnn.network.own_state import is_known
 from sklcnn.process import Entered
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import name_of, shown
 
 BLOCK_FACTORY = "(in_channels, out_channels, kernel_size, spatial_dims) -> nn.Module"
@@ -72,6 +73,7 @@ def make_own_activation(activation: type[nn.Module], n_axes: int, estimator_name
     try:
         made = None if waits else on_zeros(module, values)
     except Exception as error:
+        raise_if_signalled(error)
         raise ValueError(
             f"{where} {rule}; with a tensor of shape {tuple(values.shape)} it failed: {shown(str(error))}."
         ) from error
@@ -117,6 +119,7 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
         try:
             module = spec.block(*arguments)
         except Exception as error:
+            raise_if_signalled(error)
             raise ValueError(f"{where} failed when it was called with {arguments}: {shown(str(error))}.") from error
         if not isinstance(module, nn.Module):
             raise TypeError(f"{where} must return an nn.Module; it returned {type(module).__name__}.")
@@ -127,6 +130,7 @@ def try_block(spec: Any, channels: int, filters: int, size: tuple[int, ...], ker
         try:
             maps = on_zeros(module, zeros)
         except Exception as error:
+            raise_if_signalled(error)
             raise ValueError(
                 f"{where} makes a module that does not take maps of shape {(channels, *size)}: {shown(str(error))}."
             ) from error
@@ -162,7 +166,8 @@ def own_copy(module: nn.Module, copies: dict | None = None) -> nn.Module:
         for address, copied in (laid_out_anew(module) | compressed_copies(module)).items():
             copies.setdefault(address, copied)  # those of layers that blocks share are there already
         return copy.deepcopy(module, copies)
-    except Exception:
+    except Exception as error:
+        raise_if_signalled(error)
         return module
 
 
@@ -177,6 +182,7 @@ def check_runs_in(network: nn.Module, sample_shape: tuple[int, ...], dtype: torc
         with Entered(torch.random.fork_rng(devices=[])):
             on_zeros(network, torch.zeros(1, *sample_shape, dtype=dtype))
     except Exception as error:
+        raise_if_signalled(error)
         name = str(dtype).removeprefix("torch.")
         raise ValueError(
             f"{where} does not compute in {name}: {shown(str(error))}. Let it make tensors of the type of its inputs, "

@@ -14,6 +14,7 @@ from typing import Any
 
 from skorch.history import History
 
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import LINE, cut, shown
 
 # The entry of an epoch's row for the digests of its files; with this prefix skorch does not take it for a score.
@@ -105,6 +106,7 @@ def read_history(checkpoint: Any, estimator_name: str) -> list[dict] | None:
         if known is not None and known != digest_of_rows(rows):
             raise ValueError("it is damaged")
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        raise_if_signalled(error)
         raise _unusable(file, error, estimator_name) from error
     return rows
 
@@ -204,6 +206,7 @@ def check_loadable(load: Any, files: dict[str, str], estimator_name: str) -> Non
         try:
             load(**{part: file})
         except Exception as error:  # torch raises errors of nearly any class for a file that is not its own
+            raise_if_signalled(error)
             raise _unusable(file, error, estimator_name) from error
 
 

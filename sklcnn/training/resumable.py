@@ -12,6 +12,7 @@ from skorch import NeuralNet
 from skorch.history import History
 
 from sklcnn.network.own_state import digest_own_state
+from sklcnn.signals import suppressed
 from sklcnn.training.checkpoints import (
     DIGESTS,
     FROZEN,
@@ -70,7 +71,7 @@ class ResumableNet(NeuralNet):
             os.replace(aside, file)
         except Exception as error:
             self._digests()[os.path.basename(file)] = None
-            with contextlib.suppress(OSError):
+            with suppressed(OSError):
                 os.unlink(aside)
             warn_of_unsaved(file, error, self.spec.estimator_name)
             raise

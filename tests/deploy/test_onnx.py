@@ -1,5 +1,6 @@
 """Laws of exported files: they give what the estimator gives, in any number of rows, or they are not written."""
 
+import errno
 import json
 import os
 import pickle
@@ -9,6 +10,7 @@ import sys
 import numpy as np
 import onnx
 import onnxruntime
+import pandas as pd
 import pytest
 import skl2onnx
 import torch
@@ -420,6 +422,33 @@ def test_a_place_where_no_file_can_be_is_refused_in_words_and_left_as_it_was(tmp
         export_onnx(cnn, tmp_path / "none" / "model.onnx")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         export_onnx(cnn, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("with_steps", [False, True])
+def test_the_comparison_does_not_warn_of_names_of_columns(with_steps, monkeypatch):
+    X = pd.DataFrame(np.random.RandomState(0).rand(8, 6)).add_prefix("x")
+    cnn = CNNClassifier(filters=2, dense_units=(), max_epochs=1, random_state=0)
+    cnn = (make_pipeline(StandardScaler(), cnn) if with_steps else cnn).fit(X, np.arange(8) % 2)
+    monkeypatch.setattr(export, "_run", lambda data, rows: [cnn.predict(X), cnn.predict_proba(X)])
+    export._compare(cnn, b"", X.to_numpy(), None)  # in which warnings are errors
+    with pytest.warns(UserWarning, match="feature names"):
+        cnn.predict(X.to_numpy())
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_of_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(export.os, "access", lambda path, mode: path != tmp_path)  # root may write into any
+    with pytest.raises(PermissionError, match=f"export_onnx: .* the folder '{tmp_path}'. Pass a path in another one"):
+        export_onnx(CNNClassifier(), tmp_path / "model.onnx")
+
+
+def test_an_error_while_a_file_is_written_names_the_path_that_was_passed(tmp_path, monkeypatch):
+    def fill_up(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(export.os, "fsync", fill_up)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/model.onnx'"):
+        export._write(tmp_path / "model.onnx", b"content")
     assert not list(tmp_path.iterdir())
 
 

@@ -13,6 +13,9 @@ from ending import ended
 from PIL import Image
 
 from sklcnn import CNNClassifier, CNNFeatures
+from sklcnn.data.pictures.store import ImageStore
+from sklcnn.network.backbones.state_dicts import read_state_dict
+from sklcnn.network.feature_cache import open_feature_cache
 from sklcnn.network.feature_cache.shards import HEADER, MAGIC
 
 RANDOM = np.random.RandomState(0)
@@ -191,3 +194,26 @@ def test_shards_that_change_places_give_each_image_its_own_features(paths, tmp_p
     opening._forget_caches()
     for path, alone in zip(paths, expected, strict=True):
         np.testing.assert_array_equal(features([path], tmp_path / "cache"), alone)
+
+
+# What reads each, without a fit: torch asks for the working folder itself when it imports some of its modules.
+RELATIVE = {
+    "feature_cache='cache'": lambda: open_feature_cache("cache"),
+    "backbone_weights='weights.pth'": lambda: read_state_dict("weights.pth"),
+    "X has in row 0 the image file 'a.png', ": lambda: ImageStore(["a.png"]),
+}
+
+
+@pytest.mark.parametrize("named", RELATIVE)
+def test_relative_names_in_a_working_folder_that_was_deleted_are_refused_in_words(named, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises((FileNotFoundError, ValueError), match=f"{named}.*the working folder, which has been deleted"):
+        RELATIVE[named]()
+
+
+def test_a_folder_of_features_named_by_bytes_is_refused_with_the_remedy():
+    X = np.random.RandomState(0).randint(0, 256, (2, 32, 32, 3)).astype("u1")
+    with pytest.raises(TypeError, match=r"feature_cache must be .*os\.fsdecode.*; got b'cache'"):
+        CNNFeatures(feature_cache=b"cache").fit(X)

@@ -217,10 +217,7 @@ def mixed_kinds_error(values):
 def other_columns_error(column, n_others, value):
     """Point from a table with images in it to the ColumnTransformer, from numbers as text to their conversion."""
     if is_number(value):
-        return ValueError(
-            f"X has numbers written as text in {column} ({shown(value)}). Convert it, such as X.astype(float) or "
-            "np.array(X, dtype=float)."
-        )
+        return number_as_text_error(value, f" in {column}")
     return ValueError(
         f"X has paths, encoded images or text in {column}, beside {n_others} other column(s), but images are "
         "read from a single column. Pass that column alone, or use a ColumnTransformer that gives it to "
@@ -228,10 +225,20 @@ def other_columns_error(column, n_others, value):
     )
 
 
+def number_as_text_error(value, where=""):
+    """Point from a number that is written as text to its conversion."""
+    return ValueError(
+        f"X has numbers written as text{where} ({shown(value)}). Convert it, such as X.astype(float) or "
+        "np.array(X, dtype=float)."
+    )
+
+
 def is_number(text):
-    """Whether a text is that of a number."""
+    """Whether a value is a text, that of a number."""
+    if not isinstance(text, str):
+        return False
     try:
         float(text)
-    except (TypeError, ValueError):
+    except ValueError:
         return False
-    return isinstance(text, str)
+    return True

@@ -6,7 +6,9 @@ import warnings
 from contextlib import contextmanager
 from typing import ClassVar
 
+from sklcnn.files import working_folder
 from sklcnn.process import Lock, Undone
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import short_cause
 
 # Matches Pillow's modules. The comment inside tells this filter from any of the user's.
@@ -28,7 +30,9 @@ def readable():
         if "://" in str(error.filename) or str(error.filename).startswith("data:"):
             reason = "which is an address, and no file of this machine. Fetch it first, and pass the path or the bytes"
         elif not os.path.isabs(error.filename):
-            reason += f". Relative paths start at the working folder, {os.getcwd()!r}"
+            folder = working_folder()
+            start = "which has been deleted: pass absolute ones" if folder is None else repr(folder)
+            reason += f". Relative paths start at the working folder, {start}"
         if str(error.filename).startswith("~"):
             reason = "which does not exist. os.path.expanduser puts your folder in the place of ~"
         raise UnusableImageError(reason) from short_cause(error)
@@ -40,6 +44,7 @@ def readable():
             "which is a name that no file can have: it holds a null character or surrogates"
         ) from error
     except OSError as error:
+        raise_if_signalled(error)
         reason = error.strerror or error
         raise UnusableImageError(f"which cannot be read: {reason}") from short_cause(error)
 
@@ -52,6 +57,7 @@ def decodable():
     except UnusableImageError:
         raise
     except Exception as error:
+        raise_if_signalled(error)
         # Broken files make decoders raise nearly anything: OSError, SyntaxError, struct.error, RuntimeError.
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UnusableImageError(f"which is truncated or broken: {reason}") from error

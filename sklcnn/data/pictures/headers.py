@@ -8,6 +8,7 @@ from sklcnn.data.pictures.cache import IMAGE_CACHE
 from sklcnn.data.pictures.columns import number_formats_error
 from sklcnn.data.pictures.errors import naming
 from sklcnn.data.pictures.pixels import WHITE_8, WHITE_16
+from sklcnn.process import interrupts_wait
 
 HEADERS_PER_TASK = 32
 
@@ -34,8 +35,10 @@ def read_headers(sources, rows, pool):
     def read_some(start):
         return [(row, read_header(row, sources[row])) for row in rows[start : start + HEADERS_PER_TASK]]
 
-    in_turn = map if len(rows) <= HEADERS_PER_TASK else pool.map  # a single task gains nothing from a thread
-    parts = in_turn(read_some, range(0, len(rows), HEADERS_PER_TASK))
+    if len(rows) <= HEADERS_PER_TASK:  # a single task gains nothing from a thread
+        return dict(read_some(0))
+    with interrupts_wait():  # Thread.start makes a KeyError of what a handler raises within it
+        parts = pool.map(read_some, range(0, len(rows), HEADERS_PER_TASK))
     return dict(pair for part in parts for pair in part)
 
 

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 from sklcnn.data.pictures.errors import UnusableImageError, decodable
 from sklcnn.data.pictures.pixels import ORIENTATION_TAG, has_frames, is_grey, white_of
+from sklcnn.signals import raise_if_signalled
 
 LEVEL, SIDEWAYS = (1, 2, 3, 4), (5, 6, 7, 8)  # EXIF orientations that keep height and width, or exchange them
 
@@ -76,7 +77,8 @@ def exif_orientation(image):
     try:
         # A PNG's own getexif decodes the image, for tags that might follow the pixels.
         exif = Image.Image.getexif(image)
-    except Exception:
+    except Exception as error:
+        raise_if_signalled(error)
         return 1  # a viewer shows a picture whose tags are broken, too
     orientation = exif.get(ORIENTATION_TAG, 1)
     return orientation if orientation in (*LEVEL, *SIDEWAYS) else 1

@@ -15,7 +15,7 @@ from sklcnn.data.pictures.pixels import WHITE_8
 from sklcnn.data.pictures.resizing import convert, on_scale, resize_pixels
 from sklcnn.data.pictures.sources import image_source
 from sklcnn.data.stores.base import Store
-from sklcnn.process import Undone
+from sklcnn.process import Undone, interrupts_wait
 from sklcnn.threads import allowed_threads
 
 # Batches read ahead of the one that trains: enough that threads always have work, few enough that
@@ -211,10 +211,11 @@ class ImageStore(Store):
         rows = self._row_numbers(rows)
         pixels = self._empty(len(rows), dtype)
         step = max(8, TASK_BYTES // int(np.prod(self.sample_shape)))
-        tasks = [
-            pool.submit(self._fill, pixels[start : start + step], rows[start : start + step])
-            for start in range(0, len(rows), step)
-        ]
+        with interrupts_wait():  # Thread.start makes a KeyError of what a handler raises within it
+            tasks = [
+                pool.submit(self._fill, pixels[start : start + step], rows[start : start + step])
+                for start in range(0, len(rows), step)
+            ]
         return pixels, tasks
 
     def _fill(self, pixels, rows):

@@ -85,6 +85,8 @@ def from_arrow(X: Any) -> Any:
         return X
     if hasattr(X, "column_names") and X.num_columns == 1 and is_tensor_column(X.column(0)):
         X = X.column(0)
+    if not hasattr(X, "to_pandas"):  # a tensor, which is no column of one
+        return X.to_numpy() if hasattr(X, "to_numpy") else X
     if not is_tensor_column(X):
         return X.to_pandas()
     chunks = X.chunks if hasattr(X, "chunks") else [X]
@@ -136,7 +138,7 @@ def first_rows(X: Any) -> Any:
     """Return the first rows of X, if it is a table, column or array."""
     if hasattr(X, "head"):
         return X.head(FIRST_ROWS)
-    if type(X).__module__.startswith("pyarrow"):
+    if type(X).__module__.startswith("pyarrow") and hasattr(X, "slice"):
         return X.slice(0, FIRST_ROWS)
     return X[:FIRST_ROWS] if isinstance(X, np.ndarray) else X
 

@@ -7,7 +7,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from scipy import sparse
 
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import shown
 
 
@@ -85,7 +87,8 @@ def _samples_of_dataset(dataset):
     each = "(dataset[i] for i in range(len(dataset)))" if hasattr(dataset, "__len__") else "dataset"
     try:
         first = dataset[0] if hasattr(dataset, "__len__") else None
-    except Exception:
+    except Exception as error:
+        raise_if_signalled(error)
         first = None
     if isinstance(first, Mapping):
         return f"the values of one key: [sample[{shown(next(iter(first), 'image'))}] for sample in {each}]"
@@ -113,6 +116,11 @@ def check_cells(cells: list, first: Any, estimator: str) -> None:
         raise TypeError(
             f"{estimator}: X holds open files ({type(first).__name__}). Pass their paths, or what is in them: "
             "[file.read() for file in X]."
+        )
+    if sparse.issparse(first):
+        raise TypeError(
+            f"{estimator}: X holds sparse matrices ({type(first).__name__}). Pass dense arrays: "
+            "[sample.toarray() for sample in X]."
         )
     if isinstance(first, Mapping):
         key = shown(next((key for key in first if key not in ("label", "labels", "target")), "image"))

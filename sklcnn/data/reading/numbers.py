@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from sklearn.utils import check_array
 
-from sklcnn.data.pictures.columns import is_numeric, number_formats_error
+from sklcnn.data.pictures.columns import is_number, is_numeric, number_as_text_error, number_formats_error
 from sklcnn.data.plain import refuse_dates, refuse_hidden, tensor_to_array
 from sklcnn.data.stores.base import CHUNK_VALUES
 from sklcnn.wording import PARAGRAPH, errors_named, shortened, shown
@@ -122,6 +122,7 @@ def _lie_rows_apart(array):
 def _checked_array(X, estimator):
     """Return X as an array of finite numbers, with scikit-learn's checks and conversions."""
     _check_dtypes(X, estimator)
+    _refuse_texts(X)
     if hasattr(X, "columns") and X.shape[1] == 0:
         raise ValueError(
             f"Found array with 0 feature(s) (shape={X.shape}) while a minimum of 1 is required by {estimator}."
@@ -161,6 +162,15 @@ def _check_dtypes(X, estimator):
                 f"Complex data not supported: {estimator}: X has dtype {name}. Pass its parts as channels, such as "
                 "np.stack([X.real, X.imag], axis=-1)."
             )
+
+
+def _refuse_texts(X):
+    """Refuse numbers written as text among objects, of which NumPy would make numbers, as they are among texts."""
+    dtypes = set(X.dtypes) if hasattr(X, "columns") else {getattr(X, "dtype", None)}
+    if any(getattr(dtype, "kind", "") == "O" for dtype in dtypes):
+        text = next((value for value in np.asarray(X).flat if is_number(value)), None)
+        if text is not None:
+            raise number_as_text_error(text)
 
 
 def _check_axes(X, estimator):

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from sklcnn.signals import raise_if_signalled
+
 DOWNLOAD_TIMEOUT = 10.0  # seconds to reach the server before giving up
 
 
@@ -22,6 +24,7 @@ def find_url_file(name, url):
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.hub.download_url_to_file(url, str(path), digest and digest.group(1), progress=False)
     except (OSError, RuntimeError) as error:
+        raise_if_signalled(error)
         raise _not_downloaded(name, url, path, error) from error
     return path
 
@@ -39,6 +42,7 @@ def find_hub_file(name, repository, files, revision):
         reach(url)
         return Path(_download_first(repository, files, revision))
     except (OSError, RuntimeError) as error:
+        raise_if_signalled(error)
         folder = Path(huggingface_hub.constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
         raise _not_downloaded(name, url, folder, error) from error
 

@@ -16,6 +16,7 @@ import torch
 
 from sklcnn.network.layouts import is_sparse, sparse_parts
 from sklcnn.process import Lock
+from sklcnn.signals import raise_if_signalled
 
 
 def digest_state(state, description):
@@ -43,7 +44,8 @@ def digest_module(module, description):
     buffer = BytesIO()
     try:
         _Digester(buffer).dump((description, module))
-    except Exception:
+    except Exception as error:
+        raise_if_signalled(error)
         # A handle to a file or a compiled graph: no way to tell whether two of them compute the same.
         return None
     return hashlib.sha256(buffer.getvalue()).hexdigest()

@@ -14,6 +14,7 @@ from sklcnn.network.backbones.shared import build_to_be_filled, pristine_network
 from sklcnn.network.layouts import laid_out_anew
 from sklcnn.network.own_modules import check_no_script, check_takes, own_copy
 from sklcnn.process import Entered
+from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import LINE, cut, short_cause
 
 
@@ -118,6 +119,7 @@ def _copied(module):
     try:
         return copy.deepcopy(module, laid_out_anew(module))
     except Exception as error:
+        raise_if_signalled(error)
         reason = cut((str(error).splitlines() or [""])[0], LINE)
         raise ValueError(
             f"backbone={type(module).__name__}(...) cannot be copied ({type(error).__name__}: {reason}). Pass a "
@@ -133,7 +135,8 @@ def _count_in_either_layout(made, sample_shape):
     """
     try:
         return count_features(made, sample_shape, n=2)
-    except Exception:
+    except Exception as error:
+        raise_if_signalled(error)
         made.channels_last = False
         return count_features(made, sample_shape)
 
@@ -246,6 +249,7 @@ def _explained(who, sample_shape, remedy):
     try:
         yield
     except Exception as error:
+        raise_if_signalled(error)
         first_line = str(error).strip().partition("\n")[0].rstrip(".")
         raise ValueError(
             f"{who} failed on samples of shape {sample_shape} (channels first): "

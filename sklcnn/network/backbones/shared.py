@@ -15,6 +15,7 @@ from sklcnn.network.backbones.recipes import find_recipe
 from sklcnn.network.backbones.state_dicts import load_file
 from sklcnn.network.network import layers_of
 from sklcnn.process import Entered
+from sklcnn.signals import raise_if_signalled
 
 # Networks kept in memory with their weights read: enough for a search over a few backbones.
 MAX_NETWORKS = 4
@@ -113,7 +114,8 @@ def _weights_identity(weights):
     path = Path(weights)
     try:
         status = path.stat()
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        raise_if_signalled(error)
         return (str(path),)  # reading it gives the error
     return str(path.resolve()), *identity_of(status), status.st_ctime_ns
 

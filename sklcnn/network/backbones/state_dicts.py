@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
-from sklcnn.files import open_regular
+from sklcnn.files import open_regular, working_folder
 from sklcnn.process import warnings_hidden
+from sklcnn.signals import raise_if_signalled
 from sklcnn.suggestions import did_you_mean
 from sklcnn.wording import LINE, cut, short_cause, shown
 
@@ -105,6 +106,7 @@ def read_state_dict(path):
     except ImportError:
         raise
     except Exception as error:
+        raise_if_signalled(error)
         raise ValueError(
             f"backbone_weights={shown(str(path))} could not be read as a state dict{_reason(error)}. "
             "Save one with torch.save(module.state_dict(), path)."
@@ -129,12 +131,18 @@ def _check_is_file(path):
     try:
         open_regular(path).close()
     except FileNotFoundError:
+        if not path.is_absolute() and working_folder() is None:
+            raise FileNotFoundError(
+                f"backbone_weights={shown(str(path))} starts at the working folder, which has been deleted. Pass an "
+                "absolute path."
+            ) from None
         raise FileNotFoundError(
             f"backbone_weights={shown(str(path))} was looked for at {cut(str(path.absolute()), 2 * LINE)}, but there "
             "is no such file. Pass the path of a .pth or .safetensors state dict, 'pretrained' or None."
             f"{did_you_mean(str(path), ('pretrained', None))}"
         ) from None
     except (OSError, ValueError) as error:
+        raise_if_signalled(error)
         reason = getattr(error, "strerror", None) or "no file can have such a name"
         raise ValueError(
             f"backbone_weights={shown(str(path))} cannot be read: {reason}. Pass the path of a .pth or .safetensors "

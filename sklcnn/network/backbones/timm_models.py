@@ -1,11 +1,11 @@
 """Backbones of timm."""
 
-import contextlib
 import functools
 import sys
 
 from sklcnn.network.backbones.downloads import find_hub_file, find_url_file
 from sklcnn.network.backbones.recipe import Recipe
+from sklcnn.signals import suppressed
 from sklcnn.suggestions import did_you_mean
 
 
@@ -83,6 +83,6 @@ def rename_keys(state, network):
     if not network.state_dict().keys() <= state.keys():
         translate = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
         if translate is not None:
-            with contextlib.suppress(Exception):  # a file of something else: its keys are named to the user
+            with suppressed(Exception):  # a file of something else: its keys are named to the user
                 return translate(dict(state), network)
     return state

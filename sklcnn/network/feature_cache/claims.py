@@ -1,6 +1,5 @@
 """Which features a process is computing, as other processes see it."""
 
-import contextlib
 import random
 import time
 import uuid
@@ -10,6 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from sklcnn.process import Undone
+from sklcnn.signals import raise_if_signalled, suppressed
 
 WAIT_SECONDS = 600.0  # without any progress, after which a process computes what others have claimed
 
@@ -73,10 +73,10 @@ class Claims(Undone):
         while self._held:
             lock = self._held[-1]
             if lock.is_locked:
-                with contextlib.suppress(OSError):
+                with suppressed(OSError):
                     # While it is held: who waits for it finds that the file has gone, and claims another of its name.
                     Path(lock.lock_file).unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
+            with suppressed(OSError):
                 lock.release()
             self._held.remove(lock)
 
@@ -90,6 +90,7 @@ class Claims(Undone):
         except Timeout:
             self._held.remove(lock)
             return False
-        except (OSError, NotImplementedError):
+        except (OSError, NotImplementedError) as error:
+            raise_if_signalled(error)
             self._held.remove(lock)
         return True

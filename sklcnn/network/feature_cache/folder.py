@@ -1,6 +1,5 @@
 """Features in a folder that processes, machines and runs share."""
 
-import contextlib
 import itertools
 import math
 import os
@@ -26,6 +25,7 @@ from sklcnn.network.feature_cache.shards import (
     shard_name,
 )
 from sklcnn.process import Lock, Undone
+from sklcnn.signals import raise_if_signalled, suppressed
 
 RETRY_SECONDS = 60.0  # before a folder that could not be written to is tried again
 # Of temporary files and of claims, whose names are hexadecimal.
@@ -76,6 +76,7 @@ class FolderCache:
             for (code, _), entries in groups.items():
                 self._write_shard(*zip(*entries, strict=True), code)
         except OSError as error:
+            raise_if_signalled(error)
             self._stop_writing(error)
 
     def fill(self, keys, compute, keep):
@@ -114,6 +115,7 @@ class FolderCache:
         except FileNotFoundError:
             return
         except OSError as error:
+            raise_if_signalled(error)
             self._stop_writing(error)
             return
         for name in names:
@@ -126,7 +128,8 @@ class FolderCache:
                 shard = read_table(file)
         except DamagedError:
             self._set_aside(name)
-        except OSError:
+        except OSError as error:
+            raise_if_signalled(error)
             return
         else:
             self._remember(name, shard)
@@ -150,7 +153,8 @@ class FolderCache:
         except DamagedError:
             self._set_aside(name)
             return {}
-        except OSError:
+        except OSError as error:
+            raise_if_signalled(error)
             self._forget(name)
         return found
 
@@ -166,7 +170,8 @@ class FolderCache:
             os.replace(path, path.with_suffix(".damaged"))
         except FileNotFoundError:  # another process was faster
             return
-        except OSError:
+        except OSError as error:
+            raise_if_signalled(error)
             self._shards[name] = None
         warnings.warn(
             f"The feature cache has a damaged file, {path}. It was set aside, and its entries are computed again.",
@@ -194,7 +199,7 @@ class FolderCache:
         for path in self.folder.glob(".*"):
             if not LEFTOVER_NAME.fullmatch(path.name):  # other programs have hidden files too
                 continue
-            with contextlib.suppress(OSError):
+            with suppressed(OSError):
                 if time.time() - path.stat().st_mtime > LEFTOVER_SECONDS:
                     path.unlink()
 
@@ -213,5 +218,5 @@ class FolderCache:
 
 def _remove(path):
     """Remove a file, if it is there and can be."""
-    with contextlib.suppress(OSError):
+    with suppressed(OSError):
         path.unlink(missing_ok=True)

@@ -43,6 +43,11 @@ def open_feature_cache(feature_cache):
         folder = Path(feature_cache).expanduser().absolute()
         if b"\0" in os.fsencode(folder):
             raise ValueError("embedded null byte")
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"feature_cache={shown(str(feature_cache))} starts at the working folder, which has been deleted. Pass an "
+            "absolute path."
+        ) from None
     except (ValueError, RuntimeError) as error:  # such as "~name" where there is no such user
         raise ValueError(
             f"feature_cache={shown(str(feature_cache))} cannot be the path of a folder ({error}). Pass another one."

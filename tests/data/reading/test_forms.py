@@ -74,6 +74,7 @@ NESTED = {
     "Arrow column": lambda X: pa.table({"sample": X.tolist()})["sample"],
     "Arrow array": lambda X: pa.array(X.tolist()),
     "Arrow-backed column": lambda X: pa.table({"sample": X.tolist()}).to_pandas(types_mapper=pd.ArrowDtype),
+    "Arrow tensor": lambda X: pa.Tensor.from_numpy(np.ascontiguousarray(X)),
     "Arrow tensors": lambda X: pa.table({"sample": pa.FixedShapeTensorArray.from_numpy_ndarray(X)}),
 }
 OF_SIGNALS = {

@@ -42,10 +42,10 @@ def choose_scaling(statistics: Statistics, sample_shape: tuple[int, ...], in_pla
     lowered = torch.where(hidden, square.sqrt(), deviation)
     return Scaling(
         mean,
-        # No weight of a channel that is constant is learnt: it is 0 in every sample, whatever later ones hold in it.
-        torch.where(lowered > 0, lowered, math.inf),
+        torch.where(lowered > 0, lowered, 1.0),
         taken_off.T.reshape(sample_shape) if torch.any(taken_off != 0) else None,
         kept if torch.any(kept < 1) else None,
+        None if torch.all(lowered > 0) else (lowered > 0).to(lowered.dtype),
     )
 
 
@@ -80,12 +80,14 @@ def take_in(
     own = getattr(network, "standardize", None) is None  # a network of the user's, within the backbone
     layer, name = (network.backbone, "std") if own else (network.standardize, "deviation")
     peak = float((statistics.mean.abs() + statistics.deviation).max())
-    deviation, still = getattr(layer, name).clone(), []
+    deviation, varies, still = getattr(layer, name).clone(), layer.varies.clone(), []
     for channel, constant in constants:
         away = math.hypot(float(statistics.mean[channel]) - constant, float(statistics.deviation[channel]))
         if differs(constant, away, peak):
             deviation.view(-1)[channel] = away
+            varies.view(-1)[channel] = 1
         else:
             still.append((channel, constant))
     setattr(layer, name, deviation)
+    layer.varies = varies
     return tuple(still)

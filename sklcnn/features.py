@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 
 from sklcnn.constraints import Checked
+from sklcnn.data.constant_channels import warn_of_other_values
 from sklcnn.data.reading import read_again, read_inputs
 from sklcnn.data.schema import InputSpec
 from sklcnn.declarations import parameter
@@ -243,7 +244,9 @@ class CNNFeatures(
         check_is_fitted(self)
         fitted = self._fitted
         fitted.columns.check(X, fitted.schema, type(self).__name__)
-        return self._features(fitted, read_again(X, fitted.schema, self.n_jobs))
+        store = read_again(X, fitted.schema, self.n_jobs)
+        warn_of_other_values(store, fitted.schema, type(self).__name__)
+        return self._features(fitted, store)
 
     @property
     def _n_features_out(self):

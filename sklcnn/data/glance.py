@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,8 +18,10 @@ MAX_SAMPLES, MAX_VALUES = 16, 2**17  # that a glance looks at
 # and 8, pixels and standardised ones).
 # Signals and volumes may be louder or quieter than those of `fit`. That their values lie wholly apart, by so many times
 # the range of those, is a matter of unit or offset. Validation rows are of one kind with the training rows: of them the
-# second ratio tells too, in any kind of data.
+# second ratio tells too, in any kind of data. Channels are compared one by one where a few samples were seen on both
+# sides: a single one may be odd in one of many channels.
 FRACTION_RATIO, IMAGE_RATIO = 8, 64
+FEW_SAMPLES = 4
 APART = 4
 DARK = 1 / 8  # an image no brighter than this share of white is nearly black
 
@@ -38,6 +40,10 @@ class Glance:
         Whether each sample is of a single colour: the same value everywhere, in each channel.
     n : int
         Samples looked at.
+    lows, highs : tuple of float
+        The least and the greatest value in each channel; empty where channels were not told apart.
+    sizes : tuple of float
+        The largest magnitude in each channel of a sample, in the median over samples: a rare event hardly moves it.
     """
 
     low: float
@@ -45,21 +51,14 @@ class Glance:
     whole: bool
     plain: bool
     n: int = 1
+    lows: tuple[float, ...] = ()
+    highs: tuple[float, ...] = ()
+    sizes: tuple[float, ...] = ()
 
     @property
     def peak(self) -> float:
         """The largest magnitude."""
         return max(abs(self.low), abs(self.high))
-
-    def __or__(self, other: Glance) -> Glance:
-        """Join what was seen in other samples."""
-        return Glance(
-            min(self.low, other.low),
-            max(self.high, other.high),
-            self.whole and other.whole,
-            self.plain and other.plain,
-            self.n + other.n,
-        )
 
 
 def some_of(rows: Sequence[int] | np.ndarray, n_values: int) -> list[int]:
@@ -72,19 +71,18 @@ def some_of(rows: Sequence[int] | np.ndarray, n_values: int) -> list[int]:
 
 def glance_at(samples: Iterable[np.ndarray]) -> Glance:
     """Look at some samples, each an array (*spatial, c)."""
-    first, *others = map(_glance_at_one, samples)
-    for other in others:
-        first = first | other
-    return first
-
-
-def _glance_at_one(sample):
-    values = sample.reshape(-1, sample.shape[-1])
+    seen = [sample.reshape(-1, sample.shape[-1]) for sample in samples]  # each (positions, c)
+    lows = np.array([values.min(axis=0) for values in seen], np.float64)  # (n, c)
+    highs = np.array([values.max(axis=0) for values in seen], np.float64)
     return Glance(
-        low=float(values.min()),
-        high=float(values.max()),
-        whole=values.dtype.kind != "f" or bool((values == np.rint(values)).all()),
-        plain=len(values) > 1 and bool((values == values[0]).all()),
+        low=float(lows.min()),
+        high=float(highs.max()),
+        whole=all(values.dtype.kind != "f" or bool((values == np.rint(values)).all()) for values in seen),
+        plain=all(len(values) > 1 and bool((values == values[0]).all()) for values in seen),
+        n=len(seen),
+        lows=tuple(lows.min(axis=0).tolist()),
+        highs=tuple(highs.max(axis=0).tolist()),
+        sizes=tuple(np.median(np.maximum(highs, -lows), axis=0).tolist()),
     )
 
 
@@ -140,21 +138,54 @@ def warn_of_dark_pictures(glance: Glance, white: float, estimator: str) -> None:
 
 def warn_of_another_scale(fitted: Glance, now: Glance, spatial_dims: int, estimator: str, name: str) -> None:
     """Warn where X is scaled in another way than in `fit`."""
-    if _scales_differ(fitted, now, spatial_dims, validates=name == "X_val"):
-        warnings.warn(
-            f"{estimator}: {name} holds values from {now.low:g} to {now.high:g}, but the network was fitted on values "
-            f"from {fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale the one as the "
-            "other (was only one of them divided by 255, or standardised?).",
-            UserWarning,
-            stacklevel=2,
-        )
+    validates = name == "X_val"
+    if not _scales_differ(fitted, now, spatial_dims, validates):
+        channel = None if spatial_dims == 2 else _differing_channel(fitted, now, validates)
+        if channel is None:
+            return
+        fitted, now = (replace(seen, low=seen.lows[channel], high=seen.highs[channel]) for seen in (fitted, now))
+        name = f"channel {channel} of {name}"
+    warnings.warn(
+        f"{estimator}: {name} holds values from {now.low:g} to {now.high:g}, but the network was fitted on values "
+        f"from {fitted.low:g} to {fitted.high:g}. On another scale its answers mean nothing: scale the one as the "
+        "other (was only one of them divided by 255, or standardised?).",
+        UserWarning,
+        stacklevel=2,
+    )
 
 
-def may_be_on_another_scale(fitted: Glance, low: float, high: float) -> bool:
-    """Tell by the least and the greatest value of a few samples whether a full glance could find another scale."""
-    before = fitted.peak
-    peak = max(-low, high)
-    return not before / FRACTION_RATIO < peak < before * FRACTION_RATIO or _lie_apart(fitted, low, high)
+def may_be_on_another_scale(fitted: Glance, lows: Sequence[float], highs: Sequence[float]) -> bool:
+    """Tell by bounds of a few samples whether a full glance could find another scale.
+
+    Parameters
+    ----------
+    fitted : Glance
+    lows, highs : sequences of float
+        The least and the greatest value of each channel, or the one of all channels.
+    """
+    before, low, high = fitted.peak, min(lows), max(highs)
+    if not before / FRACTION_RATIO < max(-low, high) < before * FRACTION_RATIO:
+        return True
+    apart = _lie_apart(fitted.low, fitted.high, low, high)
+    return apart or (len(lows) > 1 and any(map(_lie_apart, fitted.lows, fitted.highs, lows, highs)))
+
+
+def _differing_channel(fitted, now, validates):
+    """Find the first channel that is on another scale; None if there is none."""
+    if min(fitted.n, now.n) < FEW_SAMPLES or fitted.plain or now.plain:
+        return None
+    channels = zip(fitted.lows, fitted.highs, fitted.sizes, now.lows, now.highs, now.sizes, strict=False)
+    for channel, (fitted_low, fitted_high, fitted_size, low, high, size) in enumerate(channels):
+        before, after = (max(-fitted_low, fitted_high), fitted_size), (max(-low, high), size)
+        is_scaled = _dwarfs(before, after) or _dwarfs(after, before)
+        if (validates and fitted_low < fitted_high and is_scaled) or _lie_apart(fitted_low, fitted_high, low, high):
+            return channel
+    return None
+
+
+def _dwarfs(large, small):
+    """Tell whether magnitudes of a channel, the greatest and the usual one, are so many times those of another."""
+    return all(0 < IMAGE_RATIO * less <= more for less, more in zip(small, large, strict=True))
 
 
 def _scales_differ(fitted, now, spatial_dims, validates):
@@ -164,11 +195,11 @@ def _scales_differ(fitted, now, spatial_dims, validates):
     ratio = large.peak / small.peak
     if (spatial_dims == 2 or validates) and ratio >= IMAGE_RATIO:
         return True
-    if spatial_dims != 2 and _lie_apart(fitted, now.low, now.high):  # pictures may be dark, and bright
+    if spatial_dims != 2 and _lie_apart(fitted.low, fitted.high, now.low, now.high):  # pictures may be dark, and bright
         return True
     return ratio >= FRACTION_RATIO and large.whole and not small.whole
 
 
-def _lie_apart(fitted, low, high):
-    margin = APART * (fitted.high - fitted.low)
-    return margin > 0 and (low > fitted.high + margin or high < fitted.low - margin)
+def _lie_apart(fitted_low, fitted_high, low, high):
+    margin = APART * (fitted_high - fitted_low)
+    return margin > 0 and (low > fitted_high + margin or high < fitted_low - margin)

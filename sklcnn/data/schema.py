@@ -46,6 +46,9 @@ class InputSchema:
         Colour mode of pictures, "L" or "RGB".
     glance : Glance or None
         What a few samples hold.
+    constants : tuple of (int, float)
+        The channels that were one value in all rows that trained, and that value: where samples are standardised, the
+        network leaves them out.
     """
 
     spec: InputSpec
@@ -57,6 +60,7 @@ class InputSchema:
     unit: float = 1
     mode: str | None = None
     glance: Glance | None = None
+    constants: tuple[tuple[int, float], ...] = ()
 
     @property
     def spatial_dims(self) -> int:

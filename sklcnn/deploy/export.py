@@ -22,6 +22,8 @@ from sklcnn.signals import raise_if_signalled
 from sklcnn.wording import LINE, cut, short_cause, shortened, shown
 
 N_CHECKED, TOLERANCE = 5, 1e-4  # rows on which file and estimator are compared, and by how much they may differ
+# What is drawn for that has no names of columns, and values in channels that were constant in fit.
+NOT_OF_THE_USER = r"X does not have valid feature names|\w+: channel \d+ of X .*was .* in all training rows"
 ASKED = ("predict_proba", "predict", "transform")  # whose outputs a file has
 
 
@@ -242,7 +244,7 @@ def _ask(estimator, X, methods):
     """Call the first of some methods that an estimator has on an array, whatever its columns were called in fit."""
     method = getattr(estimator, next(name for name in methods if hasattr(estimator, name)))
     try:
-        with warnings_hidden(UserWarning, "X does not have valid feature names"):
+        with warnings_hidden(UserWarning, NOT_OF_THE_USER):
             return method(X)
     except Exception as error:
         raise_if_signalled(error)

@@ -16,7 +16,7 @@ from sklcnn.fitting.data import FitData
 from sklcnn.fitting.fitted import Fitted
 from sklcnn.fitting.recipes import BackboneRecipe, NetworkRecipe
 from sklcnn.fitting.saving import from_state, to_state
-from sklcnn.fitting.scaling import choose_scaling
+from sklcnn.fitting.scaling import choose_scaling, constants_of, take_in
 from sklcnn.fitting.specs import loads_weights, network_spec
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
@@ -68,8 +68,10 @@ def build(cnn: Any, data: FitData, spec: TrainingSpec, *, refit: bool = False) -
         loss,
         user_callbacks(cnn.callbacks, name, spec.schedule, refit),
     )
-    made = built_from(cnn, data.schema.sample_shape)
-    return Fitted(net, recipe, data.task, data.schema, data.columns, made, _as_tuple(cnn.callbacks), name)
+    made, schema = built_from(cnn, data.schema.sample_shape), data.schema
+    if _is_standardised(cnn):
+        schema = replace(schema, constants=constants_of(data.statistics))
+    return Fitted(net, recipe, data.task, schema, data.columns, made, _as_tuple(cnn.callbacks), name)
 
 
 def _settle(network, settled):
@@ -106,9 +108,14 @@ def _build_blocks(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
     return build_network(network, shape, n_outputs, scaling), recipe
 
 
+def _is_standardised(cnn):
+    """Tell whether training rows say what samples are standardised by; loaded weights, or a donor's, fix that."""
+    return cnn.standardize and not isinstance(cnn.backbone, str) and find_donor(cnn.backbone) is None
+
+
 def _scaling(cnn, data):
     """Compute what each channel of the training rows is standardised by; None where nothing is."""
-    if not cnn.standardize:
+    if not _is_standardised(cnn):
         return None
     # Augmentations may move or turn what samples share, to where it does not belong.
     return choose_scaling(data.statistics, data.schema.sample_shape, in_place=cnn.augmentation is None)
@@ -122,11 +129,10 @@ def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
     if donor is not None:
         backbone = lend_backbone(donor, frozen=frozen)
     else:
-        # The weights of named ones fix the scaling; others get what convolution blocks would get.
-        named = isinstance(cnn.backbone, str)
+        named = isinstance(cnn.backbone, str)  # others get the scaling that convolution blocks would get
         backbone = load_backbone(
             cnn.backbone, cnn.backbone_weights, shape, scale=1 / data.schema.unit if named else 1, frozen=frozen,
-            scaling=None if named else _scaling(cnn, data),
+            scaling=_scaling(cnn, data),
         )  # fmt: skip
     network, n_outputs = network_spec(cnn, shape), data.task.n_outputs
     check_fits(need_on_backbone(network, spec, backbone, n_outputs, len(data.train)), spec)
@@ -182,7 +188,10 @@ def continued(cnn: Any, previous: Fitted, data: FitData, spec: TrainingSpec, *, 
     fresh = user_callbacks(cnn.callbacks, name, spec.schedule, refit) if changed else None
     net.continue_with(spec, cnn._make_loss(data.task), fresh)
     set_backbone_rate(net.optimizer_, spec.backbone_lr_factor)
-    return replace(previous, source=net, task=data.task, columns=data.columns, callbacks=callbacks)
+    schema = previous.schema
+    if schema.constants and _is_standardised(cnn):
+        schema = replace(schema, constants=take_in(net.module_, schema.constants, data.statistics))
+    return replace(previous, source=net, task=data.task, schema=schema, columns=data.columns, callbacks=callbacks)
 
 
 def _copied_net(previous):

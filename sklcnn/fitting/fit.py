@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sklcnn.data.constant_channels import warn_of_other_values
 from sklcnn.fitting.building import build, continued
 from sklcnn.fitting.data import FitData, Given, divide, read_rows, undivided
 from sklcnn.fitting.diagnosis import warn_of_another_unit, warn_of_failure
@@ -48,6 +49,8 @@ def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | No
     spec = training_spec(cnn, len(data.train))
     with _seeded(seed, previous):
         fitted = build(cnn, data, spec) if previous is None else continued(cnn, previous, data, spec)
+        if given.X_val is not None and data.valid is not None:
+            warn_of_other_values(data.valid.store, fitted.schema, type(cnn).__name__, data.valid.rows, "X_val")
         hooks = _hooks(cnn, fitted, data)
         fit_task = FitTask(cnn, given.X, given.y, given.sample_weight, spec.max_epochs)
         fit_task.follow(hooks, fitted)

@@ -13,6 +13,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import validate_data
 
 from sklcnn.data.batches import Rows
+from sklcnn.data.constant_channels import warn_of_other_values
 from sklcnn.data.reading import check_kind, is_table_of_numbers, read_again
 from sklcnn.data.schema import InputSchema
 from sklcnn.data.stores import FeatureStore, Store
@@ -194,6 +195,7 @@ class Fitted:
         """
         self.columns.check(X, self.schema, self.estimator_name)
         store: Any = read_again(X, self.schema, n_jobs)
+        warn_of_other_values(store, self.schema, self.estimator_name)
         network = self.network
         with memory_errors_explained(self.estimator_name), generators_kept(has_own_code(network)):
             if network.is_frozen:

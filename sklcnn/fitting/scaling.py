@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 
+from sklcnn.data.constant_channels import differs
 from sklcnn.data.stores import Statistics
 from sklcnn.network.standardize import Scaling
 
@@ -38,7 +42,52 @@ def choose_scaling(statistics: Statistics, sample_shape: tuple[int, ...], in_pla
     lowered = torch.where(hidden, square.sqrt(), deviation)
     return Scaling(
         mean,
-        torch.where(lowered > 0, lowered, 1.0),  # a constant channel becomes 0
+        torch.where(lowered > 0, lowered, 1.0),
         taken_off.T.reshape(sample_shape) if torch.any(taken_off != 0) else None,
         kept if torch.any(kept < 1) else None,
+        None if torch.all(lowered > 0) else (lowered > 0).to(lowered.dtype),
     )
+
+
+def constants_of(statistics: Statistics) -> tuple[tuple[int, float], ...]:
+    """Return the channels that are constant, and their values."""
+    constant = torch.nonzero(statistics.deviation == 0).flatten().tolist()
+    return tuple((channel, float(statistics.mean[channel])) for channel in constant)
+
+
+def take_in(
+    network: Any, constants: tuple[tuple[int, float], ...], statistics: Statistics
+) -> tuple[tuple[int, float], ...]:
+    """Let a network see channels that were constant until now, where they vary in the rows of a further call.
+
+    They are measured from their constants, so that the rows of earlier calls keep their outputs, and in units of the
+    root mean square of what they differ by now.
+
+    Parameters
+    ----------
+    network : Network
+        Changed in place.
+    constants : tuple of (int, float)
+        The channels that were constant, and their values.
+    statistics : Statistics
+        Of the further call's rows.
+
+    Returns
+    -------
+    constants : tuple of (int, float)
+        Those that are constant still.
+    """
+    own = getattr(network, "standardize", None) is None  # a network of the user's, within the backbone
+    layer, name = (network.backbone, "std") if own else (network.standardize, "deviation")
+    peak = float((statistics.mean.abs() + statistics.deviation).max())
+    deviation, varies, still = getattr(layer, name).clone(), layer.varies.clone(), []
+    for channel, constant in constants:
+        away = math.hypot(float(statistics.mean[channel]) - constant, float(statistics.deviation[channel]))
+        if differs(constant, away, peak):
+            deviation.view(-1)[channel] = away
+            varies.view(-1)[channel] = 1
+        else:
+            still.append((channel, constant))
+    setattr(layer, name, deviation)
+    layer.varies = varies
+    return tuple(still)

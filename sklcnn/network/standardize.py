@@ -18,17 +18,20 @@ class Scaling(NamedTuple):
         What is taken off each position beside the mean: what all samples share.
     kept : tensor of shape (channels,) or None
         What part is kept of a sample's level, its mean over positions.
+    varies : tensor of shape (channels,) or None
+        1; 0 where a channel was constant, so that no weight of it is learnt: it is 0 whatever later samples hold in it.
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
     shared: torch.Tensor | None = None
     kept: torch.Tensor | None = None
+    varies: torch.Tensor | None = None
 
 
 def parts_taken_off(holder: Any) -> tuple[str, ...]:
     """Name the parts beside mean and deviation that a scaling, or a layer that holds them, has."""
-    return tuple(name for name in ("shared", "kept") if getattr(holder, name) is not None)
+    return tuple(name for name in ("shared", "kept", "varies") if getattr(holder, name) is not None)
 
 
 class Standardize(nn.Module):
@@ -47,6 +50,7 @@ class Standardize(nn.Module):
     deviation: torch.Tensor
     shared: torch.Tensor | None
     kept: torch.Tensor | None
+    varies: torch.Tensor | None
 
     def __init__(self, scaling: Scaling, spatial_dims: int):
         super().__init__()
@@ -55,7 +59,8 @@ class Standardize(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map raw samples (n, c, *spatial) to standardised ones."""
-        return differences(inputs - self.mean, self.shared, self.kept).div_(self.deviation)
+        standardised = differences(inputs - self.mean, self.shared, self.kept).div_(self.deviation)
+        return standardised if self.varies is None else standardised.mul_(self.varies)
 
 
 def buffers_of(scaling: Scaling, spatial_dims: int) -> dict[str, torch.Tensor | None]:

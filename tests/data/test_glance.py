@@ -1,6 +1,7 @@
 """Values that look like a mistake give a warning: in fit, and in predict if their scale is another one."""
 
 import io
+import pickle
 import warnings
 
 import numpy as np
@@ -126,6 +127,75 @@ def test_validation_signals_that_were_not_scaled_are_named():
         with pytest.warns(UserWarning, match="CNNClassifier: X_val holds values from .* but the network was fitted on"):
             fit_with(signals, X_val=factor * signals, y_val=LABELS)
     fit_with(signals, X_val=30 * signals, y_val=LABELS)
+
+
+def sensors(seed=0):
+    """Return signals of a sensor in volts beside one in pascals."""
+    return np.array([5e-3, 101325]) + np.array([1e-3, 100]) * np.random.RandomState(seed).randn(N, 20, 2)
+
+
+TOLD_APART = {"spatial_dims": 1, "data_format": "channels_last"}
+OTHER_UNITS = {
+    "unit": lambda X: X * [1000, 1],
+    "offset": lambda X: X + np.array([1, 0]),
+    "unit of the large one": lambda X: X / [1, 100],
+}
+
+
+@pytest.mark.parametrize("change", OTHER_UNITS)
+def test_one_channel_in_another_unit_is_named_beside_larger_ones(change):
+    cnn = CNNClassifier(**QUICK | TOLD_APART).fit(sensors(), LABELS)
+    channel = int("large" in change)
+    cnn = pickle.loads(pickle.dumps(cnn))
+    for X in (OTHER_UNITS[change](sensors(1)), OTHER_UNITS[change](sensors(1))[:4]):
+        with pytest.warns(UserWarning, match=f"channel {channel} of X holds values from .* fitted on values from"):
+            cnn.predict(X)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first", "rows", "volumes"])
+def test_channels_are_told_apart_wherever_their_axis_is(layout):
+    reshaped = {
+        "channels_last": lambda X: X,
+        "channels_first": lambda X: np.moveaxis(X, -1, 1),
+        "rows": lambda X: X.reshape(N, -1),
+        "volumes": lambda X: X.reshape(N, 5, 2, 2, 2),
+    }[layout]
+    params = {
+        "channels_last": TOLD_APART,
+        "channels_first": {"spatial_dims": 1, "data_format": "channels_first"},
+        "rows": TOLD_APART | {"input_shape": (20, 2)},
+        "volumes": TOLD_APART | {"spatial_dims": 3},
+    }[layout]
+    cnn = CNNClassifier(**QUICK | params).fit(reshaped(sensors()), LABELS)
+    cnn.predict(reshaped(sensors(1)))
+    with pytest.warns(UserWarning, match="channel 0 of X holds values from .* fitted on values from"):
+        cnn.predict(reshaped(sensors(1) * [1000, 1]))
+
+
+def test_channels_louder_and_quieter_and_few_odd_rows_give_no_warning():
+    noise = np.random.RandomState(0).randn(N, 20, 2) * [1e-3, 100]
+    cnn = CNNClassifier(**QUICK | TOLD_APART).fit(noise, LABELS)
+    cnn.predict(noise * [100, 1])
+    cnn.predict(noise * [1, 1e-3])
+    CNNClassifier(**QUICK | TOLD_APART).fit(sensors(), LABELS).predict(sensors()[:3] * [1000, 1])
+
+
+def test_channels_of_validation_rows_that_were_not_scaled_are_named():
+    noise = np.random.RandomState(0).randn(N, 20, 2) * [1e-3, 100]
+    for factor in (1e-3, 1e3):
+        cnn = CNNClassifier(**QUICK | TOLD_APART)
+        with pytest.warns(UserWarning, match="channel 0 of X_val holds values from .* fitted on values from"):
+            cnn.fit(noise, LABELS, X_val=noise * [factor, 1], y_val=LABELS)
+    cnn.fit(noise, LABELS, X_val=noise * [30, 1], y_val=LABELS)
+
+
+def test_validation_rows_with_rare_events_in_a_channel_give_no_warning():
+    random = np.random.RandomState(0)
+    quiet = random.randn(N, 20, 2) * [1e-3, 100]
+    events = quiet.copy()
+    events[::4, 5, 0] = 1.0
+    for X, other in ((quiet, events), (events, quiet)):
+        CNNClassifier(**QUICK | TOLD_APART).fit(X, LABELS, X_val=other, y_val=LABELS)
 
 
 CALLS = {

@@ -295,6 +295,16 @@ def test_a_column_of_one_value_is_that_value_in_a_file(tmp_path):
     np.testing.assert_array_equal(found[:, 1], 7.1)
 
 
+@pytest.mark.slow
+def test_a_channel_that_was_constant_in_fit_is_left_out_of_a_file_too(tmp_path):
+    X = np.random.RandomState(0).rand(24, 8, 9, 3).astype("float32")
+    X[..., 2] = 0.1
+    cnn = CNNClassifier(**QUICK).fit(X, CLASSES)
+    path, expected = export_onnx(cnn, tmp_path / "model.onnx"), cnn.predict_proba(X)
+    X[..., 2] = np.arange(9)
+    np.testing.assert_allclose(run(path, X)["probabilities"], expected, rtol=0, atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", slow_but(["small", "constant"], ("small",)))
 def test_a_file_is_tried_on_values_like_those_of_fit(kind, tmp_path):
     """No warning that they are on another scale, which would be an error here."""

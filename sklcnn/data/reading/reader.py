@@ -192,6 +192,7 @@ def read_again(
         if (spec.pixels or spec.image_size is not None) and not is_deep:
             schema = replace(schema, integer=are_integers_of_pixels(array, spec, rows))
         store = ArrayStore(array, schema)
-    if schema.glance is not None and may_be_on_another_scale(schema.glance, *store.bounds(rows)):
-        warn_of_another_scale(schema.glance, store.glance(rows), schema.spatial_dims, spec.estimator, name)
+    glance = schema.glance
+    if glance is not None and (name == "X_val" or may_be_on_another_scale(glance, *store.bounds(rows))):
+        warn_of_another_scale(glance, store.glance(rows), schema.spatial_dims, spec.estimator, name)
     return store

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 import torch
 
-from sklcnn.data.glance import Glance, glance_at, some_of
+from sklcnn.data.glance import FEW_SAMPLES, Glance, glance_at, some_of
 from sklcnn.data.pictures.resizing import resize_images
 from sklcnn.data.schema import InputSchema
 from sklcnn.data.stores.base import CHUNK_VALUES, Store, digest_samples
@@ -129,10 +130,22 @@ class ArrayStore(Store):
         """Look at a few of the given rows (None: of all rows)."""
         return glance_at(self.original(row)[0] for row in self._some_of(rows))
 
-    def bounds(self, rows: np.ndarray | None) -> tuple[float, float]:
-        """Return the least and the greatest value that a glance sees, without looking at anything else."""
+    def bounds(self, rows: np.ndarray | None) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the least and the greatest value that a glance sees, without looking at anything else.
+
+        Of each channel, where a few samples are seen and channels are compared: in signals and volumes.
+        """
         seen = self._array if rows is None and len(self) == 1 else self._array[self._some_of(rows)]
-        return float(np.minimum.reduce(seen, axis=None)), float(np.maximum.reduce(seen, axis=None))
+        channels = self._channel_axis
+        if channels is None or len(seen) < FEW_SAMPLES or self.sample_shape[0] == 1 or len(self.sample_shape) == 3:
+            return (float(np.minimum.reduce(seen, axis=None)),), (float(np.maximum.reduce(seen, axis=None)),)
+        axes = tuple(axis for axis in range(len(self._shape)) if axis != channels % len(self._shape))
+        flat = seen.reshape(len(seen), -1)  # over rows first, of which whole ones are compared at once
+        lows, highs = (
+            reduce.reduce(reduce.reduce(flat, axis=0).reshape(self._shape), axis=axes)
+            for reduce in (np.minimum, np.maximum)
+        )
+        return lows.tolist(), highs.tolist()
 
     def _some_of(self, rows):
         return some_of(range(len(self)) if rows is None else rows, math.prod(self._shape))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -54,10 +54,10 @@ class Store(ABC):
     def glance(self, rows: np.ndarray | None) -> Glance:
         """Look at a few of the given rows (None: of all rows)."""
 
-    def bounds(self, rows: np.ndarray | None) -> tuple[float, float]:
-        """Return the least and the greatest value that a glance sees."""
+    def bounds(self, rows: np.ndarray | None) -> tuple[Sequence[float], Sequence[float]]:
+        """Return the least and the greatest value that a glance sees: of each channel, or one of all of them."""
         seen = self.glance(rows)
-        return seen.low, seen.high
+        return (seen.low,), (seen.high,)
 
     def samples(self) -> torch.Tensor | None:
         """Return all samples as (n, *spatial, c), in their own format; None where that would take a copy."""

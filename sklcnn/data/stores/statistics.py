@@ -13,6 +13,8 @@ from sklcnn.data.stores.base import CHUNK_VALUES, Store
 
 GRAM_CHANNELS = 8
 LOST_PART = 1 / 8  # of the deviation, from which on rounding counts
+# Parts of the mean: a smaller deviation is one of the last digits of float64, alone or after a computation.
+LAST_DIGITS = (1e-12, 1e-15)
 
 
 class Statistics(NamedTuple):
@@ -67,7 +69,7 @@ def channel_statistics(
         values = images.movedim(1, -1).reshape(-1, n_channels)  # (n * positions, c)
         if number == 0:
             rounding = (values - values.float()).abs().amax(0)
-            shift = values.mean(0)  # near the mean, so that the squares below lose no digits
+            shift = _near_mean(values)
         values = values.sub_(shift)  # a batch of rows is a copy, never the user's own
         weighted = values if weight is None else values * weight.double().repeat_interleave(n_positions)[:, None]
         of_positions += weighted.reshape(len(images), -1).sum(0)
@@ -83,7 +85,7 @@ def channel_statistics(
     shared = of_positions - mean
     rest = (deviation**2 - level**2 - shared.square().mean(0)).clamp_(min=0).sqrt_()
     mean = shift + mean
-    constant = deviation <= 1e-12 * torch.maximum(mean.abs(), deviation)
+    constant = deviation <= LAST_DIGITS[precision == "float64"] * torch.maximum(mean.abs(), deviation)
     if precision != "float64":
         varies = ~constant
         if torch.any(constant & (deviation > 0)):  # by rounding of the mean alone, or by a few last digits
@@ -92,6 +94,14 @@ def channel_statistics(
         _warn_of_rounding(rounding, mean, deviation, varies, estimator)
     deviation[constant] = 0.0
     return Statistics(mean, deviation, shared, level, rest)
+
+
+def _near_mean(values):
+    """Return what the squares of differences from it lose no digits by: the mean, or of constant values their own."""
+    mean = values.mean(0)
+    if torch.any(values[0] == values[-1]):  # which is rare, and quick to see
+        return torch.where(values.amin(0) == values.amax(0), values[0], mean)
+    return mean
 
 
 def _warn_of_rounding(rounding, mean, deviation, varies, estimator):

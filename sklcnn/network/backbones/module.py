@@ -105,11 +105,12 @@ class Backbone(nn.Module):
         self.register_buffer("std", _per_channel(std))
         self.register_buffer("shared", None)
         self.register_buffer("kept", None)
+        self.register_buffer("varies", None)
 
     def standardize_by(self, scaling, spatial_dims):
         """Standardise samples of so many axes beside that of channels before the user's own network sees them."""
         buffers = buffers_of(scaling, spatial_dims)
-        self.mean, self.std, self.shared, self.kept = buffers.values()
+        self.mean, self.std, self.shared, self.kept, self.varies = buffers.values()
 
     def forward(self, samples):
         """Return the features ``(n, d)`` of raw samples ``(n, c, *spatial)``."""
@@ -119,6 +120,8 @@ class Backbone(nn.Module):
             if self.shareable and samples.shape[1] == 1:
                 samples = samples.expand(-1, 3, -1, -1)  # grey: (n, 1, h, w) -> (n, 3, h, w)
             samples = differences(samples - self.mean, self.shared, self.kept) / self.std
+            if self.varies is not None:
+                samples = samples * self.varies
         if self.shareable:
             samples = samples.contiguous(memory_format=torch.channels_last)
         elif not self.channels_last:
@@ -186,7 +189,7 @@ class Backbone(nn.Module):
         scaling = [self.scale]
         if self.mean is not None:  # not the network's, and so not shared
             scaling += [*self.mean.flatten().tolist(), *self.std.flatten().tolist()]
-            for part in (self.shared, self.kept):
+            for part in (self.shared, self.kept, self.varies):
                 scaling += [] if part is None else part.flatten().tolist()
             versions += scaling
         # Only a frozen backbone remembers: an optimiser may change weights without a new version number.

@@ -354,8 +354,8 @@ class CNNParameters(InputParameters, BackboneParameters, ComputeParameters, Dono
         good if its validation loss is within 5 % of the best (1 % for values), or its score the best so far, averaged
         over about 40 updates; the latest good epoch is kept, its logits divided by the `temperature_` at which
         validation loss is least. The schedule runs to its end, unless 100 updates (and 3 epochs) bring no good epoch
-        while the training loss still falls: the rate then begins its final fall. With another `scoring` the first of
-        the best epochs is kept as it was, and the fall begins after 300 updates (and 10 epochs) without a gain.""",
+        while the training loss still falls: the rate then begins its final fall. With another `scoring` the best epoch,
+        of equal ones that of the least loss, is kept as it was; the fall begins after 300 updates (and 10 epochs).""",
     )
     scoring: Any = parameter(
         "loss",

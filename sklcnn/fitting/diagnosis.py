@@ -24,6 +24,7 @@ HALF = 1 / 2  # of it, above which training was too short; absolute errors of ne
 MOST_VALUES = 2**18  # of X that are looked at: some copies of them are made
 # So few values, without which the deviation is less than this part of itself: of a camera 1 % may be hot pixels.
 FEW, DWARFED = (0.005, 0.02), 1 / 10
+LITTLE, MUCH = 2 / 3, 1 / 4  # of that of a constant, and of the epoch kept: validation losses of too early an epoch
 LEAST_ROWS = 30  # of validation; the loss of fewer is chance
 NO_SUCH_CAUSE = (
     "What tells training rows apart does not hold for them: X may say little of y, the rows may be too few, or what "
@@ -111,6 +112,8 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
             "It is made for numbers of about one, and may have learnt the training rows by heart. Set "
             "standardize=True, or divide X."
         )
+    elif fitted.spec.patience is not None and fitted.spec.scoring != "loss":
+        _warn_of_kept_epoch(name, fitted, data, outcome)
     if cnn.augmentation is not None:
         _warn_of_scale(name, cnn.augmentation, data.statistics)
 
@@ -143,6 +146,23 @@ def _losses_of_validation(fitted, data):
     if not losses or constant is None or constant <= NOTHING_TO_LEARN or min(losses) < (1 - NEAR) * constant:
         return None
     return min(losses), constant
+
+
+def _warn_of_kept_epoch(name, fitted, data, outcome):
+    """Warn where early stopping by a score kept an epoch that had learnt nothing, and later ones had learnt much."""
+    if data.valid is None:
+        return
+    losses = {row["epoch"]: row["val_loss"] for row in fitted.history}
+    least = min(losses, key=lambda epoch: losses[epoch])
+    constant = loss_of_constant(fitted.source.criterion_, data.valid)
+    kept = losses.get(outcome.best_epoch, math.nan)
+    if constant is not None and kept > LITTLE * constant and losses[least] < MUCH * kept:
+        _warn(
+            f"{name}: early stopping kept epoch {outcome.best_epoch}, the first of the best by scoring, whose "
+            f"validation loss is {kept:.3g}, and {constant:.3g} for one answer to all of the {len(data.valid)} rows; "
+            f"in epoch {least} it is {losses[least]:.3g}. Of so few rows many epochs have one score: set "
+            'patience="auto" or scoring="loss", or raise validation_fraction.'
+        )
 
 
 def _warn_of_scale(name, augmentation, statistics):

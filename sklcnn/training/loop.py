@@ -241,7 +241,7 @@ class Run:
 
     def is_to_keep(self, row):
         """Tell whether early stopping keeps the weights of an epoch."""
-        return self.judge.keeps(self.watched(row), row["val_score"], row["train_loss"])
+        return self.judge.keeps(self.watched(row), row["val_score"], row["train_loss"], row["val_loss"])
 
     def next_last_epoch(self, epoch):
         """Return the run's last epoch; an earlier one than planned if validation no longer gets better."""

@@ -46,7 +46,8 @@ class Judge:
     n_updates : int
         Of an epoch.
     of_loss : bool
-        Whether losses are watched. With a scorer of the user's, the epoch of its best score is kept.
+        Whether losses are watched. With a scorer of the user's, the epoch of its best score is kept; with "auto", of
+        several with that score, the one of the least loss.
     of_classes : bool
         Whether it is a classifier's loss, which may rise though more rows are right.
     """
@@ -54,6 +55,7 @@ class Judge:
     def __init__(self, patience: Any, n_updates: int, of_loss: bool, of_classes: bool = True):
         self._tolerance = TOLERANCE_OF_CLASSES if of_classes else TOLERANCE_OF_VALUES
         self._tolerant = patience == "auto" and of_loss
+        self._breaks_ties = patience == "auto" and not of_loss
         self._window = max(1, round(SMOOTH_UPDATES / n_updates)) if self._tolerant else 1
         if self._tolerant:
             self._patience = max(WAIT_EPOCHS, math.ceil(WAIT_UPDATES / n_updates))
@@ -65,20 +67,23 @@ class Judge:
         self._scores: list[float] = []
         self._train_losses: list[float] = []
         self._least, self._most = math.inf, -math.inf
+        self._loss_of_best = math.inf  # with a user's scorer, of the epoch whose score is the best so far
         self._train_loss_then = math.inf  # in the epoch of the least loss
         self._waited = 0
 
-    def keeps(self, loss: float, score: float = math.nan, train_loss: float = math.nan) -> bool:
+    def keeps(
+        self, loss: float, score: float = math.nan, train_loss: float = math.nan, val_loss: float = math.nan
+    ) -> bool:
         """Add an epoch, and tell whether its weights are to be kept.
 
-        `loss` is the validation loss, or the negated score of the user's scorer. Without a `train_loss` it is assumed
-        to fall.
+        `loss` is the validation loss, or the negated score of the user's scorer, which `val_loss` is the loss beside.
+        Without a `train_loss` it is assumed to fall.
         """
         first = not self._losses
         self._losses.append(math.inf if math.isnan(loss) else loss)
         self._scores.append(score)
         self._train_losses.append(train_loss)
-        good = self._is_as_good() if self._tolerant else self._losses[-1] < self._least
+        good = self._is_as_good() if self._tolerant else self._is_better(val_loss)
         if self._smoothed(self._losses) < self._least:
             self._least, self._train_loss_then = self._smoothed(self._losses), self._smoothed(self._train_losses)
         self._most = max(self._most, self._smoothed(self._scores))
@@ -88,6 +93,17 @@ class Judge:
             # Where the training loss rises too, this is no overfitting: the rate is still too high.
             self._waited += 1
         return good or first
+
+    def _is_better(self, val_loss):
+        """Tell whether the score is the best so far; or as good as that, as many are of few rows, with a smaller loss.
+
+        The first epoch of a score that few rows cannot tell from the best is one that has hardly trained.
+        """
+        better = self._losses[-1] < self._least
+        tied = self._breaks_ties and self._losses[-1] <= self._least + ROUNDING and val_loss < self._loss_of_best
+        if better or tied:
+            self._loss_of_best = math.inf if math.isnan(val_loss) else val_loss
+        return better or tied
 
     def _is_as_good(self):
         least = min(self._least, self._smoothed(self._losses))

@@ -226,3 +226,31 @@ def test_heavy_rows_count_as_much_as_they_weigh_though_gradients_are_clipped(bat
     params = {"filters": (), "dense_units": (8,), "max_epochs": 10, "batch_size": batch_size, "random_state": 0}
     net = CNNClassifier(**params, class_weight="balanced").fit(samples, labels)
     assert np.average(net.predict_proba(samples)[:, 1], weights=np.where(labels, 99, 1)) == pytest.approx(0.5, abs=0.07)
+
+
+def test_of_epochs_with_the_best_score_the_one_of_the_least_loss_is_kept():
+    scores, losses = [0.5, 0.9, 1, 1, 1, 0.9, 1], [3, 2, 1, 1.1, 0.5, 0.1, 0.7]
+
+    def kept_by(patience):
+        judge = Judge(patience, 100, of_loss=False)
+        pairs = enumerate(zip(scores, losses, strict=True), start=1)
+        return [epoch for epoch, (score, loss) in pairs if judge.keeps(-score, score, val_loss=loss)]
+
+    assert kept_by("auto") == [1, 2, 3, 5]
+    assert kept_by(3) == [1, 2, 3]  # a number is exact
+
+
+def test_a_score_that_few_rows_saturate_keeps_no_untrained_epoch():
+    random = np.random.RandomState(0)
+    samples, labels = random.randn(60, 12), np.arange(60) % 2
+    samples[labels == 1] += 2
+    held_out = {"X_val": samples[:12], "y_val": labels[:12]}
+    params = QUICK | {"scoring": "roc_auc", "learning_rate": 0.002, "batch_size": 8, "lr_schedule": None}
+    by_number = CNNClassifier(**params, patience=400, max_epochs=170)
+    with pytest.warns(UserWarning, match="early stopping kept epoch"):
+        by_number.fit(samples[12:], labels[12:], **held_out)
+    by_auto = CNNClassifier(**params, max_epochs=30).fit(samples[12:], labels[12:], **held_out)
+    scores, losses = by_auto.history_["val_score"], by_auto.history_["val_loss"]
+    assert by_number.best_epoch_ == by_number.history_["val_score"].argmax() + 1
+    assert losses[by_auto.best_epoch_ - 1] == losses[scores == scores.max()].min()
+    assert by_auto.best_epoch_ > scores.argmax() + 1

@@ -24,6 +24,7 @@ HALF = 1 / 2  # of it, above which training was too short; absolute errors of ne
 MOST_VALUES = 2**18  # of X that are looked at: some copies of them are made
 # So few values, without which the deviation is less than this part of itself: of a camera 1 % may be hot pixels.
 FEW, DWARFED = (0.005, 0.02), 1 / 10
+WEAK = 1e-4  # l1 and l2 that keep no network from learning its rows
 LITTLE, MUCH = 2 / 3, 1 / 4  # of that of a constant, and of the epoch kept: validation losses of too early an epoch
 LEAST_ROWS = 30  # of validation; the loss of fewer is chance
 NO_SUCH_CAUSE = (
@@ -120,7 +121,8 @@ def warn_of_failure(cnn: Any, fitted: Fitted, data: FitData, outcome: Outcome) -
 
 def _could_learn_by_heart(cnn, outcome):
     """Tell whether nothing but the greatest "auto" number of epochs kept a network from learning its training rows."""
-    is_free = not (cnn.l1 or cnn.l2 not in (0, "auto") or getattr(cnn, "label_smoothing", 0))
+    l2 = 0 if cnn.l2 == "auto" else cnn.l2
+    is_free = max(cnn.l1, l2) <= WEAK and not getattr(cnn, "label_smoothing", 0)
     return is_free and not isinstance(cnn.backbone, str) and outcome.n_epochs == AUTO_MAX_EPOCHS
 
 

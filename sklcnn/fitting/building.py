@@ -21,7 +21,7 @@ from sklcnn.fitting.specs import loads_weights, network_spec
 from sklcnn.network.cnn import build_network
 from sklcnn.network.network import Network
 from sklcnn.network.own_modules import check_runs_in
-from sklcnn.network.standardize import parts_taken_off
+from sklcnn.network.standardize import Scaling, parts_taken_off
 from sklcnn.signals import raise_if_signalled
 from sklcnn.training.memory import check_fits, need_of_network, need_on_backbone
 from sklcnn.training.run import TrainingSpec
@@ -136,8 +136,12 @@ def _build_on_backbone(cnn, data, spec) -> tuple[Network, NetworkRecipe]:
         )  # fmt: skip
     network, n_outputs = network_spec(cnn, shape), data.task.n_outputs
     check_fits(need_on_backbone(network, spec, backbone, n_outputs, len(data.train)), spec)
-    recipe = NetworkRecipe(network, shape, n_outputs, False, BackboneRecipe.of(backbone, cnn.backbone, shape))
-    return build_on_backbone(network, backbone, n_outputs), recipe
+    # What the head's defaults were found on are features of named ones, as they come; others may be of any scale.
+    standardizes = bool(cnn.standardize) and frozen and not backbone.shareable
+    n = backbone.n_features
+    scaling = Scaling(torch.zeros(n), torch.ones(n)) if standardizes else None  # until features are known
+    recipe = NetworkRecipe(network, shape, n_outputs, standardizes, BackboneRecipe.of(backbone, cnn.backbone, shape))
+    return build_on_backbone(network, backbone, n_outputs, scaling), recipe
 
 
 def with_backbone_defaults(cnn: Any, spec: TrainingSpec) -> TrainingSpec:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from sklcnn.donors import find_donor
 from sklcnn.fitting.specs import NETWORK_PARAMETERS, as_tuple, find_filters, find_image_size, find_kernel_size
 from sklcnn.network.plan import find_convs_per_block
 from sklcnn.parameters import CNNParameters
@@ -36,8 +35,8 @@ def built_from(cnn: CNNParameters, sample_shape: tuple[int, ...]) -> dict[str, t
         A value as it was given, and in a form that is equal for all values that mean the same.
     """
     names: tuple[str, ...] = WITH_BLOCKS if cnn.backbone is None else WITH_BACKBONE
-    if cnn.backbone is not None and not isinstance(cnn.backbone, str) and find_donor(cnn.backbone) is None:
-        names += ("standardize",)  # for a network of the user's own
+    if cnn.backbone is not None and not isinstance(cnn.backbone, str):
+        names += ("standardize",)
     given = {name: _plain(getattr(cnn, name)) for name in names}
     meant = dict(given)
     meant["image_size"] = find_image_size(cnn.image_size, cnn.backbone)

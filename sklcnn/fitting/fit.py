@@ -6,6 +6,7 @@ import copy
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from sklcnn.data.constant_channels import warn_of_other_values
@@ -13,6 +14,7 @@ from sklcnn.fitting.building import build, continued
 from sklcnn.fitting.data import FitData, Given, divide, read_rows, undivided
 from sklcnn.fitting.diagnosis import warn_of_another_unit, warn_of_failure
 from sklcnn.fitting.fitted import Fitted, Scored
+from sklcnn.fitting.scaling import scaling_of_features
 from sklcnn.fitting.scorers import checked_score, find_scorer, is_scikit_learns, takes_weights
 from sklcnn.fitting.specs import training_spec
 from sklcnn.scikit_callbacks import FitTask
@@ -20,6 +22,8 @@ from sklcnn.training.run import FrozenStage, Hooks, Outcome, TrainingSpec
 from sklcnn.training.scores import RunningScore
 from sklcnn.training.seeding import draw_seed, seeded
 from sklcnn.training.temperature import divide_outputs
+
+FEATURE_ROWS = 1024  # by whose features a head's inputs are standardised where augmentation changes those of all epochs
 
 
 def fit(cnn: Any, given: Given) -> tuple[Fitted, FitTask, KeyboardInterrupt | None]:
@@ -150,9 +154,20 @@ def _train(cnn, fitted: Fitted, data: FitData, hooks: Hooks, seed, *, all_rows=T
             train=None if augment is not None else fitted.features_of_rows(data.train, cnn.feature_cache),
             valid=None if data.valid is None else fitted.features_of_rows(data.valid, cnn.feature_cache),
         )
+        if fitted.recipe.standardizes and not net.history:
+            _standardize_features(cnn, fitted, data.train, frozen.train, whole=all_rows)
     return train_net(
         net, data.train, data.valid, hooks=hooks, augment=augment, generator=generator, frozen=frozen, **run
     )
+
+
+def _standardize_features(cnn, fitted, train, features, *, whole):
+    """Let a new network's head get features standardised over the training rows, once and for all later fits."""
+    if features is None:  # of rows from all places, which may be in order
+        n_rows = min(len(train), FEATURE_ROWS)
+        some = train.at(np.linspace(0, len(train) - 1, n_rows).round().astype(int))
+        features = fitted.features_of_rows(some, cnn.feature_cache)
+    fitted.network.standardize_features.take(scaling_of_features(features, fitted.dtype, whole=whole))
 
 
 def _augmentation(cnn, data, n_rows):

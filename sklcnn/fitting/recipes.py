@@ -113,13 +113,13 @@ class BackboneRecipe:
             if isinstance(self.source, NetworkRecipe):
                 made = self._adopt(self.source)
             elif isinstance(self.source, TrainedModule):
-                trained, n_axes, scaling = self.source, len(self.sample_shape) - 1, _scaling_of(self)
+                trained, n_axes, scaling = self.source, len(self.sample_shape) - 1, _scaling_of(self, self.sample_shape)
                 made = adopt_trained(with_memory(trained.module), trained.n_features, self.scale, scaling, n_axes)
                 made.channels_last = trained.channels_last
             elif isinstance(self.source, str):
                 made = outline_backbone(self.source, self.sample_shape, self.scale)
             else:
-                scaling = _scaling_of(self)
+                scaling = _scaling_of(self, self.sample_shape)
                 made = load_backbone(self.source, None, self.sample_shape, scale=self.scale, scaling=scaling)
         if not self.holds_own_code:
             _compare(made, shapes)
@@ -183,7 +183,7 @@ class NetworkRecipe:
         Channels first.
     n_outputs : int
     standardizes : bool
-        Whether the first layer standardises.
+        Whether the first layer standardises; with a backbone, whether its features are standardised.
     backbone : BackboneRecipe or None
     takes_off : tuple of str
         The parts of the first layer's `Scaling` beside mean and deviation.
@@ -254,8 +254,9 @@ class NetworkRecipe:
         # On "meta" tensors have shapes but take no memory.
         with nullcontext() if self._makes_own_layers else torch.device("meta"):
             if backbone is not None:
-                return build_on_backbone(self.spec, backbone, self.n_outputs)
-            network = build_network(self.spec, self.sample_shape, self.n_outputs, _scaling_of(self))
+                scaling = _scaling_of(self, (backbone.n_features,))
+                return build_on_backbone(self.spec, backbone, self.n_outputs, scaling)
+            network = build_network(self.spec, self.sample_shape, self.n_outputs, _scaling_of(self, self.sample_shape))
         if network.has_own_code and shapes is not None and not shapes.keys() <= network.state_dict().keys():
             on_zeros(network, torch.zeros(1, *self.sample_shape))  # `forward` makes tensors when it is first called
         return network
@@ -284,10 +285,10 @@ def _shapes_in(network):
     return {name: tuple(value.shape) for name, value in network.state_dict().items() if hasattr(value, "shape")}
 
 
-def _scaling_of(recipe):
-    """Return a scaling whose values are to be replaced; None where nothing is standardised."""
+def _scaling_of(recipe, shape):
+    """Return a scaling of values of a shape, to be replaced by another; None where nothing is standardised."""
     if not recipe.standardizes:
         return None
-    shapes = {name: recipe.sample_shape if name == "shared" else recipe.sample_shape[:1] for name in Scaling._fields}
+    shapes = {name: shape if name == "shared" else shape[:1] for name in Scaling._fields}
     names = ("mean", "deviation", *recipe.takes_off)
     return Scaling(**{name: torch.empty(shapes[name]) for name in names})  # `ones` on "meta" may import SymPy

@@ -1,4 +1,4 @@
-"""What samples are standardised by, so that a network sees what they differ by."""
+"""What samples and features are standardised by, so that a network sees what they differ by."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
+from sklcnn.data.batches import Rows
 from sklcnn.data.constant_channels import differs
-from sklcnn.data.stores import Statistics
+from sklcnn.data.stores import Statistics, channel_statistics
 from sklcnn.network.standardize import Scaling
 
 # Values are the sum of what all samples share at their position, of their level, and of a rest. Where the rest is less
@@ -18,6 +19,7 @@ from sklcnn.network.standardize import Scaling
 # and 0.996. Where the level is the answer, which it may be, lowered ones cost a thousandth of R2.
 HIDDEN = 1 / 3
 ROUNDING = 1e-5  # of the whole; a smaller rest is what rounding has left
+LAST_DIGITS = 4  # by which a feature that is the same in all samples differs: sums are rounded
 
 
 def choose_scaling(statistics: Statistics, sample_shape: tuple[int, ...], in_place: bool = True) -> Scaling:
@@ -91,3 +93,23 @@ def take_in(
     setattr(layer, name, deviation)
     layer.varies = varies
     return tuple(still)
+
+
+def scaling_of_features(features: Rows, dtype: torch.dtype, *, whole: bool) -> Scaling:
+    """Return what the features of a frozen backbone are standardised by.
+
+    Parameters
+    ----------
+    features : Rows
+        Of training rows.
+    dtype : torch.dtype
+        In which they were computed.
+    whole : bool
+        Whether these are all of the data, of which a feature that is constant tells nothing: it becomes 0. In later
+        chunks it may differ, and then it is divided by what others are.
+    """
+    mean, deviation, *_ = channel_statistics(features.store, features.rows, features.weights)
+    limits = torch.finfo(dtype)
+    varies = deviation > LAST_DIGITS * limits.eps * mean.abs() + limits.tiny
+    others = float(deviation[varies].median()) if varies.any() else 1.0
+    return Scaling(mean, torch.where(varies, deviation, math.inf if whole else others))

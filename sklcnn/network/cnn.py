@@ -120,7 +120,7 @@ def build_network(
     return network
 
 
-def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> Network:
+def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int, scaling: Scaling | None) -> Network:
     """Build the network of a backbone with dense layers on its features.
 
     Parameters
@@ -129,8 +129,12 @@ def build_on_backbone(spec: NetworkSpec, backbone: Any, n_outputs: int) -> Netwo
         What it says about convolution blocks is not used.
     backbone : Backbone
     n_outputs : int
+    scaling : Scaling or None
+        Of the features; None leaves them as they are.
     """
     layers: OrderedDict[str, nn.Module] = OrderedDict(backbone=backbone)
+    if scaling is not None:
+        layers["standardize_features"] = Standardize(scaling, 0)
     layers |= head_layers(spec, backbone.n_features, n_outputs)
     network = Network(layers)
     network.has_own_code = not (backbone.shareable and has_known_activation(spec))

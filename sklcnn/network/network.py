@@ -26,8 +26,8 @@ class Layers(nn.Module):
 class Network(nn.Sequential):
     """What an estimator trains: a sequence of named layers.
 
-    The names are ``standardize`` or ``backbone``, ``block1`` ..., ``features``, ``dense1`` ..., ``output``. It maps a
-    raw batch (n, c, *spatial) to raw outputs (n, k).
+    The names are ``standardize``, ``block1`` ..., ``features``, or ``backbone``, ``standardize_features``; then
+    ``dense1`` ..., ``output``. It maps a raw batch (n, c, *spatial) to raw outputs (n, k).
     """
 
     widest: int | None = None  # values of a sample in memory at one time, by `widest_block`; None: by `widest_layer`

@@ -1,4 +1,4 @@
-"""The first layer: samples become numbers of about one."""
+"""The layer before those that train: samples, or features of a frozen backbone, become numbers of about one."""
 
 from __future__ import annotations
 
@@ -56,6 +56,11 @@ class Standardize(nn.Module):
         super().__init__()
         for name, buffer in buffers_of(scaling, spatial_dims).items():
             self.register_buffer(name, buffer)
+
+    def take(self, scaling: Scaling) -> None:
+        """Standardise by another mean and deviation, in place."""
+        self.mean.copy_(scaling.mean.reshape(self.mean.shape))
+        self.deviation.copy_(scaling.deviation.reshape(self.deviation.shape))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Map raw samples (n, c, *spatial) to standardised ones."""

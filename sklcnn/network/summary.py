@@ -15,12 +15,15 @@ from sklcnn.network.network import Layers
 OWN = (Layers, Shortcut, InceptionPaths)  # whose parts are listed
 COLUMNS = ["layer", "type", "output shape", "parameters", "trainable"]
 COUNTS = {"parameters", "trainable"}
+UNLISTED = "standardize_features"  # what scales a backbone's features has no row, as what scales its inputs has none
 
 
 def _listed(module: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     """List the layers that a summary shows: the parts of blocks, and other children whole."""
     layers = []
     for name, child in module.named_children():
+        if name == UNLISTED:
+            continue
         path = f"{prefix}{name}"
         is_list = isinstance(module, OWN) and isinstance(child, nn.Sequential | nn.ModuleList)
         layers += _listed(child, f"{path}.") if is_list or isinstance(child, OWN) else [(path, child)]

@@ -91,6 +91,7 @@ def test_something_else_than_axes_is_an_error(display, cases):
 @display
 def test_arrays_are_there_without_drawing_and_can_be_drawn_later(display, cases, monkeypatch):
     case = cases["grey"]
+    display(case.cnn, case.X, case.y, draw=False)  # captum imports matplotlib, if it was not imported before
     with monkeypatch.context() as patch:
         for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
             patch.setitem(sys.modules, name, None)

@@ -123,6 +123,7 @@ def test_a_run_that_gains_to_its_end_trains_as_without_early_stopping():
         assert torch.equal(tensor, plain.module_.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_refit_full_repeats_the_fall_that_was_brought_forward():
     labels = np.where(RANDOM.rand(60) > 0.5, "a", "b")
     params = QUICK | {"max_epochs": 400, "batch_size": 3, "dense_units": 64}

@@ -148,7 +148,7 @@ def test_a_new_thread_does_not_take_anothers_limit_for_torchs_own(cores):
     assert torch.get_num_threads() == 2
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_nested_searches_leave_torchs_threads_as_they_were(n_jobs, cores, digits):
     bagging = BaggingClassifier(CNNClassifier(**SMALL), n_estimators=2, n_jobs=2, random_state=0)
     search = GridSearchCV(bagging, {"estimator__dropout": [0.0, 0.3]}, cv=2, n_jobs=n_jobs, error_score="raise")

@@ -7,6 +7,8 @@ import os
 import stat
 from typing import IO, Any
 
+from sklcnn.wording import shown
+
 KINDS = {
     stat.S_IFIFO: "a named pipe",
     stat.S_IFCHR: "a device",
@@ -42,6 +44,13 @@ def working_folder() -> str | None:
         return os.getcwd()
     except FileNotFoundError:
         return None
+
+
+def no_start_error(name: str, path: Any) -> FileNotFoundError:
+    """Say of a hyper-parameter's relative path that the working folder, where it starts, has been deleted."""
+    return FileNotFoundError(
+        f"{name}={shown(str(path))} starts at the working folder, which has been deleted. Pass an absolute path."
+    )
 
 
 def check_regular(status: os.stat_result, path: Any) -> None:

@@ -192,8 +192,7 @@ def _examples(schema, shape, dtype, before) -> np.ndarray:
                 rows = step.inverse_transform(rows)
             return np.asarray(rows).reshape(N_CHECKED, *shape).astype(dtype)
         except Exception as error:
-            raise_if_signalled(error)
-            pass  # not every step can be undone
+            raise_if_signalled(error)  # else: not every step can be undone
     size = [2 * schema.sample_shape[1 + axis] + 1 if n is None else n for axis, n in enumerate(shape)]
     if dtype.kind in "ui":
         least, most = np.iinfo(dtype).min, np.iinfo(dtype).max

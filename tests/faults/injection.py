@@ -1,6 +1,8 @@
 """Interrupts that fall on a line: a KeyboardInterrupt raised by a trace function before the line is run."""
 
+import contextlib
 import random
+import signal
 import sys
 import threading
 import warnings
@@ -59,6 +61,16 @@ def interrupt(function, line, time):
     except KeyboardInterrupt:
         pass
     return left <= 0
+
+
+@contextlib.contextmanager
+def handled(number, handler):
+    """Let a handler have a signal in a block."""
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def process_state():

@@ -1,6 +1,5 @@
 """Laws of exports beside other threads and under signals: all give what they give alone, and leave nothing behind."""
 
-import contextlib
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ import onnx
 import pytest
 import torch
 from ending import ended
-from injection import process_state
+from injection import handled, process_state
 from skorch.callbacks import Callback
 from test_interrupted_lines import assert_nothing_lost
 
@@ -203,15 +202,6 @@ def test_an_export_lends_its_turn_to_none_even_where_it_waits(monkeypatch):
 
 def send(number=signal.SIGINT):
     os.kill(os.getpid(), number)
-
-
-@contextlib.contextmanager
-def handled(number, handler):
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 def test_an_interrupt_while_torch_traces_is_raised_once_it_has_and_leaves_nothing(cnn, tmp_path, monkeypatch):

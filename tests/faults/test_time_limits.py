@@ -1,6 +1,5 @@
 """Laws of time limits: the error that the handler of a signal raises ends a call, whatever is being done just then."""
 
-import contextlib
 import functools
 import io
 import signal
@@ -10,6 +9,7 @@ import time
 import numpy as np
 import pytest
 from filelock import FileLock
+from injection import handled
 from PIL import Image, ImageFile
 from test_interrupted_lines import small_backbone
 
@@ -68,15 +68,6 @@ OF_FOLDERS = {
 }
 
 
-@contextlib.contextmanager
-def handled(handler, number=signal.SIGALRM):
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
-
-
 def send_once(monkeypatch, owner, name):
     """Let a signal come the first time that a function is called; return a list, empty until then."""
     function, sent = getattr(owner, name), []
@@ -106,7 +97,7 @@ def test_a_time_limit_ends_a_call_while_pictures_are_read(place, tmp_path, monke
         Image.fromarray(random.randint(0, 256, (8, 8, 3), np.uint8)).save(file, "PNG")
         pictures.append(Image.open(file) if isinstance(file, io.BytesIO) else file)
     sent = send_once(monkeypatch, *OF_PICTURES[place])
-    with handled(HANDLERS["function"]), pytest.raises(TimeoutError, match=OVER):
+    with handled(signal.SIGALRM, HANDLERS["function"]), pytest.raises(TimeoutError, match=OVER):
         features(pictures)
     assert sent
     assert len(features(pictures)) == 3
@@ -132,7 +123,7 @@ def test_a_time_limit_ends_a_call_while_a_folder_of_features_is_used(place, tmp_
     if place in ("give back", "index", "read"):
         fill(tmp_path)
     sent = send_once(monkeypatch, *OF_FOLDERS[place])
-    with handled(HANDLERS["function"]), pytest.raises(TimeoutError, match=OVER):
+    with handled(signal.SIGALRM, HANDLERS["function"]), pytest.raises(TimeoutError, match=OVER):
         fill(tmp_path)
     assert sent
     assert fill(tmp_path) == 4
@@ -141,18 +132,18 @@ def test_a_time_limit_ends_a_call_while_a_folder_of_features_is_used(place, tmp_
 
 @pytest.mark.parametrize("kind", HANDLERS)
 def test_errors_of_handlers_of_any_kind_are_let_through(kind):
-    with handled(HANDLERS[kind]), pytest.raises((TimeoutError, TimeIsOverError), match=OVER):
+    with handled(signal.SIGALRM, HANDLERS[kind]), pytest.raises((TimeoutError, TimeIsOverError), match=OVER):
         try:
             signal.raise_signal(signal.SIGALRM)
         except Exception as error:
             raise_if_signalled(error)
-    with handled(HANDLERS[kind]), pytest.raises((TimeoutError, TimeIsOverError)), suppressed(Exception):
+    with handled(signal.SIGALRM, HANDLERS[kind]), pytest.raises((TimeoutError, TimeIsOverError)), suppressed(Exception):
         signal.raise_signal(signal.SIGALRM)
 
 
 def test_other_time_outs_are_errors_like_others():
     """Such as those of sockets, which have no number of the system either."""
-    with handled(HANDLERS["function"]), suppressed(OSError):
+    with handled(signal.SIGALRM, HANDLERS["function"]), suppressed(OSError):
         raise TimeoutError("timed out")
 
 
@@ -169,6 +160,6 @@ def test_a_time_limit_that_comes_while_a_thread_is_started_is_no_key_error(monke
 
     monkeypatch.setattr(threading, name, start_and_send)
     picture = np.random.RandomState(0).randint(0, 256, (8, 8, 3)).astype("u1")
-    with handled(HANDLERS["function"]), pytest.raises(TimeoutError, match=OVER):
+    with handled(signal.SIGALRM, HANDLERS["function"]), pytest.raises(TimeoutError, match=OVER):
         features([picture, picture[1:]])
     assert sent

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from sklcnn.files import open_regular, working_folder
+from sklcnn.files import no_start_error, open_regular, working_folder
 from sklcnn.process import warnings_hidden
 from sklcnn.signals import raise_if_signalled
 from sklcnn.suggestions import did_you_mean
@@ -132,10 +132,7 @@ def _check_is_file(path):
         open_regular(path).close()
     except FileNotFoundError:
         if not path.is_absolute() and working_folder() is None:
-            raise FileNotFoundError(
-                f"backbone_weights={shown(str(path))} starts at the working folder, which has been deleted. Pass an "
-                "absolute path."
-            ) from None
+            raise no_start_error("backbone_weights", path) from None
         raise FileNotFoundError(
             f"backbone_weights={shown(str(path))} was looked for at {cut(str(path.absolute()), 2 * LINE)}, but there "
             "is no such file. Pass the path of a .pth or .safetensors state dict, 'pretrained' or None."

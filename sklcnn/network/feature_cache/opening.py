@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from sklcnn.bounded import BoundedCache
+from sklcnn.files import no_start_error
 from sklcnn.network.feature_cache.folder import FolderCache
 from sklcnn.network.feature_cache.memory import MemoryCache
 from sklcnn.wording import shown
@@ -44,10 +45,7 @@ def open_feature_cache(feature_cache):
         if b"\0" in os.fsencode(folder):
             raise ValueError("embedded null byte")
     except FileNotFoundError:
-        raise FileNotFoundError(
-            f"feature_cache={shown(str(feature_cache))} starts at the working folder, which has been deleted. Pass an "
-            "absolute path."
-        ) from None
+        raise no_start_error("feature_cache", feature_cache) from None
     except (ValueError, RuntimeError) as error:  # such as "~name" where there is no such user
         raise ValueError(
             f"feature_cache={shown(str(feature_cache))} cannot be the path of a folder ({error}). Pass another one."
